@@ -1,0 +1,90 @@
+"""What a run is worth: the mean of its score at late times, and whether it still moves there.
+
+Late times are the evaluations in the last `fraction` of training: those with
+``step > (1 - fraction) * total_steps``.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from widthwise.errors import InputError
+
+
+def late_mean(
+    steps: ArrayLike, curve: ArrayLike, total_steps: int, fraction: float = 0.25
+) -> NDArray[np.float64]:
+    """Mean of `curve` over the late evaluations.
+
+    A run that diverged (NaN anywhere in the late window) has no late-time mean: NaN.
+
+    Args:
+        steps: training steps done at each evaluation, shape (E,), any order.
+        curve: a score at each evaluation, shape (..., E).
+        total_steps: length of the training, in steps.
+        fraction: the part of the training that counts as late, in (0, 1].
+
+    Returns:
+        Shape (...).
+
+    Raises:
+        InputError: if shapes disagree, or no evaluation lies in the late window.
+
+    >>> float(late_mean([25, 50, 75, 100], [0.1, 0.5, 0.6, 0.8], total_steps=100, fraction=0.5))
+    0.7
+    """
+    _, late_curve = _late_window(steps, curve, total_steps, fraction, at_least=1)
+    return np.asarray(np.mean(late_curve, axis=-1))
+
+
+def plateau_slope(
+    steps: ArrayLike, curve: ArrayLike, total_steps: int, fraction: float = 0.25
+) -> NDArray[np.float64]:
+    """Change of `curve` over the late window, in the units of `curve`.
+
+    The slope of the least-squares straight line through the late evaluations, times the length
+    of the window (fraction * total_steps). Near zero means that the run had arrived.
+
+    Args:
+        steps: training steps done at each evaluation, shape (E,), any order.
+        curve: a score at each evaluation, shape (..., E).
+        total_steps: length of the training, in steps.
+        fraction: the part of the training that counts as late, in (0, 1].
+
+    Returns:
+        Shape (...); NaN where the late curve holds NaN.
+
+    Raises:
+        InputError: if shapes disagree, or fewer than two distinct late evaluations exist.
+
+    >>> float(plateau_slope([60, 80, 100], [0.5, 0.6, 0.7], total_steps=100, fraction=0.5))
+    0.25
+    """
+    late_steps, late_curve = _late_window(steps, curve, total_steps, fraction, at_least=2)
+    centered = late_steps - late_steps.mean()
+    slope = late_curve @ centered / (centered @ centered)
+    return np.asarray(slope * fraction * total_steps)
+
+
+def _late_window(
+    steps: ArrayLike, curve: ArrayLike, total_steps: int, fraction: float, *, at_least: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps (L,) and curve (..., L) of the late evaluations."""
+    steps = np.asarray(steps, dtype=np.float64)
+    curve = np.asarray(curve, dtype=np.float64)
+    if steps.ndim != 1 or curve.ndim < 1 or curve.shape[-1] != steps.size:
+        raise InputError(
+            "steps must have shape (E,) and curve (..., E), "
+            f"got {steps.shape} and {curve.shape}; give one step for each evaluation"
+        )
+    if not 0.0 < fraction <= 1.0:
+        raise InputError(f"fraction must lie in (0, 1], got {fraction}; the default is 0.25")
+    if not total_steps > 0:
+        raise InputError(f"total_steps must be positive, got {total_steps}; give the run's length")
+    late = steps > (1.0 - fraction) * total_steps
+    num_late = np.unique(steps[late]).size
+    if num_late < at_least:
+        raise InputError(
+            f"the last {fraction:g} of {total_steps} steps must hold at least {at_least} "
+            f"evaluation(s), got {num_late}; evaluate more often or raise fraction"
+        )
+    return steps[late], curve[..., late]
