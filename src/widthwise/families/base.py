@@ -1,0 +1,54 @@
+"""What the rest of the package needs to know of a width family."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from widthwise.errors import InputError
+
+
+class WidthFamily(Protocol):
+    """Networks that differ only in width.
+
+    Attributes:
+        name: short label for tables.
+        parameterization: a row of :data:`widthwise.parameterization.PARAMETERIZATIONS`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parameterization(self) -> str: ...
+
+    def init_variance(self, widening_factor: float) -> float:
+        """Family-level σ_init² at this width."""
+        ...
+
+    def build(self, widening_factor: float, seed: int = 0) -> nn.Module:
+        """A freshly initialized network; the same arguments give the same weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class Width:
+    """A layer width that grows with the widening factor, in units of the base width."""
+
+    base: int
+
+    def at(self, widening_factor: float) -> int:
+        """base × widening_factor, which must be a whole number.
+
+        >>> Width(8).at(2.5)
+        20
+        """
+        if not widening_factor > 0:
+            raise InputError(f"widening_factor must be positive, got {widening_factor}")
+        width = self.base * widening_factor
+        if width < 1 or abs(width - round(width)) > 1e-9 * width:
+            raise InputError(
+                f"base_width × widening_factor must be a whole number of units, got {self.base} × "
+                f"{widening_factor:g} = {width:g}; change one of them"
+            )
+        return round(width)

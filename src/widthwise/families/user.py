@@ -1,0 +1,150 @@
+"""The user's own family: a function ``build(widening_factor) -> nn.Module``."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from widthwise.errors import InputError
+from widthwise.parameterization import init_variance, width_rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserFamily:
+    """Networks from a function of the user's.
+
+    The function is called under ``torch.manual_seed(seed)`` (the caller's generator is restored
+    afterwards); if it has a parameter named ``seed`` it receives the seed as well.
+
+    Attributes:
+        reference: "module:function" or "path/to/file.py:function".
+        function: what the reference names.
+        parameterization: how σ_init² of a widening layer depends on width: "standard" if ∝ 1/w
+            (PyTorch's default initialization, Kaiming, Xavier), "ntk" if independent of it.
+    """
+
+    reference: str
+    function: Callable[..., nn.Module]
+    parameterization: str = "standard"
+
+    def __post_init__(self) -> None:
+        width_rule(self.parameterization)
+
+    @property
+    def name(self) -> str:
+        return self.reference.rpartition(":")[2]
+
+    def init_variance(self, widening_factor: float) -> float:
+        """Family-level σ_init² with gain 1: constants compare nothing across families."""
+        return float(init_variance(self.parameterization, widening_factor, gain=1.0))
+
+    def build(self, widening_factor: float, seed: int = 0) -> nn.Module:
+        """Calls the function.
+
+        Raises:
+            InputError: if it raises, or returns something else than a module.
+        """
+        factor = int(widening_factor) if float(widening_factor).is_integer() else widening_factor
+        wants_seed = "seed" in inspect.signature(self.function).parameters
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                module = self.function(factor, seed=seed) if wants_seed else self.function(factor)
+            except Exception as error:
+                raise InputError(
+                    f"{self.reference}({factor}) must return a module, but it raised "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        if not isinstance(module, nn.Module):
+            raise InputError(
+                f"{self.reference}({factor}) must return a torch.nn.Module, "
+                f"got {type(module).__name__}"
+            )
+        return module
+
+
+def user_family(reference: str, parameterization: str = "standard") -> UserFamily:
+    """The family that "module:function" or "path/to/file.py:function" names.
+
+    Raises:
+        InputError: if the module or the function cannot be found.
+    """
+    target, separator, attribute = reference.rpartition(":")
+    if not separator or not target or not attribute:
+        raise InputError(
+            f'a family of your own is written "module:function" or "file.py:function", '
+            f"got {reference!r}"
+        )
+    function: Any = _load_module(target, reference)
+    for part in attribute.split("."):
+        if not hasattr(function, part):
+            raise InputError(f"{target} has no {attribute!r}, needed for the family {reference!r}")
+        function = getattr(function, part)
+    if not callable(function):
+        raise InputError(f"{reference!r} must be a function, got {type(function).__name__}")
+    return UserFamily(reference=reference, function=function, parameterization=parameterization)
+
+
+def reference_to(function: Callable[..., nn.Module]) -> str:
+    """The reference under which another process finds this function.
+
+    Raises:
+        InputError: for lambdas, nested functions and functions typed into a prompt or notebook.
+    """
+    name = getattr(function, "__qualname__", "")
+    module = getattr(function, "__module__", None)
+    if not name or "<" in name:
+        raise InputError(
+            f"a family function must be importable by worker processes, got {function!r}; "
+            "define it at the top level of a .py file"
+        )
+    if module != "__main__":
+        return f"{module}:{name}"
+    source = inspect.getsourcefile(function) if inspect.isfunction(function) else None
+    if source is None or not Path(source).is_file():
+        raise InputError(
+            f"a family function must be importable by worker processes, got {name} from an "
+            "interactive session; put it into a .py file"
+        )
+    return f"{Path(source).resolve()}:{name}"
+
+
+def _load_module(target: str, reference: str) -> ModuleType:
+    try:
+        if target.endswith(".py"):
+            return _load_file(Path(target))
+        # As `python -m` does: a module beside the user is found.
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(target)
+    except Exception as error:
+        raise InputError(
+            f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    path = path.expanduser().resolve()
+    name = f"widthwise_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look a module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
