@@ -1,0 +1,144 @@
+"""The measured settings of one width: checked, sorted, merged, with their noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from widthwise.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+# A setting counts if at least this share of its runs did not diverge: the definition of stability.
+STABLE_SHARE = 0.9
+# Noise scales closer than this (in log) are one setting: far below any interval we can give.
+SAME_SETTING = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Settings:
+    """Usable settings of one width, in rising order of noise scale."""
+
+    log_noise_scale: FloatArray  # (K,)
+    means: FloatArray  # (K,) over surviving seeds
+    residuals: FloatArray  # (K, S), zero where a run is missing
+    counts: FloatArray  # (K,) surviving seeds
+    best_member: list[int]  # (K,) index, in the input order, of the best setting merged here
+    limits: tuple[str | None, str | None]  # what binds at the lowest and highest setting
+    unstable_above: bool  # a setting above the highest usable one diverged
+    num_seeds: int
+
+    @property
+    def num_usable(self) -> int:
+        return self.log_noise_scale.size
+
+    @property
+    def variances(self) -> FloatArray:
+        """Variance of each mean, apart from what all settings share; pooled over neighbors."""
+        own = self.residuals - np.median(self.residuals, axis=0)
+        own_variance = np.sum(own**2, axis=1) / np.maximum(self.counts - 1.0, 1.0)
+        padded = np.pad(own_variance, 1, mode="edge")
+        pooled = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
+        return np.asarray(pooled / self.counts)
+
+    def draw_means(self, num_draws: int, rng: np.random.Generator) -> FloatArray:
+        """Draws (D, K) of the means: a smooth bootstrap over seeds, Student t in its tails."""
+        degrees = self.num_seeds - 1
+        weights = rng.standard_normal((num_draws, self.num_seeds))
+        weights *= np.sqrt(degrees / rng.chisquare(degrees, size=(num_draws, 1)))
+        scale = np.sqrt(self.counts * np.maximum(self.counts - 1.0, 1.0))
+        return np.asarray(self.means + weights @ (self.residuals / scale[:, None]).T)
+
+    def edge_reason(self, side: Literal["low", "high"]) -> str:
+        """Why nothing was measured beyond the lowest or highest usable setting."""
+        limit = self.limits[0 if side == "low" else 1]
+        if limit is not None:
+            return limit
+        return "stability" if side == "high" and self.unstable_above else "edge of the grid"
+
+
+def merge_settings(
+    noise_scale: ArrayLike,
+    scores: ArrayLike,
+    *,
+    limits: Sequence[str | None] | None,
+    ran: ArrayLike | None,
+) -> Settings:
+    """Check the input, drop settings that diverged, merge equal noise scales seed by seed."""
+    scale = np.asarray(noise_scale, dtype=np.float64)
+    table = np.asarray(scores, dtype=np.float64)
+    if scale.ndim != 1 or table.ndim != 2 or table.shape[0] != scale.size or table.shape[1] < 1:
+        raise InputError(
+            "noise_scale must have shape (K,) and scores (K, S) with S >= 1, "
+            f"got {scale.shape} and {table.shape}; give one row of scores for each noise scale"
+        )
+    if not np.all(np.isfinite(scale) & (scale > 0.0)):
+        raise InputError(
+            f"noise scales must be positive and finite, got {scale.tolist()}; "
+            "a setting that was not run does not belong in the list"
+        )
+    if np.any(np.isinf(table)):
+        raise InputError("scores must be finite, or NaN for diverged runs, got inf; pass NaN")
+    if limits is not None and len(limits) != scale.size:
+        raise InputError(
+            f"limits must name one limit (or None) for each of the {scale.size} noise scales, "
+            f"got {len(limits)}; pad with None"
+        )
+    was_run = np.ones(table.shape, dtype=bool) if ran is None else np.asarray(ran, dtype=bool)
+    if was_run.shape != table.shape:
+        raise InputError(
+            f"ran must have the shape of scores {table.shape}, got {was_run.shape}; "
+            "mark each run True (it ended or diverged) or False (not run yet)"
+        )
+    table = np.where(was_run, table, np.nan)
+    survived = np.sum(np.isfinite(table), axis=1)
+    planned = np.sum(was_run, axis=1)
+    enough = min(2, table.shape[1])
+    usable = (survived >= STABLE_SHARE * planned) & (survived >= enough)
+    diverged = (planned > 0) & (survived < STABLE_SHARE * planned)
+
+    order = [int(k) for k in np.argsort(scale, kind="stable") if usable[k]]
+    groups: list[list[int]] = []
+    for k in order:
+        if groups and np.log(scale[k] / scale[groups[-1][-1]]) < SAME_SETTING:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    rows = np.array([_mean_over_members(table[group]) for group in groups]).reshape(
+        len(groups), table.shape[1]
+    )
+    present = np.isfinite(rows)
+    counts = present.sum(axis=1).astype(np.float64)
+    filled = np.where(present, rows, 0.0)
+    means = filled.sum(axis=1) / np.maximum(counts, 1.0)
+    member_means = np.where(usable, np.nansum(table, axis=1) / np.maximum(survived, 1), -np.inf)
+    top = max((scale[k] for k in order), default=0.0)
+    return Settings(
+        log_noise_scale=np.array([np.mean(np.log(scale[group])) for group in groups]),
+        means=means,
+        residuals=np.where(present, rows - means[:, None], 0.0),
+        counts=counts,
+        best_member=[max(group, key=lambda k: float(member_means[k])) for group in groups],
+        limits=(
+            _first_limit(limits, groups[0] if groups else []),
+            _first_limit(limits, groups[-1] if groups else []),
+        ),
+        unstable_above=bool(np.any(diverged & (scale > top))),
+        num_seeds=table.shape[1],
+    )
+
+
+def _mean_over_members(rows: FloatArray) -> FloatArray:
+    """Mean (S,) of equal settings, seed by seed; NaN where no member has the seed."""
+    present = np.isfinite(rows)
+    total = np.where(present, rows, 0.0).sum(axis=0)
+    count = present.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _first_limit(limits: Sequence[str | None] | None, members: list[int]) -> str | None:
+    if limits is None:
+        return None
+    return next((limits[k] for k in members if limits[k] is not None), None)

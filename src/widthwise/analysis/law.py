@@ -1,0 +1,227 @@
+"""How the optimum moves with width: a power law, its exponent with an interval, and a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from widthwise.analysis.optimum import Optimum
+from widthwise.errors import FitError, InputError
+
+Verdict = Literal["proportional", "constant", "other", "inconclusive"]
+FloatArray = NDArray[np.float64]
+
+# Equivalence zones of the exponent: inside one is a finding, outside both is another.
+ZONES: dict[Verdict, tuple[float, float]] = {
+    "proportional": (0.75, 1.25),
+    "constant": (-0.25, 0.25),
+}
+# A law is fitted to widths whose optimum more often than not lies inside what was run.
+INFORMATIVE_SHARE = 0.5
+# Lack of fit counts when so large a chi-square has less than this chance under the power law.
+LACK_OF_FIT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Law:
+    """Best normalized noise scale = exp(intercept) * widening_factor ** exponent.
+
+    Draws that leave the exponent undetermined (fewer than two widths inside their grids) are NaN
+    in `samples`; they open the interval on both sides.
+    """
+
+    exponent: float
+    interval: tuple[float, float]
+    intercept: float
+    verdict: Verdict
+    num_widths: int
+    num_censored: int
+    widening_factors: tuple[float, ...]
+    confidence: float
+    lack_of_fit: float | None  # chance of so large a scatter under the law; None for two widths
+    samples: FloatArray = field(repr=False)
+    intercept_samples: FloatArray = field(repr=False)
+
+    def predict(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
+        """Best noise scale at a widening factor, with its band at `confidence`."""
+        if not (np.isfinite(widening_factor) and widening_factor > 0):
+            raise InputError(f"widening_factor must be positive, got {widening_factor}; try 2")
+        log_factor = float(np.log(widening_factor))
+        low, high = _interval(self.intercept_samples + self.samples * log_factor, self.confidence)
+        value = float(np.exp(self.intercept + self.exponent * log_factor))
+        return value, (float(np.exp(low)), float(np.exp(high)))
+
+    def sentence(self) -> str:
+        """The finding in one sentence."""
+        low, high = self.interval
+        censored = (
+            f"{self.num_censored} of them censored" if self.num_censored else "none of them censored"
+        )
+        return (
+            f"{_FINDINGS[self.verdict]}: exponent {self.exponent:.2f} "
+            f"({100 * self.confidence:g} % interval {low:.2f} to {high:.2f}) "
+            f"from {self.num_widths} widths, {censored}."
+        )
+
+
+_FINDINGS: dict[Verdict, str] = {
+    "proportional": "The best normalized noise scale grows in proportion to the widening factor",
+    "constant": "The best normalized noise scale does not change with the widening factor",
+    "other": (
+        "The best normalized noise scale changes with the widening factor, "
+        "neither in proportion nor not at all"
+    ),
+    "inconclusive": "The data do not decide how the best normalized noise scale changes with width",
+}
+
+
+def fit_law(
+    widening_factors: ArrayLike, optima: Sequence[Optimum], *, confidence: float = 0.95
+) -> Law:
+    """Fit log(best noise scale) = intercept + exponent * log(widening factor)."""
+    factors = np.asarray(widening_factors, dtype=np.float64)
+    if factors.shape != (len(optima),):
+        raise InputError(
+            "widening_factors must name one factor for each optimum, got shape "
+            f"{factors.shape} for {len(optima)} optima; give two lists of equal length"
+        )
+    if not np.all(np.isfinite(factors) & (factors > 0)):
+        raise InputError(f"widening factors must be positive, got {factors.tolist()}")
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
+    drawn = [o for o in optima if not np.any(np.isnan(o.samples))]
+    informative = [bool(np.mean(np.isfinite(o.samples)) >= INFORMATIVE_SHARE) for o in optima]
+    if len(set(factors[informative].tolist())) < 2:
+        raise FitError(
+            "a law needs the optima of at least 2 widths, got "
+            f"{sum(informative)} of {len(optima)}: {_describe(factors, optima, informative)}; "
+            "extend the grid of noise scales there, or run more seeds"
+        )
+    used = [not np.any(np.isnan(o.samples)) for o in optima]
+    log_factors = np.log(factors[used])
+    num_draws = min(o.samples.size for o in drawn)
+    draws = np.stack([o.samples[:num_draws] for o in drawn], axis=1)
+    bounds = np.array([[np.log(b) for b in o.measured] for o in drawn])
+    spread = np.array([_spread(column) for column in draws.T])
+    exponents, levels, center = _fit_draws(log_factors, draws, bounds, spread)
+    exponent = float(np.nanmedian(exponents))
+    level = float(np.nanmedian(levels))
+    stretch, chance = _stretch(log_factors, drawn, spread, exponent, level, center)
+    exponents = exponent + stretch * (exponents - exponent)
+    levels = level + stretch * (levels - level)
+    interval = _interval(exponents, confidence)
+    return Law(
+        exponent=exponent,
+        interval=interval,
+        intercept=level - exponent * center,
+        verdict=verdict_of(interval),
+        num_widths=len(drawn),
+        num_censored=sum(o.censoring != "none" for o in drawn),
+        widening_factors=tuple(factors[used].tolist()),
+        confidence=confidence,
+        lack_of_fit=chance,
+        samples=exponents,
+        intercept_samples=levels - exponents * center,
+    )
+
+
+def verdict_of(interval: tuple[float, float]) -> Verdict:
+    """Equivalence test: which zone holds the whole interval, if any.
+
+    >>> verdict_of((0.8, 1.2)), verdict_of((0.3, 0.7)), verdict_of((0.1, 0.8))
+    ('proportional', 'other', 'inconclusive')
+    """
+    low, high = interval
+    for verdict, (zone_low, zone_high) in ZONES.items():
+        if zone_low <= low and high <= zone_high:
+            return verdict
+    apart = all(high < zone_low or low > zone_high for zone_low, zone_high in ZONES.values())
+    return "other" if apart else "inconclusive"
+
+
+def _fit_draws(
+    log_factors: FloatArray, draws: FloatArray, bounds: FloatArray, spread: FloatArray
+) -> tuple[FloatArray, FloatArray, float]:
+    """Exponent (D,), level at the center (D,), and the center, for draws (D, W).
+
+    An infinite draw says only that the optimum lies beyond the measured range: it pulls on the
+    line only where the line would contradict it.
+    """
+    found = np.isfinite(draws)
+    target = np.where(found, draws, np.where(draws < 0, bounds[:, 0], bounds[:, 1]))
+    weight = 1.0 / spread**2
+    center = float(np.sum(weight * log_factors) / np.sum(weight))
+    x = log_factors - center
+    active = found.copy()
+    determined = np.array([np.unique(log_factors[row]).size >= 2 for row in found])
+    for _ in range(2 * draws.shape[1] + 2):
+        w = weight * active
+        sw, sx, sxx = w.sum(1), w @ x, w @ x**2
+        sy, sxy = np.sum(w * target, 1), np.sum(w * target * x, 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            exponent = (sw * sxy - sx * sy) / (sw * sxx - sx**2)
+            level = (sy - exponent * sx) / sw
+        line = level[:, None] + exponent[:, None] * x
+        contradicts = np.where(draws < 0, line > target, line < target)
+        previous = active
+        active = found | (contradicts & ~found)
+        if np.array_equal(active, previous):
+            break
+    blank = np.where(determined, 0.0, np.nan)
+    return exponent + blank, level + blank, center
+
+
+def _spread(column: FloatArray) -> float:
+    """Robust standard deviation of the draws of one width, infinite ones held at the extremes."""
+    finite = column[np.isfinite(column)]
+    if finite.size == 0:
+        return 1.0
+    clipped = np.clip(column, finite.min(), finite.max())
+    return max(float(np.std(clipped)), 1e-6)
+
+
+def _stretch(
+    log_factors: FloatArray,
+    optima: Sequence[Optimum],
+    spread: FloatArray,
+    exponent: float,
+    level: float,
+    center: float,
+) -> tuple[float, float | None]:
+    """Factor by which the draws must widen for the scatter of the widths about the line."""
+    found = np.array([o.censoring == "none" for o in optima])
+    degrees = int(found.sum()) - 2
+    if degrees < 1:
+        return 1.0, None
+    line = level + exponent * (log_factors - center)
+    residual = np.array([np.log(o.noise_scale) for o in optima]) - line
+    chi_square = float(np.sum((residual[found] / spread[found]) ** 2))
+    chance = float(stats.chi2.sf(chi_square, degrees))
+    if chance >= LACK_OF_FIT:
+        return 1.0, chance
+    student = float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+    return student * float(np.sqrt(chi_square / degrees)), chance
+
+
+def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:
+    tail = (1.0 - confidence) / 2.0
+    unknown = np.isnan(draws)
+    low = np.quantile(np.where(unknown, -np.inf, draws), tail, method="inverted_cdf")
+    high = np.quantile(np.where(unknown, np.inf, draws), 1.0 - tail, method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _describe(
+    factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]
+) -> str:
+    parts = []
+    for factor, optimum, counts in zip(factors, optima, informative, strict=True):
+        if not counts:
+            why = "one seed only" if np.any(np.isnan(optimum.samples)) else (
+                f"censored {optimum.censoring}, {optimum.reason}"
+            )
+            parts.append(f"widening factor {factor:g} ({why})")
+    return ", ".join(parts) or "all at one widening factor"

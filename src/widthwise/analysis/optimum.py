@@ -1,0 +1,113 @@
+"""Where the test accuracy of one width peaks, with an interval that covers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from widthwise.analysis._settings import merge_settings
+from widthwise.analysis._shape import fit_peaks
+from widthwise.errors import FitError, InputError
+
+Censoring = Literal["none", "low", "high"]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Optimum:
+    """The noise scale at which the score of one width is highest, or a bound on it."""
+
+    noise_scale: float
+    interval: tuple[float, float]
+    score: float
+    score_interval: tuple[float, float]
+    censoring: Censoring
+    reason: str | None
+    best_index: int
+    num_seeds: int
+    sampling_error: float | None
+    samples: FloatArray = field(repr=False)
+    measured: tuple[float, float] = (0.0, np.inf)  # lowest and highest usable noise scale
+
+
+def locate_optimum(
+    noise_scale: ArrayLike,
+    scores: ArrayLike,
+    *,
+    limits: Sequence[str | None] | None = None,
+    num_test: int | None = None,
+    num_bootstrap: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    ran: ArrayLike | None = None,
+) -> Optimum:
+    """Locate the argmax over log(noise_scale) of the mean score."""
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
+    if num_bootstrap < 100:
+        raise InputError(f"num_bootstrap must be at least 100, got {num_bootstrap}; try 2000")
+    settings = merge_settings(noise_scale, scores, limits=limits, ran=ran)
+    if settings.num_usable < 3:
+        raise FitError(
+            "an optimum needs at least 3 distinct noise scales at which training is stable, got "
+            f"{settings.num_usable}; run more settings, or smaller learning rates"
+        )
+    rng = np.random.default_rng(seed)
+    estimate, peak = fit_peaks(settings, settings.means[None], rng=None)
+    best = int(np.argmax(settings.means))
+    if settings.num_seeds == 1:
+        samples = np.full(num_bootstrap, np.nan)
+        interval = (0.0, np.inf)
+        score_interval = (-np.inf, np.inf)
+        beyond = (float(best == 0), float(best == settings.num_usable - 1))
+    else:
+        draws = settings.draw_means(num_bootstrap, rng)
+        samples, peaks = fit_peaks(settings, draws, rng=rng)
+        tail = (1.0 - confidence) / 2.0
+        # Order statistics rather than interpolation: infinite draws must not yield NaN.
+        low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")
+        interval = (float(np.exp(low)), float(np.exp(high)))
+        s_low, s_high = np.quantile(peaks, [tail, 1.0 - tail])
+        score_interval = (float(s_low), float(s_high))
+        beyond = (
+            float(np.mean(np.isneginf(samples))) * (interval[0] == 0.0),
+            float(np.mean(np.isposinf(samples))) * bool(np.isinf(interval[1])),
+        )
+    censoring: Censoring = "none"
+    if max(beyond) > 0.0:
+        censoring = "low" if beyond[0] >= beyond[1] else "high"
+    log_scale = float(estimate[0])
+    score = float(peak[0])
+    if not np.isfinite(log_scale):
+        log_scale = float(settings.log_noise_scale[0 if log_scale < 0 else -1])
+        censoring = "low" if estimate[0] < 0 else "high"
+    return Optimum(
+        noise_scale=float(np.exp(log_scale)),
+        interval=interval,
+        score=score,
+        score_interval=score_interval,
+        censoring=censoring,
+        reason=None if censoring == "none" else settings.edge_reason(censoring),
+        best_index=settings.best_member[best],
+        num_seeds=settings.num_seeds,
+        sampling_error=_sampling_error(score, num_test),
+        samples=samples,
+        measured=(
+            float(np.exp(settings.log_noise_scale[0])),
+            float(np.exp(settings.log_noise_scale[-1])),
+        ),
+    )
+
+
+def _sampling_error(score: float, num_test: int | None) -> float | None:
+    if num_test is None:
+        return None
+    if num_test < 1 or not 0.0 <= score <= 1.0:
+        raise InputError(
+            "num_test needs scores that are fractions in [0, 1] and at least one test example, "
+            f"got score {score:g} and num_test {num_test}; divide percentages by 100"
+        )
+    return float(np.sqrt(score * (1.0 - score) / num_test))
+
