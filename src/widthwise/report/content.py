@@ -1,0 +1,60 @@
+"""What a report is made of: rows, what was inferred from them, and where they came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from widthwise.analysis import Law, Optimum
+from widthwise.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportContent:
+    """Everything the page shows. Nothing is read from anywhere else, and nothing is fitted again.
+
+    Args:
+        title: heading of the page.
+        results: one row a run (the results table of a study).
+        optima: widening factor -> optimum, `noise_scale` being the *normalized* noise scale ḡ.
+        law: how the optimum moves with width, or None if it could not be fitted.
+        law_problem: in plain words why there is no law; needed exactly when `law` is None.
+        spec_text: what was run, as TOML or JSON text.
+        provenance: name -> value, shown as given (versions, fingerprints, seeds).
+        command: the command that made this report.
+        optimum_problems: widening factor -> why no optimum could be located there.
+        results_files: addresses of the results, relative to the page, that it links to.
+        late_fraction: the part of training over which accuracies were averaged, in (0, 1].
+    """
+
+    title: str
+    results: pl.DataFrame
+    optima: Mapping[float, Optimum]
+    law: Law | None
+    law_problem: str | None
+    spec_text: str
+    provenance: Mapping[str, str]
+    command: str
+    optimum_problems: Mapping[float, str] = field(default_factory=dict)
+    results_files: tuple[str, ...] = ()
+    late_fraction: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.results.is_empty():
+            raise InputError("a report needs at least one run, got an empty table; run the study")
+        if (self.law is None) == (self.law_problem is None):
+            raise InputError(
+                "a report needs either a law or the reason why there is none (law_problem), "
+                f"got law={self.law!r} and law_problem={self.law_problem!r}; give exactly one"
+            )
+        if not 0.0 < self.late_fraction <= 1.0:
+            raise InputError(
+                f"late_fraction must lie in (0, 1], got {self.late_fraction}; the default is 0.25"
+            )
+        widths = set(self.results["widening_factor"].to_list())
+        unknown = sorted({*self.optima, *self.optimum_problems} - widths)
+        if unknown:
+            raise InputError(
+                f"optima must belong to widths in the results, got {unknown} besides "
+                f"{sorted(widths)}; pass the results that the optima were located in"
+            )

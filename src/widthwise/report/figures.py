@@ -1,0 +1,367 @@
+"""Figures 2 to 5: rows in, a matplotlib Figure out. Nothing here fits or saves."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from widthwise.report.accuracy_figure import Z_95
+from widthwise.report.style import (
+    INK,
+    MUTED,
+    RC,
+    WIDTH_INCHES,
+    WidthStyle,
+    log_axis,
+    padded,
+    width_axis,
+    width_legend,
+    width_styles,
+)
+from widthwise.report.tables import (
+    CurveRow,
+    LawLine,
+    OptimumRow,
+    SelectedOn,
+    reference_batch_sizes,
+)
+
+_SIZE = (WIDTH_INCHES, 3.7)
+_FIT_COLOR = "#1f4e79"
+# A median of the second half of the curves, minus this many times its spread, starts the axis.
+_CURVE_DEPTH = 2.5
+
+
+def law_figure(
+    optima: Sequence[OptimumRow], line: LawLine | None, not_located: Collection[float] = ()
+) -> Figure:
+    """Noise scale at the optimum against width, with the fit, its band and reference slopes."""
+    with mpl.rc_context(RC):
+        figure, axes = _new_figure()
+        styles = width_styles([*(row.widening_factor for row in optima), *not_located])
+        width_axis(axes, styles)
+        log_axis(axes, "y", *_value_limits(optima, _noise_scales, line))
+        if line is not None:
+            axes.fill_between(
+                line.widening_factors,
+                line.low,
+                line.high,
+                color=_FIT_COLOR,
+                alpha=0.16,
+                linewidth=0.0,
+                label="95 % band",
+            )
+            axes.plot(line.widening_factors, line.value, color=_FIT_COLOR, label="fit")
+        _draw_references(axes, optima, line)
+        for row in optima:
+            _draw_estimate(axes, row, row.optimum.noise_scale, row.optimum.interval, styles)
+        _mark_missing(axes, not_located)
+        axes.set_ylabel(r"optimal noise scale $\bar{g}_\mathrm{opt}$")
+        _legend(figure, axes)
+        return figure
+
+
+def best_accuracy_figure(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> Figure:
+    """Accuracy at the optimum against width, with its interval and the test set's own error."""
+    with mpl.rc_context(RC):
+        figure, axes = _new_figure()
+        styles = width_styles(row.widening_factor for row in optima)
+        width_axis(axes, styles)
+        for row in optima:
+            _draw_score(axes, row, styles[row.widening_factor])
+        found = [row for row in optima if not row.censored]
+        axes.plot(
+            [row.widening_factor for row in found],
+            [100.0 * row.optimum.score for row in found],
+            color=MUTED,
+            linewidth=0.8,
+            zorder=1,
+            gid="best accuracy line",
+        )
+        if selected_on == "validation":
+            _draw_test_beside(axes, optima)
+        axes.set_ylabel(f"{selected_on} accuracy at the optimum (%)")
+        if selected_on == "validation":
+            axes.set_ylabel("accuracy at the optimum (%)")
+            _legend(figure, axes)
+        axes.margins(y=0.12)
+        return figure
+
+
+def batch_size_figure(optima: Sequence[OptimumRow]) -> Figure:
+    """Batch size at the optimum against width, with the slope that proportionality would give."""
+    with mpl.rc_context(RC):
+        figure, axes = _new_figure()
+        styles = width_styles(row.widening_factor for row in optima)
+        width_axis(axes, styles)
+        low, high = _value_limits(
+            optima, lambda row: (row.batch_size, *row.batch_size_interval), None, falling=True
+        )
+        log_axis(axes, "y", low, high)
+        if low < 1.0 < high:
+            axes.axhline(1.0, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)), label="$B$ = 1")
+        found = [row for row in optima if not row.censored] or list(optima)
+        if len(found) > 1:
+            axes.plot(
+                [row.widening_factor for row in found],
+                reference_batch_sizes(found),
+                color=INK,
+                linewidth=1.0,
+                linestyle="--",
+                label=r"$\bar{g}_\mathrm{opt} \propto w$ at fixed $\epsilon$, $m$",
+            )
+        for row in optima:
+            _draw_estimate(axes, row, row.batch_size, row.batch_size_interval, styles, falling=True)
+        axes.set_ylabel("batch size at the optimum $B$")
+        _legend(figure, axes)
+        return figure
+
+
+def curves_figure(curves: Sequence[CurveRow], late_fraction: float) -> Figure:
+    """Test accuracy during training at the setting nearest each optimum; late times shaded.
+
+    The axis counts steps if all widths took equally many, else the fraction of training.
+    """
+    with mpl.rc_context(RC):
+        figure, axes = _new_figure()
+        styles = width_styles(row.widening_factor for row in curves)
+        totals = {row.setting.steps for row in curves}
+        total = float(totals.pop()) if len(totals) == 1 else 1.0
+        by_step = total != 1.0
+        axes.axvspan(
+            (1.0 - late_fraction) * total, total, color="#000000", alpha=0.06, linewidth=0.0
+        )
+        late_values = []
+        for row in curves:
+            style = styles[row.widening_factor]
+            place = row.steps if by_step else row.steps / row.setting.steps
+            mean, sem = 100.0 * row.mean, 100.0 * row.sem
+            axes.fill_between(
+                place, mean - sem, mean + sem, color=style.color, alpha=0.2, linewidth=0.0
+            )
+            axes.plot(
+                place,
+                mean,
+                color=style.color,
+                linewidth=1.2,
+                marker=style.marker,
+                markersize=4.5,
+                markevery=max(1, len(place) // 8),
+                label=f"w={row.widening_factor:g}",
+            )
+            late_values.append(mean[place >= 0.5 * total])
+        _focus_on_late(axes, np.concatenate(late_values))
+        axes.set_xlim(0.0, total * 1.01)
+        axes.set_xlabel("training step" if by_step else "fraction of training")
+        if by_step:
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.set_ylabel("test accuracy (%)")
+        axes.text(
+            (1.0 - late_fraction / 2) * total,
+            0.03,
+            "late times",
+            transform=axes.get_xaxis_transform(),
+            horizontalalignment="center",
+            color=INK,
+            fontsize=11.0,
+        )
+        figure.legend(
+            handles=width_legend(styles), loc="outside upper center", ncols=min(5, len(styles))
+        )
+        return figure
+
+
+def _new_figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(handles)))
+
+
+def _noise_scales(row: OptimumRow) -> tuple[float, ...]:
+    return (row.optimum.noise_scale, *row.optimum.interval)
+
+
+def _value_limits(
+    optima: Sequence[OptimumRow],
+    values_of: Callable[[OptimumRow], tuple[float, ...]],
+    line: LawLine | None,
+    *,
+    falling: bool = False,
+) -> tuple[float, float]:
+    """Limits that hold the values, the line and, at the ends, the arrows of bounds."""
+    values = [value for row in optima for value in values_of(row)]
+    values += [] if line is None else [*line.low.tolist(), *line.high.tolist()]
+    low, high = padded(values, part=0.08)
+    arrow = (high / low) ** 0.16
+    for row in optima:
+        if row.censored:
+            upward = (row.optimum.censoring == "high") != falling
+            value = values_of(row)[0]
+            low, high = (
+                (low, max(high, value * arrow)) if upward else (min(low, value / arrow), high)
+            )
+    return low, high
+
+
+def _draw_references(axes: Axes, optima: Sequence[OptimumRow], line: LawLine | None) -> None:
+    """Slopes 1 and 0 through the middle of the fit, or of the optima that were found."""
+    factors = sorted({row.widening_factor for row in optima})
+    if len(factors) < 2:
+        return
+    ends = np.array([factors[0], factors[-1]])
+    if line is not None:
+        center = float(np.sqrt(line.widening_factors[0] * line.widening_factors[-1]))
+        height = float(
+            np.exp(np.interp(np.log(center), np.log(line.widening_factors), np.log(line.value)))
+        )
+    else:
+        found = [row for row in optima if not row.censored] or list(optima)
+        center = float(np.exp(np.mean([math.log(row.widening_factor) for row in found])))
+        height = float(np.exp(np.mean([math.log(row.optimum.noise_scale) for row in found])))
+    axes.plot(
+        ends, height * ends / center, color=INK, linewidth=1.0, linestyle="--", label="slope 1"
+    )
+    axes.plot(
+        ends,
+        [height, height],
+        color=MUTED,
+        linewidth=0.9,
+        linestyle=(0, (1, 2)),
+        label="slope 0",
+    )
+
+
+def _draw_estimate(
+    axes: Axes,
+    row: OptimumRow,
+    value: float,
+    interval: tuple[float, float],
+    styles: dict[float, WidthStyle],
+    *,
+    falling: bool = False,
+) -> None:
+    """A marker with its interval; a censored one is open, with an arrow where it may still lie.
+
+    `falling`: the value drawn falls as the noise scale rises, so bounds point the other way.
+    """
+    style = styles[row.widening_factor]
+    low, high = axes.get_ylim()
+    bottom, top = (min(max(end, low), high) for end in interval)
+    axes.plot(
+        [row.widening_factor] * 2,
+        [bottom, top],
+        color=style.color,
+        linewidth=1.6,
+        solid_capstyle="butt",
+        gid=f"w={row.widening_factor:g} interval",
+    )
+    axes.plot(
+        [row.widening_factor],
+        [value],
+        marker=style.marker,
+        markersize=8.0,
+        markerfacecolor="white" if row.censored else style.color,
+        markeredgecolor=style.color if row.censored else INK,
+        markeredgewidth=1.4 if row.censored else 0.8,
+        linestyle="none",
+        zorder=4,
+        gid=f"w={row.widening_factor:g} {'bound' if row.censored else 'optimum'}",
+    )
+    if row.censored:
+        upward = (row.optimum.censoring == "high") != falling
+        axes.annotate(
+            "",
+            xy=(row.widening_factor, value),
+            xytext=(0.0, 26.0 if upward else -26.0),
+            textcoords="offset points",
+            arrowprops={
+                "arrowstyle": "<|-",
+                "color": style.color,
+                "linewidth": 1.4,
+                "shrinkA": 0.0,
+                "shrinkB": 4.0,
+            },
+            annotation_clip=False,
+            gid=f"w={row.widening_factor:g} arrow",
+        )
+
+
+def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
+    optimum, factor = row.optimum, row.widening_factor
+    if optimum.sampling_error is not None:
+        spread = Z_95 * optimum.sampling_error
+        axes.plot(
+            [factor, factor],
+            [100.0 * (optimum.score - spread), 100.0 * (optimum.score + spread)],
+            color="#bdbdbd",
+            linewidth=0.9,
+            zorder=0,
+            gid=f"w={factor:g} sampling error",
+        )
+    axes.plot(
+        [factor, factor],
+        [100.0 * end if math.isfinite(end) else math.nan for end in optimum.score_interval],
+        color=style.color,
+        linewidth=2.2,
+        solid_capstyle="butt",
+        gid=f"w={factor:g} interval",
+    )
+    axes.plot(
+        [factor],
+        [100.0 * optimum.score],
+        marker=style.marker,
+        markersize=8.0,
+        markerfacecolor="white" if row.censored else style.color,
+        markeredgecolor=style.color if row.censored else INK,
+        markeredgewidth=1.4 if row.censored else 0.8,
+        linestyle="none",
+        zorder=4,
+        gid=f"w={factor:g} {'bound' if row.censored else 'optimum'}",
+    )
+
+
+def _draw_test_beside(axes: Axes, optima: Sequence[OptimumRow]) -> None:
+    """Test accuracy at the setting nearest the optimum that validation chose."""
+    axes.plot([], [], color=MUTED, marker="o", linewidth=0.8, label="validation (chose it)")
+    axes.errorbar(
+        [row.widening_factor for row in optima],
+        [100.0 * (row.nearest.test_accuracy or math.nan) for row in optima],
+        yerr=[100.0 * Z_95 * (row.nearest.test_accuracy_sem or 0.0) for row in optima],
+        linestyle=":",
+        linewidth=0.9,
+        marker="*",
+        markersize=9.0,
+        markerfacecolor="white",
+        color=INK,
+        label="test, nearest setting",
+    )
+
+
+def _mark_missing(axes: Axes, widening_factors: Collection[float]) -> None:
+    for factor in widening_factors:
+        axes.text(
+            factor,
+            0.02,
+            "none\nfound",
+            transform=axes.get_xaxis_transform(),
+            horizontalalignment="center",
+            color=MUTED,
+            fontsize=10.0,
+            gid=f"w={factor:g} not located",
+        )
+
+
+def _focus_on_late(axes: Axes, late: np.ndarray) -> None:
+    low, high = float(np.min(late)), float(np.max(late))
+    spread = max(high - low, 1.0)
+    axes.set_ylim(low - _CURVE_DEPTH * spread, high + 0.25 * spread)

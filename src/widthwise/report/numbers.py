@@ -1,0 +1,92 @@
+"""How numbers are written on the page. A missing number is a dash, never "nan"."""
+
+import math
+
+MISSING = "—"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to so many significant digits, with a power of ten where it is very large or small.
+
+    >>> number(0.01249), number(1234567.0), number(2e-7), number(float("nan"))
+    ('0.0125', '1.23 × 10⁶', '2 × 10⁻⁷', '—')
+    """
+    if value is None or math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value != 0.0 and not 1e-4 <= abs(value) < 1e5:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        power = str(int(exponent)).translate(_SUPERSCRIPTS)
+        return f"{mantissa} × 10{power}".replace("-", "−")
+    return f"{float(f'{value:.{digits}g}'):.15g}".replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage with two decimals, without the sign.
+
+    >>> percent(0.76031), percent(None)
+    ('76.03', '—')
+    """
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{100.0 * value:.2f}".replace("-", "−")
+
+
+def points(value: float | None) -> str:
+    """A difference of two accuracies in percentage points, with its sign.
+
+    >>> points(0.0012), points(-0.03)
+    ('+0.12', '−3.00')
+    """
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{100.0 * value:+.2f}".replace("-", "−")
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """An interval whose ends 0 and infinity are open.
+
+    >>> interval(0.5, 2.0), interval(0.5, float("inf")), interval(0.0, 2.0)
+    ('0.5 to 2', 'above 0.5', 'below 2')
+    """
+    if low <= 0.0 and math.isinf(high):
+        return "open"
+    if math.isinf(high):
+        return f"above {number(low, digits)}"
+    if low <= 0.0:
+        return f"below {number(high, digits)}"
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def percent_interval(low: float, high: float) -> str:
+    """An interval of fractions, in percent.
+
+    >>> percent_interval(0.75, 0.765)
+    '75.00 to 76.50'
+    """
+    if math.isnan(low) or math.isnan(high):
+        return MISSING
+    return f"{percent(low)} to {percent(high)}"
+
+
+def count(value: int, noun: str) -> str:
+    """A whole number with its noun.
+
+    >>> count(1, "seed"), count(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{value} {noun}" if value == 1 else f"{value} {noun}s"
+
+
+def listing(words: list[str]) -> str:
+    """Words with commas and a final "and".
+
+    >>> listing(["1", "2", "4"]), listing(["1"])
+    ('1, 2 and 4', '1')
+    """
+    if len(words) <= 1:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

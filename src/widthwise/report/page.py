@@ -1,0 +1,200 @@
+"""The page: sentences, figures and tables put into the template, then written to disk."""
+
+import base64
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from widthwise.report import numbers, wording
+from widthwise.report.accuracy_figure import accuracy_figure
+from widthwise.report.content import ReportContent
+from widthwise.report.figures import (
+    batch_size_figure,
+    best_accuracy_figure,
+    curves_figure,
+    law_figure,
+)
+from widthwise.report.style import RC
+from widthwise.report.tables import (
+    OptimumRow,
+    SettingRow,
+    curve_rows,
+    law_line,
+    optimum_rows,
+    selected_on,
+    setting_rows,
+)
+
+_PAGE = "report.html"
+_FIGURES = "figures"
+# No dates and no version, so that the same study gives the same bytes.
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaptionedFigure:
+    """A figure with the name of its files and what it shows, numbers included."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def write_report(content: ReportContent, directory: Path) -> Path:
+    """Write ``report.html`` and ``figures/*.svg, *.pdf``; each file appears complete or not at all.
+
+    Returns:
+        The path of the page.
+    """
+    directory = Path(directory)
+    (directory / _FIGURES).mkdir(parents=True, exist_ok=True)
+    figures = report_figures(content)
+    images = {}
+    for figure in figures:
+        for kind in _METADATA:
+            image = _encode(figure.figure, kind)
+            _write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
+            if kind == "svg":
+                images[figure.name] = image
+    page = directory / _PAGE
+    _write_atomically(page, render_page(content, figures, images).encode())
+    return page
+
+
+def report_figures(content: ReportContent) -> list[CaptionedFigure]:
+    """The figures that the content has data for, in the order of the page."""
+    chosen_on = selected_on(content.results)
+    settings = setting_rows(content.results)
+    optima = optimum_rows(settings, content.optima)
+    curves = curve_rows(content.results, optima)
+    figures = [
+        CaptionedFigure(
+            name="accuracy-vs-noise-scale",
+            title="Accuracy against noise scale",
+            caption=wording.accuracy_caption(settings, optima, chosen_on),
+            figure=accuracy_figure(settings, optima, chosen_on),
+        )
+    ]
+    if optima:
+        law = content.law
+        line = None if law is None else law_line(law, (row.widening_factor for row in optima))
+        missing = _missing_widths(settings, optima)
+        figures += [
+            CaptionedFigure(
+                name="optimum-vs-width",
+                title="The optimum against width",
+                caption=wording.law_caption(optima, law),
+                figure=law_figure(optima, line, missing),
+            ),
+            CaptionedFigure(
+                name="best-accuracy-vs-width",
+                title="Best accuracy against width",
+                caption=wording.best_accuracy_caption(optima, chosen_on),
+                figure=best_accuracy_figure(optima, chosen_on),
+            ),
+            CaptionedFigure(
+                name="batch-size-vs-width",
+                title="Batch size at the optimum against width",
+                caption=wording.batch_size_caption(optima),
+                figure=batch_size_figure(optima),
+            ),
+        ]
+    if curves:
+        figures.append(
+            CaptionedFigure(
+                name="accuracy-during-training",
+                title="Accuracy during training",
+                caption=wording.curves_caption(curves, content.late_fraction),
+                figure=curves_figure(curves, content.late_fraction),
+            )
+        )
+    return figures
+
+
+def render_page(
+    content: ReportContent, figures: Sequence[CaptionedFigure], images: Mapping[str, bytes]
+) -> str:
+    """The page as text; `images` holds the SVG of each figure by name."""
+    chosen_on = selected_on(content.results)
+    settings = setting_rows(content.results)
+    optima = optimum_rows(settings, content.optima)
+    parameterizations = (
+        content.results["parameterization"].unique().drop_nulls().to_list()
+        if "parameterization" in content.results.columns
+        else []
+    )
+    environment = Environment(
+        loader=PackageLoader("widthwise.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=numbers.number,
+        percent=numbers.percent,
+        points=numbers.points,
+        interval=lambda ends: numbers.interval(*ends),
+        percent_interval=lambda ends: numbers.percent_interval(*ends),
+        exact=lambda value: numbers.number(value, digits=6),
+    )
+    return environment.get_template("template.html.j2").render(
+        content=content,
+        verdict=wording.verdict_sentence(content.law, content.law_problem),
+        practice=wording.practice_sentence(content.law, parameterizations),
+        remarks=wording.remarks(settings, optima, content.optimum_problems, chosen_on),
+        figures=figures,
+        images={name: Markup(_data_uri(image)) for name, image in images.items()},
+        settings=settings,
+        optima=optima,
+        missing={
+            width: content.optimum_problems.get(width, "no reason was given")
+            for width in _missing_widths(settings, optima)
+        },
+        chosen_on=chosen_on,
+        num_runs=len(content.results),
+    )
+
+
+def _missing_widths(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> list[float]:
+    located = {row.widening_factor for row in optima}
+    return sorted({row.widening_factor for row in settings} - located)
+
+
+def _encode(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def _data_uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

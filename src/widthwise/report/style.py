@@ -1,0 +1,151 @@
+"""How every figure looks: type, line weights, and one color and marker for each width."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from widthwise.report.numbers import number
+
+# Fonts that come with matplotlib, so that a figure is the same on every machine.
+RC: dict[str, Any] = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 12.0,
+    "axes.labelsize": 12.5,
+    "axes.titlesize": 12.0,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "legend.fontsize": 11.5,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.5,
+    "errorbar.capsize": 0.0,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.4,
+    "figure.dpi": 100.0,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "widthwise",
+    "pdf.fonttype": 42,
+}
+INK = "#222222"
+MUTED = "#767676"
+WIDTH_INCHES = 4.8
+# Labels narrower apart than this part of an axis would touch.
+_LABEL_SPACING = 0.075
+_MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "p", "d")
+# Beyond 0.8 viridis is too pale for a thin line on white paper.
+_PALEST = 0.8
+
+
+@dataclass(frozen=True)
+class WidthStyle:
+    """Color and marker of one width; the color darkens from wide to narrow, also in gray."""
+
+    color: str
+    marker: str
+
+
+def width_styles(widening_factors: Iterable[float]) -> dict[float, WidthStyle]:
+    """One style for each width, in order.
+
+    >>> list(width_styles([4.0, 1.0]))
+    [1.0, 4.0]
+    """
+    ordered = sorted(set(widening_factors))
+    colormap = mpl.colormaps["viridis"]
+    last = max(len(ordered) - 1, 1)
+    return {
+        factor: WidthStyle(
+            color=mpl.colors.to_hex(colormap(_PALEST * rank / last)),
+            marker=_MARKERS[rank % len(_MARKERS)],
+        )
+        for rank, factor in enumerate(ordered)
+    }
+
+
+def width_legend(styles: dict[float, WidthStyle]) -> list[Line2D]:
+    """One legend entry a width."""
+    return [
+        Line2D([], [], color=style.color, marker=style.marker, label=f"$w$ = {number(factor)}")
+        for factor, style in styles.items()
+    ]
+
+
+def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis from `low` to `high` with few, plainly written ticks."""
+    if which == "x":
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+        _place_ticks(axes.xaxis, _log_ticks(low, high))
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+        _place_ticks(axes.yaxis, _log_ticks(low, high))
+
+
+def width_axis(axes: Axes, widening_factors: Iterable[float]) -> None:
+    """The horizontal axis of widths: logarithmic, a tick at each width that has room for one."""
+    factors = sorted(set(widening_factors))
+    low, high = padded(factors, part=0.07)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    span = math.log(high / low)
+    ticks: list[float] = []
+    for factor in factors:
+        if not ticks or math.log(factor / ticks[-1]) / span > _LABEL_SPACING:
+            ticks.append(factor)
+    _place_ticks(axes.xaxis, ticks)
+    axes.set_xlabel("widening factor $w$")
+
+
+def padded(values: Iterable[float], part: float = 0.05) -> tuple[float, float]:
+    """Limits of a logarithmic axis that holds positive, finite values with room at both ends."""
+    kept = [value for value in values if 0.0 < value < math.inf]
+    low, high = min(kept), max(kept)
+    room = (high / low) ** part if high > low * 1.001 else 2.0
+    return low / room, high * room
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    decades = math.log10(high / low)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for multiples, most in (((1, 1.5, 2, 3, 5, 7), 0.5), ((1, 2, 5), 2.2), ((1,), 7.0)):
+        if decades <= most:
+            ticks = [m * 10.0**power for power in range(first, last + 1) for m in multiples]
+            return [tick for tick in ticks if low <= tick <= high]
+    stride = math.ceil(decades / 6.0)
+    return [10.0**power for power in range(first, last + 1, stride) if low <= 10.0**power <= high]
+
+
+def _place_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick_label(value)))
+
+
+def _tick_label(value: float) -> str:
+    if 1e-3 <= value < 1e5:
+        return f"{value:.12g}"
+    power = math.floor(math.log10(value) + 1e-9)
+    mantissa = value / 10.0**power
+    if abs(mantissa - 1.0) < 1e-9:
+        return f"$10^{{{power}}}$"
+    return f"${mantissa:.3g} \\times 10^{{{power}}}$"

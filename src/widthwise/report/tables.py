@@ -1,0 +1,266 @@
+"""Tables behind the figures: runs in, plain rows out. Nothing here draws, writes or fits."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from widthwise.analysis import Law, Optimum
+
+SelectedOn = Literal["test", "validation"]
+
+_SETTING_COLUMNS = (
+    "widening_factor",
+    "learning_rate",
+    "batch_size",
+    "momentum",
+    "init_variance",
+    "normalized_noise_scale",
+    "steps",
+)
+_AVERAGED_COLUMNS = ("test_accuracy", "validation_accuracy", "plateau_slope")
+# Noise scales closer than this ratio are one place on the axis: they differ by rounding only.
+_SAME_PLACE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingRow:
+    """One (width, learning rate, batch size, momentum), averaged over the seeds that survived.
+
+    Accuracies and the plateau slope are fractions; `_sem` is the standard error over seeds, None
+    below two seeds; a mean is None when every seed diverged.
+    """
+
+    widening_factor: float
+    learning_rate: float
+    batch_size: int
+    momentum: float
+    init_variance: float
+    normalized_noise_scale: float
+    steps: int
+    num_seeds: int
+    num_diverged: int
+    test_accuracy: float | None
+    test_accuracy_sem: float | None
+    validation_accuracy: float | None
+    validation_accuracy_sem: float | None
+    plateau_slope: float | None
+    plateau_slope_sem: float | None
+
+    def score(self, selected_on: SelectedOn) -> tuple[float | None, float | None]:
+        """Mean and standard error of the accuracy by which the optimum was chosen."""
+        if selected_on == "validation":
+            return self.validation_accuracy, self.validation_accuracy_sem
+        return self.test_accuracy, self.test_accuracy_sem
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimumRow:
+    """The optimum of one width, with the setting nearest to it and the batch size it implies."""
+
+    widening_factor: float
+    optimum: Optimum
+    nearest: SettingRow
+    batch_size: float  # at the learning rate and momentum of `nearest`; not rounded
+    batch_size_interval: tuple[float, float]
+
+    @property
+    def censored(self) -> bool:
+        return self.optimum.censoring != "none"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurveRow:
+    """Test accuracy during training at one setting: mean and standard error, each shape (E,)."""
+
+    widening_factor: float
+    setting: SettingRow
+    steps: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    sem: NDArray[np.float64]  # NaN where fewer than two seeds were evaluated
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LawLine:
+    """The fitted law and its band at a few widths, each shape (W,)."""
+
+    widening_factors: NDArray[np.float64]
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def selected_on(results: pl.DataFrame) -> SelectedOn:
+    """Which accuracy chose the optimum: validation wherever the study held a part back.
+
+    >>> selected_on(pl.DataFrame({"validation_accuracy": [None, 0.7]}))
+    'validation'
+    """
+    column = results["validation_accuracy"]
+    return "validation" if column.null_count() < len(column) else "test"
+
+
+def setting_rows(results: pl.DataFrame) -> list[SettingRow]:
+    """One row a setting, ordered by width, then noise scale, then learning rate."""
+    survived = pl.col("status") == "ok"
+    averages = [
+        expression
+        for name in _AVERAGED_COLUMNS
+        for column in [pl.col(name).cast(pl.Float64).fill_nan(None).filter(survived)]
+        for expression in (
+            column.mean().alias(name),
+            (column.std(ddof=1) / column.count().cast(pl.Float64).sqrt()).alias(f"{name}_sem"),
+        )
+    ]
+    table = (
+        results.group_by(_SETTING_COLUMNS)
+        .agg(
+            pl.len().alias("num_seeds"),
+            (~survived).sum().alias("num_diverged"),
+            *averages,
+        )
+        .sort("widening_factor", "normalized_noise_scale", "learning_rate", "batch_size", "steps")
+    )
+    return [SettingRow(**row) for row in table.iter_rows(named=True)]
+
+
+def optimum_rows(
+    settings: Sequence[SettingRow], optima: Mapping[float, Optimum]
+) -> list[OptimumRow]:
+    """One row a located (or censored) optimum, by width.
+
+    Widths where every run diverged have no setting to be near to and are left out.
+    """
+    rows = []
+    for widening_factor, optimum in sorted(optima.items()):
+        nearest = nearest_setting(
+            (row for row in settings if row.widening_factor == widening_factor),
+            optimum.noise_scale,
+        )
+        if nearest is not None:
+            low, high = optimum.interval
+            rows.append(
+                OptimumRow(
+                    widening_factor=widening_factor,
+                    optimum=optimum,
+                    nearest=nearest,
+                    batch_size=batch_size_at(optimum.noise_scale, nearest),
+                    batch_size_interval=(
+                        batch_size_at(high, nearest),
+                        batch_size_at(low, nearest),
+                    ),
+                )
+            )
+    return rows
+
+
+def nearest_setting(
+    settings: Iterable[SettingRow], normalized_noise_scale: float
+) -> SettingRow | None:
+    """The surviving setting nearest in log noise scale; of equals the one with most survivors."""
+    alive = [row for row in settings if row.test_accuracy is not None]
+    if not alive:
+        return None
+    return min(
+        alive,
+        key=lambda row: (
+            round(abs(math.log(row.normalized_noise_scale / normalized_noise_scale)), 9),
+            row.num_diverged - row.num_seeds,
+        ),
+    )
+
+
+def batch_size_at(normalized_noise_scale: float, setting: SettingRow) -> float:
+    """Batch size that has this noise scale at the setting's learning rate and momentum.
+
+    learning_rate / (normalized_noise_scale * init_variance * (1 - momentum)); an open end of an
+    interval (0 or infinity) gives infinity or 0.
+    """
+    if normalized_noise_scale == 0.0:
+        return math.inf
+    damping = setting.init_variance * (1.0 - setting.momentum)
+    return setting.learning_rate / (normalized_noise_scale * damping)
+
+
+def reference_batch_sizes(rows: Sequence[OptimumRow]) -> NDArray[np.float64]:
+    """Batch sizes, shape (rows,), if the optimal noise scale were proportional to width.
+
+    1 / (widening_factor * init_variance) at a fixed learning rate and momentum, scaled to the
+    geometric mean of the rows' batch sizes. Slope -1 for NTK, 0 for standard.
+    """
+    shape = np.array([1.0 / (row.widening_factor * row.nearest.init_variance) for row in rows])
+    measured = np.array([row.batch_size for row in rows])
+    offset = np.mean(np.log(measured) - np.log(shape))
+    return np.asarray(shape * np.exp(offset))
+
+
+def mean_by_noise_scale(
+    points: Iterable[tuple[float, float]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average the values of settings that share a noise scale, ordered by it.
+
+    >>> x, y = mean_by_noise_scale([(0.2, 3.0), (0.1, 1.0), (0.2, 5.0)])
+    >>> x.tolist(), y.tolist()
+    ([0.1, 0.2], [1.0, 4.0])
+    """
+    groups: list[tuple[float, list[float]]] = []
+    for place, value in sorted(points):
+        if groups and place <= groups[-1][0] * (1.0 + _SAME_PLACE):
+            groups[-1][1].append(value)
+        else:
+            groups.append((place, [value]))
+    return (
+        np.array([place for place, _ in groups]),
+        np.array([np.mean(values) for _, values in groups]),
+    )
+
+
+def curve_rows(results: pl.DataFrame, optima: Sequence[OptimumRow]) -> list[CurveRow]:
+    """Test accuracy against the step at the setting nearest each optimum, over surviving seeds."""
+    rows = []
+    for row in optima:
+        runs = results.filter(
+            pl.col("status") == "ok",
+            *(pl.col(name) == getattr(row.nearest, name) for name in _SETTING_COLUMNS),
+        )
+        curve = (
+            runs.select(step="curve_step", accuracy="curve_test_accuracy")
+            .explode("step", "accuracy")
+            .with_columns(pl.col("accuracy").cast(pl.Float64).fill_nan(None))
+            .drop_nulls()
+            .group_by("step")
+            .agg(
+                mean=pl.col("accuracy").mean(),
+                sem=pl.col("accuracy").std(ddof=1) / pl.len().cast(pl.Float64).sqrt(),
+            )
+            .sort("step")
+            .cast(pl.Float64)
+        )
+        if not curve.is_empty():
+            rows.append(
+                CurveRow(
+                    widening_factor=row.widening_factor,
+                    setting=row.nearest,
+                    steps=curve["step"].to_numpy(),
+                    mean=curve["mean"].to_numpy(),
+                    sem=curve["sem"].fill_null(math.nan).to_numpy(),
+                )
+            )
+    return rows
+
+
+def law_line(law: Law, widening_factors: Iterable[float], num_points: int = 41) -> LawLine:
+    """The law between the smallest and the largest width, at equal ratios."""
+    factors = list(widening_factors)
+    grid = np.geomspace(min(factors), max(factors), num_points)
+    predictions = [law.predict(float(factor)) for factor in grid]
+    return LawLine(
+        widening_factors=grid,
+        value=np.array([value for value, _ in predictions]),
+        low=np.array([band[0] for _, band in predictions]),
+        high=np.array([band[1] for _, band in predictions]),
+    )
