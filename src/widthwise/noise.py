@@ -55,7 +55,7 @@ def noise_scale(
         examples = _checked("num_train", num_train, low=1.0, low_included=True)
         if np.any(batch > examples):
             raise InputError(
-                f"batch_size must not exceed num_train={num_train}, got {batch_size}; "
+                f"batch_size must not exceed num_train={num_train!r}, got {batch_size!r}; "
                 "use a smaller batch"
             )
         scale = scale * examples
@@ -151,7 +151,7 @@ def momentum_for(
     momentum = np.where(np.isclose(without, scale, rtol=1e-12), 0.0, 1.0 - without / scale)
     if np.any(momentum < 0.0):
         raise InputError(
-            f"no momentum in [0, 1) gives normalized_noise_scale={normalized_noise_scale}: without "
+            f"no momentum in [0, 1) gives normalized_noise_scale={normalized_noise_scale!r}: without "
             f"momentum it is already {without}; lower the learning rate or raise the batch size"
         )
     return _plain(momentum)
@@ -170,7 +170,7 @@ def _checked(
     if not np.all(above & (array < high)):
         bracket = "[" if low_included else "("
         top = f"{high:g}" if np.isfinite(high) else "∞"
-        raise InputError(f"{name} must lie in {bracket}{low:g}, {top}), got {value}")
+        raise InputError(f"{name} must lie in {bracket}{low:g}, {top}), got {value!r}")
     return array
 
 

@@ -106,6 +106,6 @@ def standard_weight_learning_rate(
 def _power(base: ArrayLike, exponent: float) -> FloatOrArray:
     array = np.asarray(base, dtype=np.float64)
     if np.any(~(array > 0.0)):
-        raise InputError(f"fan-in, gain and widening factor must be positive, got {base}")
+        raise InputError(f"fan-in, gain and widening factor must be positive, got {base!r}")
     power = array**exponent
     return float(power) if power.ndim == 0 else power

@@ -4,11 +4,13 @@ A local quadratic is exact for a symmetric peak and biased for one that falls sl
 and steeply on the other. So the quadratic is one member of a family with one more number, the
 skewness k (per grid step):
 
-    score(x) = alpha + beta * x + gamma * (exp(k x) - 1 - k x) / k^2        (k = 0: gamma x^2 / 2)
+    score(x) = level + slope * x + curvature * (exp(k x) - 1 - k x) / k^2     (k = 0: x^2 / 2)
 
 which for each fixed k is linear in three coefficients. The data choose k where they can; where
 they cannot, the draws keep its whole range, so that the interval holds what the shape leaves open.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,68 +19,102 @@ from widthwise.analysis._settings import Settings
 
 FloatArray = NDArray[np.float64]
 
+# Per grid step; 0 is the local quadratic. Mirrored: nothing here presumes which side is steep.
 SKEWNESS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0, -4.0])
-SHAPE_ERROR = 0.2
-REACH = 3.0
+SKEWNESS_SPREAD = 2.0
+# The family is trusted to this part of the drop from the best setting.
+SHAPE_ERROR = 0.15
+SMOOTH = 0.0
+# A setting is clearly worse than the best if it lies below it by this many standard errors.
+CLEARLY_WORSE = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """The settings round the best ones, in grid steps from the best, and how far to trust each."""
+
+    rows: NDArray[np.intp]  # (n,) settings that are fitted
+    position: FloatArray  # (n,)
+    noise: FloatArray  # (n,) standard deviation of the shape error
+    weight: FloatArray  # (n,)
+    bracket: tuple[float, float]  # the peak lies between these; infinite where nothing bounds it
+    edges: tuple[float, float]  # lowest and highest setting
+    origin: float
+    step: float
+
+
+def open_window(settings: Settings) -> Window:
+    log_scale, means, variances = settings.log_noise_scale, settings.means, settings.variances
+    best = int(np.argmax(means))
+    step = float(np.median(np.diff(log_scale)))
+    floor = (1e-9 * (float(np.ptp(means)) or 1.0)) ** 2
+    drop = means[best] - means
+    worse = np.flatnonzero(drop > CLEARLY_WORSE * np.sqrt(variances + variances[best] + floor))
+    below, above = worse[worse < best], worse[worse > best]
+    position = (log_scale - log_scale[best]) / step
+    first = int(below[-1]) if below.size else 0
+    last = int(above[0]) if above.size else means.size - 1
+    rows = np.arange(max(first - 1, 0), min(last + 1, means.size - 1) + 1)
+    local = drop[rows]
+    if SMOOTH:
+        pad = np.pad(drop, 1, mode="edge")
+        local = np.maximum(drop, SMOOTH * np.maximum(pad[:-2], pad[2:]))[rows]
+    noise = SHAPE_ERROR * local
+    return Window(
+        rows=rows,
+        position=position[rows],
+        noise=noise,
+        weight=1.0 / (variances[rows] + noise**2 + floor),
+        bracket=(
+            float(position[first]) if below.size else -np.inf,
+            float(position[last]) if above.size else np.inf,
+        ),
+        edges=(float(position[0]), float(position[-1])),
+        origin=float(log_scale[best]),
+        step=step,
+    )
 
 
 def fit_peaks(
-    settings: Settings, means: FloatArray, *, rng: np.random.Generator | None
+    settings: Settings, means: FloatArray | None, *, rng: np.random.Generator | None
 ) -> tuple[FloatArray, FloatArray]:
     """Log noise scale (D,) of the peak of each row of `means` (D, K), and its score (D,).
 
     Minus or plus infinity where the fitted curve is highest beyond the lowest or highest setting.
     """
-    log_scale = settings.log_noise_scale
-    step = float(np.median(np.diff(log_scale)))
-    best = np.argmax(means, axis=1)
-    location = np.empty(len(means))
-    height = np.empty(len(means))
-    for center in np.unique(best):
-        rows = np.flatnonzero(best == center)
-        position = (log_scale - log_scale[center]) / step
-        where, peak = _fit_around(settings, position, int(center), means[rows], rng)
-        location[rows] = log_scale[center] + step * where
-        height[rows] = peak
-    return location, height
-
-
-def _fit_around(
-    settings: Settings,
-    position: FloatArray,
-    center: int,
-    means: FloatArray,
-    rng: np.random.Generator | None,
-) -> tuple[FloatArray, FloatArray]:
-    near = np.abs(position) < REACH
-    order = np.argsort(np.abs(position), kind="stable")
-    near[order[:4]] = True
-    kernel = np.clip(1.0 - (np.abs(position[near]) / REACH) ** 3, 0.05, None) ** 3
-    spread = float(np.ptp(settings.means)) or 1.0
-    drop = settings.means[near].max() - settings.means[near]
-    variance = settings.variances[near] + (SHAPE_ERROR * drop) ** 2 + (1e-6 * spread) ** 2
-    weight = kernel / variance
-    x, values = position[near], means[:, near]
-    bounds = (position[0], position[-1])
-
-    misfit = np.empty((SKEWNESS.size, len(means)))
-    where = np.empty_like(misfit)
-    peak = np.empty_like(misfit)
+    window = open_window(settings)
+    observed = settings.means[None, window.rows]
+    values = observed if means is None else means[:, window.rows]
+    if rng is not None:
+        values = values + rng.standard_normal(values.shape) * window.noise
+    misfit = np.empty((SKEWNESS.size, 1))
+    where = np.empty((SKEWNESS.size, len(values)))
+    peak = np.empty_like(where)
+    root = np.sqrt(window.weight)[:, None]
     for i, skewness in enumerate(SKEWNESS):
+        x = window.position
         design = np.stack([np.ones_like(x), x, _bend(x, skewness)], axis=1)
-        root = np.sqrt(weight)[:, None]
         solver = np.linalg.pinv(root * design) * root.T
-        coefficients = values @ solver.T
-        misfit[i] = np.sum(weight * (values - coefficients @ design.T) ** 2, axis=1)
-        where[i], peak[i] = _vertex(coefficients, skewness, bounds)
-    evidence = -0.5 * (misfit - misfit.min(axis=0))
-    if rng is None:
-        chosen = np.argmax(evidence, axis=0)
-    else:
-        gumbel = rng.gumbel(size=evidence.shape)
-        chosen = np.argmax(evidence + gumbel, axis=0)
-    take = np.arange(len(means))
-    return where[chosen, take], peak[chosen, take]
+        residual = observed - observed @ solver.T @ design.T
+        misfit[i] = np.sum(window.weight * residual**2)
+        where[i], peak[i] = _vertex(values @ solver.T, skewness, window)
+    belief = -0.5 * (misfit + (SKEWNESS[:, None] / SKEWNESS_SPREAD) ** 2)
+    if rng is not None:
+        belief = belief + rng.gumbel(size=where.shape)
+    belief = np.where(np.isnan(where), -np.inf, belief)
+    chosen = np.argmax(belief, axis=0)
+    take = np.arange(len(values))
+    location, height = where[chosen, take], peak[chosen, take]
+    # No member of the family has a peak here: the best setting itself, or beyond it at an edge.
+    bare = np.isnan(location)
+    if np.any(bare):
+        top = np.argmax(values[bare], axis=1)
+        x = window.position[top]
+        location[bare] = np.where(
+            x <= window.edges[0], -np.inf, np.where(x >= window.edges[1], np.inf, x)
+        )
+        height[bare] = values[bare, top]
+    return window.origin + window.step * location, height
 
 
 def _bend(x: FloatArray, skewness: float) -> FloatArray:
@@ -88,24 +124,27 @@ def _bend(x: FloatArray, skewness: float) -> FloatArray:
 
 
 def _vertex(
-    coefficients: FloatArray, skewness: float, bounds: tuple[float, float]
+    coefficients: FloatArray, skewness: float, window: Window
 ) -> tuple[FloatArray, FloatArray]:
-    """Position of the maximum within `bounds`, infinite beyond them, and the score there."""
+    """Position of the maximum, infinite beyond the edges, NaN where there is none in the bracket."""
     level, slope, curvature = coefficients.T
-    low, high = bounds
+    low, high = np.clip(window.edges, *window.bracket)
     with np.errstate(divide="ignore", invalid="ignore"):
         # score' = slope + curvature * expm1(k x) / k = 0
         ratio = -slope / curvature
         x = ratio if skewness == 0.0 else np.log1p(skewness * ratio) / skewness
-    # Where the derivative never vanishes (NaN), it keeps the sign it has at 0.
+    # Where the derivative never vanishes, it keeps the sign it has at 0.
     x = np.where(np.isnan(x), np.where(slope < 0.0, -np.inf, np.inf), x)
+    # A fit that is not concave can only speak for an edge that nothing brackets.
+    left, right = _value(coefficients, low, skewness), _value(coefficients, high, skewness)
+    toward = np.where(left >= right, -np.inf, np.inf)
+    x = np.where(curvature < 0.0, x, toward)
+    x = np.where((x >= window.bracket[0]) & (x <= window.bracket[1]), x, np.nan)
+    height = _value(coefficients, np.clip(np.nan_to_num(x), low, high), skewness)
+    x = np.where(x < window.edges[0], -np.inf, np.where(x > window.edges[1], np.inf, x))
+    return x, height
 
-    def score(at: FloatArray) -> FloatArray:
-        return np.asarray(level + slope * at + curvature * _bend(at, skewness))
 
-    at_low = np.full_like(level, low)
-    at_high = np.full_like(level, high)
-    ends = np.where(score(at_low) >= score(at_high), -np.inf, np.inf)
-    x = np.where(curvature < 0.0, x, ends)
-    x = np.where(x < low, -np.inf, np.where(x > high, np.inf, x))
-    return x, score(np.clip(x, low, high))
+def _value(coefficients: FloatArray, x: FloatArray | float, skewness: float) -> FloatArray:
+    level, slope, curvature = coefficients.T
+    return np.asarray(level + slope * x + curvature * _bend(np.asarray(x), skewness))

@@ -58,7 +58,9 @@ class Law:
         """The finding in one sentence."""
         low, high = self.interval
         censored = (
-            f"{self.num_censored} of them censored" if self.num_censored else "none of them censored"
+            f"{self.num_censored} of them censored"
+            if self.num_censored
+            else "none of them censored"
         )
         return (
             f"{_FINDINGS[self.verdict]}: exponent {self.exponent:.2f} "
@@ -214,14 +216,14 @@ def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _describe(
-    factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]
-) -> str:
+def _describe(factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]) -> str:
     parts = []
     for factor, optimum, counts in zip(factors, optima, informative, strict=True):
         if not counts:
-            why = "one seed only" if np.any(np.isnan(optimum.samples)) else (
-                f"censored {optimum.censoring}, {optimum.reason}"
+            why = (
+                "one seed only"
+                if np.any(np.isnan(optimum.samples))
+                else (f"censored {optimum.censoring}, {optimum.reason}")
             )
             parts.append(f"widening factor {factor:g} ({why})")
     return ", ".join(parts) or "all at one widening factor"

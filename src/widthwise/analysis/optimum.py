@@ -55,7 +55,7 @@ def locate_optimum(
             f"{settings.num_usable}; run more settings, or smaller learning rates"
         )
     rng = np.random.default_rng(seed)
-    estimate, peak = fit_peaks(settings, settings.means[None], rng=None)
+    estimate, peak = fit_peaks(settings, None, rng=None)
     best = int(np.argmax(settings.means))
     if settings.num_seeds == 1:
         samples = np.full(num_bootstrap, np.nan)
@@ -83,6 +83,7 @@ def locate_optimum(
     if not np.isfinite(log_scale):
         log_scale = float(settings.log_noise_scale[0 if log_scale < 0 else -1])
         censoring = "low" if estimate[0] < 0 else "high"
+        interval = (0.0, interval[1]) if censoring == "low" else (interval[0], float("inf"))
     return Optimum(
         noise_scale=float(np.exp(log_scale)),
         interval=interval,
@@ -110,4 +111,3 @@ def _sampling_error(score: float, num_test: int | None) -> float | None:
             f"got score {score:g} and num_test {num_test}; divide percentages by 100"
         )
     return float(np.sqrt(score * (1.0 - score) / num_test))
-

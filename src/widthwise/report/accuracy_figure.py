@@ -3,16 +3,15 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from widthwise.report.style import (
     INK,
     MUTED,
-    RC,
     WIDTH_INCHES,
     WidthStyle,
+    house_style,
     log_axis,
     padded,
     width_legend,
@@ -37,7 +36,7 @@ def accuracy_figure(
     a strip with the diverged settings, if any, and how many seeds diverged; (b) the optimum and
     its interval, a row for each width; the accuracy that chose it, minus its value there.
     """
-    with mpl.rc_context(RC):
+    with house_style():
         styles = width_styles(row.widening_factor for row in settings)
         diverged = sorted({row.widening_factor for row in settings if row.num_diverged})
         heights = {"accuracy": _PANEL_INCHES["accuracy"]}

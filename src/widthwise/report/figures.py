@@ -3,19 +3,19 @@
 import math
 from collections.abc import Callable, Collection, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
 
 from widthwise.report.accuracy_figure import Z_95
 from widthwise.report.style import (
     INK,
     MUTED,
-    RC,
     WIDTH_INCHES,
     WidthStyle,
+    house_style,
     log_axis,
     padded,
     width_axis,
@@ -40,7 +40,7 @@ def law_figure(
     optima: Sequence[OptimumRow], line: LawLine | None, not_located: Collection[float] = ()
 ) -> Figure:
     """Noise scale at the optimum against width, with the fit, its band and reference slopes."""
-    with mpl.rc_context(RC):
+    with house_style():
         figure, axes = _new_figure()
         styles = width_styles([*(row.widening_factor for row in optima), *not_located])
         width_axis(axes, styles)
@@ -67,7 +67,7 @@ def law_figure(
 
 def best_accuracy_figure(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> Figure:
     """Accuracy at the optimum against width, with its interval and the test set's own error."""
-    with mpl.rc_context(RC):
+    with house_style():
         figure, axes = _new_figure()
         styles = width_styles(row.widening_factor for row in optima)
         width_axis(axes, styles)
@@ -94,7 +94,7 @@ def best_accuracy_figure(optima: Sequence[OptimumRow], selected_on: SelectedOn) 
 
 def batch_size_figure(optima: Sequence[OptimumRow]) -> Figure:
     """Batch size at the optimum against width, with the slope that proportionality would give."""
-    with mpl.rc_context(RC):
+    with house_style():
         figure, axes = _new_figure()
         styles = width_styles(row.widening_factor for row in optima)
         width_axis(axes, styles)
@@ -126,7 +126,7 @@ def curves_figure(curves: Sequence[CurveRow], late_fraction: float) -> Figure:
 
     The axis counts steps if all widths took equally many, else the fraction of training.
     """
-    with mpl.rc_context(RC):
+    with house_style():
         figure, axes = _new_figure()
         styles = width_styles(row.widening_factor for row in curves)
         totals = {row.setting.steps for row in curves}
@@ -361,7 +361,7 @@ def _mark_missing(axes: Axes, widening_factors: Collection[float]) -> None:
         )
 
 
-def _focus_on_late(axes: Axes, late: np.ndarray) -> None:
+def _focus_on_late(axes: Axes, late: NDArray[np.float64]) -> None:
     low, high = float(np.min(late)), float(np.max(late))
     spread = max(high - low, 1.0)
     axes.set_ylim(low - _CURVE_DEPTH * spread, high + 0.25 * spread)

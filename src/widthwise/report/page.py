@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -23,7 +22,7 @@ from widthwise.report.figures import (
     curves_figure,
     law_figure,
 )
-from widthwise.report.style import RC
+from widthwise.report.style import house_style
 from widthwise.report.tables import (
     OptimumRow,
     SettingRow,
@@ -176,7 +175,7 @@ def _missing_widths(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]
 
 def _encode(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    with mpl.rc_context(RC):
+    with house_style():
         figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
     return buffer.getvalue()
 

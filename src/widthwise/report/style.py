@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from widthwise.report.numbers import number
 
 # Fonts that come with matplotlib, so that a figure is the same on every machine.
-RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
     "font.size": 12.0,
@@ -53,6 +54,11 @@ _LABEL_SPACING = 0.075
 _MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "p", "d")
 # Beyond 0.8 viridis is too pale for a thin line on white paper.
 _PALEST = 0.8
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The settings under which figures are made *and* saved; afterwards all is as before."""
+    return mpl.rc_context(_RC)
 
 
 @dataclass(frozen=True)
