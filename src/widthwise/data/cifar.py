@@ -1,0 +1,132 @@
+"""CIFAR-10 and CIFAR-100 in any of the forms in which they come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from widthwise.data.raw import RawData
+from widthwise.data.readers.cifar import IMAGE_SHAPE, read_cifar_binary
+from widthwise.data.readers.npz import read_npz
+from widthwise.data.readers.parquet import find_parquet_folder, read_parquet_folder
+from widthwise.data.sources import search_places
+from widthwise.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarSet:
+    """Published form of one of the two sets."""
+
+    name: str
+    num_classes: int
+    label_bytes: int
+    train_files: tuple[str, ...]
+    test_files: tuple[str, ...]
+    folders: tuple[str, ...]  # below a root
+    python_files: tuple[str, ...]  # mark the pickled version
+    num_train: int = 50_000
+    num_test: int = 10_000
+
+
+CIFAR10 = CifarSet(
+    name="cifar10",
+    num_classes=10,
+    label_bytes=1,
+    train_files=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    test_files=("test_batch.bin",),
+    folders=("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py"),
+    python_files=("data_batch_1", "test_batch"),
+)
+
+CIFAR100 = CifarSet(
+    name="cifar100",
+    num_classes=100,
+    label_bytes=2,
+    train_files=("train.bin",),
+    test_files=("test.bin",),
+    folders=("cifar100", "cifar-100-binary", "cifar-100-python"),
+    python_files=("train", "test"),
+)
+
+
+def locate_cifar(cifar_set: CifarSet, path: str | None) -> Path | None:
+    """The first place that holds the set: a folder (binary or parquet) or an .npz file.
+
+    Folders of the pickled version are found only if there is no other, so that the error can
+    name them.
+    """
+    places = search_places(path, cifar_set.folders)
+    readable = [place for place in places if _form(cifar_set, place) in _LOADERS]
+    pickled = [place for place in places if _form(cifar_set, place) == "pickle"]
+    return next(iter(readable + pickled), None)
+
+
+def load_cifar(cifar_set: CifarSet, place: Path) -> RawData:
+    """Read the set from a place that `locate_cifar` found.
+
+    Raises:
+        InputError: if it is the pickled version, or not of the published size and shape.
+    """
+    form = _form(cifar_set, place)
+    if form == "pickle":
+        raise InputError(
+            f"{place} holds the Python version of {cifar_set.name}, whose pickles can run code "
+            "when read; fetch the binary version from https://www.cs.toronto.edu/~kriz/cifar.html"
+        )
+    raw = _LOADERS[form](cifar_set, place)
+    expected = ((cifar_set.num_train, *IMAGE_SHAPE), (cifar_set.num_test, *IMAGE_SHAPE))
+    found = (raw.train_inputs.shape, raw.test_inputs.shape)
+    if found != expected:
+        raise InputError(
+            f"{place} must hold {cifar_set.name} with training and test images of shapes "
+            f"{expected[0]} and {expected[1]}, got {found[0]} and {found[1]}; fetch it again, or "
+            "load a subset of your own with name 'npz' or 'hf-parquet'"
+        )
+    return raw
+
+
+def _form(cifar_set: CifarSet, place: Path) -> str:
+    if place.is_file():
+        return "npz"
+    if all((place / file).is_file() for file in cifar_set.train_files + cifar_set.test_files):
+        return "binary"
+    if find_parquet_folder(place) is not None:
+        return "parquet"
+    if all((place / file).is_file() for file in cifar_set.python_files):
+        return "pickle"
+    return "nothing"
+
+
+def _load_binary(cifar_set: CifarSet, folder: Path) -> RawData:
+    parts = [
+        read_cifar_binary([folder / file for file in files], label_bytes=cifar_set.label_bytes)
+        for files in (cifar_set.train_files, cifar_set.test_files)
+    ]
+    return RawData(
+        train_inputs=parts[0][0],
+        train_labels=parts[0][1],
+        test_inputs=parts[1][0],
+        test_labels=parts[1][1],
+        num_classes=cifar_set.num_classes,
+    )
+
+
+def _load_parquet(cifar_set: CifarSet, folder: Path) -> RawData:
+    return _with_classes(read_parquet_folder(folder), cifar_set)
+
+
+def _load_npz(cifar_set: CifarSet, file: Path) -> RawData:
+    return _with_classes(read_npz(file), cifar_set)
+
+
+def _with_classes(raw: RawData, cifar_set: CifarSet) -> RawData:
+    return RawData(
+        train_inputs=np.asarray(raw.train_inputs),
+        train_labels=raw.train_labels,
+        test_inputs=raw.test_inputs,
+        test_labels=raw.test_labels,
+        num_classes=cifar_set.num_classes,
+    )
+
+
+_LOADERS = {"binary": _load_binary, "parquet": _load_parquet, "npz": _load_npz}

@@ -1,0 +1,230 @@
+"""The table of data sets: what each is, how it is loaded, how to get it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from widthwise.data import bundled_set, mnist1d, sources
+from widthwise.data.cifar import CIFAR10, CIFAR100, CifarSet, load_cifar, locate_cifar
+from widthwise.data.digits import read_digits
+from widthwise.data.raw import RawData
+from widthwise.data.readers.npz import read_npz
+from widthwise.data.readers.parquet import read_parquet_folder
+from widthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from widthwise.data.spec import DataSpec
+
+BUILT_IN = "part of Widthwise"
+OWN_FILES = "your own files, at the path you give"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of the table."""
+
+    name: str
+    description: str
+    how_to_get: str
+    load: Callable[["DataSpec"], RawData]
+    locate: Callable[[], str | None]  # where it is on this machine, None if it is not
+    takes_path: bool = True
+    needs_path: bool = False
+    default_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What `available` says of one data set; location is None if it is not on this machine."""
+
+    name: str
+    description: str
+    location: str | None
+    how_to_get: str
+
+
+def _load_mnist1d(spec: "DataSpec") -> RawData:
+    num_train = mnist1d.NUM_TRAIN if spec.num_train is None else spec.num_train
+    return mnist1d.generate_mnist1d(
+        num_train=num_train + spec.num_validation,
+        num_test=mnist1d.NUM_TEST if spec.num_test is None else spec.num_test,
+        seed=spec.seed,
+    )
+
+
+def _idx_entry(idx_set: sources.IdxSet, description: str, how_to_get: str) -> Entry:
+    def load(spec: "DataSpec") -> RawData:
+        folder = sources.locate_idx_set(idx_set, spec.path)
+        if folder is None:
+            places = sources.search_places(spec.path, idx_set.folders, idx_set.system_folders)
+            raise sources.not_found(idx_set.name, places, how_to_get)
+        return sources.read_idx_set(folder, idx_set)
+
+    def locate() -> str | None:
+        folder = sources.locate_idx_set(idx_set, None)
+        return None if folder is None else str(folder)
+
+    return Entry(
+        name=idx_set.name,
+        description=description,
+        how_to_get=how_to_get,
+        load=load,
+        locate=locate,
+    )
+
+
+def _cifar_entry(cifar_set: CifarSet, description: str, how_to_get: str) -> Entry:
+    def load(spec: "DataSpec") -> RawData:
+        place = locate_cifar(cifar_set, spec.path)
+        if place is None:
+            places = sources.search_places(spec.path, cifar_set.folders)
+            raise sources.not_found(cifar_set.name, places, how_to_get)
+        return load_cifar(cifar_set, place)
+
+    def locate() -> str | None:
+        place = locate_cifar(cifar_set, None)
+        return None if place is None else str(place)
+
+    return Entry(
+        name=cifar_set.name,
+        description=description,
+        how_to_get=how_to_get,
+        load=load,
+        locate=locate,
+    )
+
+
+def _own_files_entry(
+    name: str, description: str, how_to_get: str, read: Callable[[Path], RawData]
+) -> Entry:
+    return Entry(
+        name=name,
+        description=description,
+        how_to_get=how_to_get,
+        load=lambda spec: read(Path(spec.path or ".").expanduser()),
+        locate=lambda: OWN_FILES,
+        needs_path=True,
+    )
+
+
+def _sklearn() -> str | None:
+    return "scikit-learn" if find_spec("sklearn") is not None else None
+
+
+_PUT_THEM = f"put them in a folder and give it as path or in ${sources.DATA_VARIABLE}"
+
+_ENTRIES = (
+    Entry(
+        name="fashion-mnist-mini",
+        description=(
+            "Fashion-MNIST subset: grayscale clothing images (28, 28), 10 balanced classes, "
+            f"{bundled_set.NUM_TRAIN:,} training and {bundled_set.NUM_TEST:,} test images."
+        ),
+        how_to_get="nothing to do",
+        load=lambda spec: bundled_set.read_bundled(),
+        locate=lambda: BUILT_IN,
+        takes_path=False,
+    ),
+    Entry(
+        name="mnist1d",
+        description=(
+            f"MNIST-1D: generated signals ({mnist1d.LENGTH},), {mnist1d.NUM_CLASSES} classes, "
+            f"{mnist1d.NUM_TRAIN:,} training and {mnist1d.NUM_TEST:,} test examples as published, "
+            "or as many as you ask for."
+        ),
+        how_to_get="nothing to do",
+        load=_load_mnist1d,
+        locate=lambda: BUILT_IN,
+        takes_path=False,
+        default_seed=mnist1d.SEED,
+    ),
+    _idx_entry(
+        sources.FASHION_MNIST,
+        "Fashion-MNIST: grayscale clothing images (28, 28), 10 classes, 60,000 training and "
+        "10,000 test images.",
+        "install Debian's package dataset-fashion-mnist, or fetch the four IDX files from "
+        f"https://github.com/zalandoresearch/fashion-mnist and {_PUT_THEM}",
+    ),
+    _idx_entry(
+        sources.MNIST,
+        "MNIST: grayscale handwritten digits (28, 28), 10 classes, 60,000 training and 10,000 "
+        "test images.",
+        "fetch the four IDX files (torchvision's copy in MNIST/raw will do) and " + _PUT_THEM,
+    ),
+    _cifar_entry(
+        CIFAR10,
+        "CIFAR-10: color photographs (3, 32, 32), 10 classes, 50,000 training and 10,000 test "
+        "images.",
+        "fetch the binary version from https://www.cs.toronto.edu/~kriz/cifar.html, or the "
+        f"parquet files of Hugging Face's uoft-cs/cifar10; unpack and {_PUT_THEM}",
+    ),
+    _cifar_entry(
+        CIFAR100,
+        "CIFAR-100: color photographs (3, 32, 32), 100 classes, 50,000 training and 10,000 test "
+        "images.",
+        "fetch the binary version from https://www.cs.toronto.edu/~kriz/cifar.html, or the "
+        f"parquet files of Hugging Face's uoft-cs/cifar100; unpack and {_PUT_THEM}",
+    ),
+    Entry(
+        name="digits",
+        description=(
+            "scikit-learn's digits: handwritten digits (8, 8), 10 classes, 1,297 training and "
+            "500 test images."
+        ),
+        how_to_get="pip install scikit-learn",
+        load=lambda spec: read_digits(),
+        locate=_sklearn,
+        takes_path=False,
+    ),
+    _own_files_entry(
+        "npz",
+        "A NumPy archive with x_train, y_train, x_test and y_test (or similar names), or a "
+        "data set written by Dataset.save.",
+        "write one with numpy.savez or Dataset.save",
+        read_npz,
+    ),
+    _own_files_entry(
+        "idx",
+        "A folder with four IDX files named as those of MNIST, plain or compressed.",
+        "see http://yann.lecun.com/exdb/mnist for the format",
+        lambda folder: sources.read_idx_set(folder, sources.ANY_IDX),
+    ),
+    _own_files_entry(
+        "hf-parquet",
+        "A folder with Hugging Face image data: train-*.parquet and test-*.parquet.",
+        "download a data set's parquet files from https://huggingface.co/datasets",
+        read_parquet_folder,
+    ),
+)
+
+_TABLE = {row.name: row for row in _ENTRIES}
+
+
+def entry(name: str) -> Entry:
+    """The row of the table.
+
+    Raises:
+        InputError: if there is no such data set; the message lists the names.
+    """
+    try:
+        return _TABLE[name]
+    except KeyError:
+        raise InputError(
+            f"the data set must be one of {', '.join(_TABLE)}, got {name!r}; "
+            "for data of your own use npz, idx or hf-parquet with a path"
+        ) from None
+
+
+def available() -> list[DatasetInfo]:
+    """Every data set there is a name for, and whether it is on this machine."""
+    return [
+        DatasetInfo(
+            name=row.name,
+            description=row.description,
+            location=row.locate(),
+            how_to_get=row.how_to_get,
+        )
+        for row in _ENTRIES
+    ]
