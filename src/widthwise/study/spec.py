@@ -1,0 +1,405 @@
+"""What a study runs: a frozen specification, from TOML, JSON or a dict.
+
+Grids are written as lists, as log ranges ``{from = 0.1, to = 10, num = 7}``, or as normalized
+noise scales from which the planner chooses learning rates and batch sizes.
+"""
+
+import copy
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from widthwise.batches import Sampling
+from widthwise.data import DataSpec
+from widthwise.errors import InputError
+from widthwise.families import MLPFamily, UserFamily, WidthFamily, mlp, reference_to, user_family
+from widthwise.families.layers import ACTIVATIONS
+from widthwise.parameterization import width_rule
+
+_RANGE_KEYS = {"from", "to", "num"}
+
+
+def _expand(value: Any) -> Any:
+    """A number, a list or {from, to, num} → a tuple without duplicates, in ascending order."""
+    if isinstance(value, int | float):
+        return (value,)
+    if isinstance(value, Mapping):
+        if set(value) != _RANGE_KEYS:
+            raise ValueError(
+                f"a range is written {{from = 0.1, to = 10, num = 7}}, got keys {sorted(value)}"
+            )
+        low, high, num = value["from"], value["to"], value["num"]
+        if not (isinstance(num, int) and num >= 2 and 0 < low < high):
+            raise ValueError(f"a log range needs 0 < from < to and num ≥ 2, got {dict(value)}")
+        # 12 digits: ends come out as written, and rounding does not depend on the machine.
+        return tuple(float(f"{x:.12g}") for x in np.geomspace(low, high, num))
+    return value
+
+
+def _expand_whole(value: Any) -> Any:
+    expanded = _expand(value)
+    return [round(x) for x in expanded] if isinstance(value, Mapping) else expanded
+
+
+def _count(value: Any) -> Any:
+    return tuple(range(value)) if isinstance(value, int) and value > 0 else value
+
+
+def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not values:
+        raise ValueError("at least one value is needed")
+    return tuple(sorted(set(values)))
+
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Momentum = Annotated[float, Field(ge=0, lt=1)]
+_Whole = Annotated[int, Field(ge=1)]
+_Seed = Annotated[int, Field(ge=0)]
+PositiveGrid = Annotated[
+    tuple[_Positive, ...], BeforeValidator(_expand), AfterValidator(_ascending)
+]
+MomentumGrid = Annotated[
+    tuple[_Momentum, ...], BeforeValidator(_expand), AfterValidator(_ascending)
+]
+WholeGrid = Annotated[
+    tuple[_Whole, ...], BeforeValidator(_expand_whole), AfterValidator(_ascending)
+]
+Seeds = Annotated[tuple[_Seed, ...], BeforeValidator(_count), AfterValidator(_ascending)]
+
+
+def _known_parameterization(name: str) -> str:
+    width_rule(name)
+    return name
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FamilySpec(_Frozen):
+    """Which networks: ``kind = "mlp"`` or "module:function" (then only parameterization counts).
+
+    Attributes: see :func:`widthwise.families.mlp` and :class:`widthwise.families.UserFamily`.
+    """
+
+    kind: str = "mlp"
+    parameterization: Annotated[str, AfterValidator(_known_parameterization)] = "standard"
+    base_width: _Whole = 8
+    depth: _Whole = 1
+    bias: bool = True
+    activation: str = "relu"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.kind != "mlp" and ":" not in self.kind:
+            raise ValueError(
+                f'unknown family {self.kind!r}: kind must be "mlp", or "module:function" or '
+                '"file.py:function" for a family of your own'
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}"
+            )
+        own = {"base_width", "depth", "bias", "activation"} & self.model_fields_set
+        changed = {key for key in own if getattr(self, key) != type(self).model_fields[key].default}
+        if self.kind != "mlp" and changed:
+            raise ValueError(
+                f"{min(changed)} belongs to the built-in families; {self.kind!r} decides it itself"
+            )
+        return self
+
+    def family(self, input_shape: tuple[int, ...], num_classes: int) -> WidthFamily:
+        """The family, for data of this shape."""
+        if self.kind != "mlp":
+            user: UserFamily = user_family(self.kind, self.parameterization)
+            return user
+        built: MLPFamily = mlp(
+            input_shape=input_shape,
+            num_classes=num_classes,
+            base_width=self.base_width,
+            depth=self.depth,
+            parameterization=self.parameterization,
+            bias=self.bias,
+            activation=self.activation,
+        )
+        return built
+
+
+class GridSpec(_Frozen):
+    """Settings: the product of its lists.
+
+    Either ``learning_rate`` and ``batch_size``, or ``normalized_noise_scale``: then the planner
+    takes, at each width, the largest learning rate that is safely stable and the batch size that
+    gives the wanted ḡ.
+
+    Attributes:
+        widening_factor: widths, in units of the base width.
+        seeds: how many runs a setting (0, 1, …), or a list of seeds.
+        momentum: heavy-ball coefficients in [0, 1).
+        learning_rate: ε for the batch's mean loss.
+        batch_size: B.
+        normalized_noise_scale: ḡ = ε/(B(1−m)σ_init²).
+        max_stable_learning_rate: ε_max at every width, for ``normalized_noise_scale``; None
+            measures it before the first run.
+        stability_margin: the part of ε_max that is used.
+        max_batch_size: larger batches are avoided by a smaller ε; None is a quarter of the
+            training examples.
+    """
+
+    widening_factor: PositiveGrid
+    seeds: Seeds = (0, 1, 2, 3, 4)
+    momentum: MomentumGrid = (0.0,)
+    learning_rate: PositiveGrid | None = None
+    batch_size: WholeGrid | None = None
+    normalized_noise_scale: PositiveGrid | None = None
+    max_stable_learning_rate: _Positive | None = None
+    stability_margin: Annotated[float, Field(gt=0, le=1)] = 0.25
+    max_batch_size: _Whole | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        direct = (self.learning_rate is not None, self.batch_size is not None)
+        if self.normalized_noise_scale is None and not all(direct):
+            raise ValueError(
+                "a grid needs learning_rate and batch_size, or normalized_noise_scale"
+            )
+        if self.normalized_noise_scale is not None and any(direct):
+            raise ValueError(
+                "a grid of normalized_noise_scale chooses learning_rate and batch_size itself; "
+                "give one or the other"
+            )
+        if self.normalized_noise_scale is None and (
+            self.max_stable_learning_rate is not None or self.max_batch_size is not None
+        ):
+            raise ValueError(
+                "max_stable_learning_rate and max_batch_size go with normalized_noise_scale"
+            )
+        return self
+
+
+class TrainingSpec(_Frozen):
+    """How long, and how runs are evaluated. Exactly one of steps, epochs, physical_time.
+
+    Attributes:
+        steps: number of updates, the same for every setting.
+        epochs: passes over the training examples.
+        physical_time: τ = ε·steps/(1−m), the same for every setting: the fair comparison across
+            learning rates.
+        evaluations: evenly spaced; the last is at the end.
+        late_fraction: evaluations in this last part of training are averaged.
+        sampling: "epochs" (reshuffled) or "replacement".
+    """
+
+    steps: Annotated[int, Field(ge=8)] | None = None
+    epochs: _Positive | None = None
+    physical_time: _Positive | None = None
+    evaluations: Annotated[int, Field(ge=8, le=1000)] = 20
+    late_fraction: Annotated[float, Field(ge=0.25, le=1)] = 0.25
+    sampling: Sampling = "epochs"
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = [k for k in ("steps", "epochs", "physical_time") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "training needs exactly one of steps, epochs and physical_time, got "
+                + (" and ".join(given) or "none")
+            )
+        return self
+
+
+class PackingSpec(_Frozen):
+    """How runs are put together. Part of the specification, because the order in which floats are
+    summed can depend on it.
+
+    Attributes:
+        max_replicas: most runs in a pack.
+        memory_mb: most memory of one pack in MB; packs are split to fit.
+    """
+
+    max_replicas: _Whole = 16
+    memory_mb: _Positive = 1024.0
+
+
+class AnalysisSpec(_Frozen):
+    """How the optimum is inferred.
+
+    Attributes:
+        confidence: of every interval.
+        seed: of the bootstrap.
+    """
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: _Seed = 0
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, Mapping | GridSpec) else value
+
+
+class StudySpec(_Frozen):
+    """A whole study. Unknown keys are rejected.
+
+    >>> spec = StudySpec.parse({
+    ...     "grid": {"widening_factor": [1, 2], "learning_rate": 0.1,
+    ...              "batch_size": {"from": 1, "to": 4, "num": 3}, "seeds": 2},
+    ...     "training": {"steps": 100},
+    ... })
+    >>> spec.grid[0].batch_size
+    (1, 2, 4)
+    """
+
+    title: str = "Width study"
+    family: FamilySpec = FamilySpec()
+    data: DataSpec = DataSpec()
+    grid: Annotated[tuple[GridSpec, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    training: TrainingSpec
+    packing: PackingSpec = PackingSpec()
+    analysis: AnalysisSpec = AnalysisSpec()
+
+    @classmethod
+    def parse(cls, source: Any, overrides: Iterable[str] = ()) -> Self:
+        """From a spec, a dict, or the path of a TOML or JSON file; then ``key=value`` overrides.
+
+        A family given as a function becomes the reference by which workers find it.
+
+        Raises:
+            InputError: naming the first thing that is wrong.
+        """
+        fields = _read(source)
+        for override in overrides:
+            fields = _override(fields, override)
+        if callable(fields.get("family")):
+            fields["family"] = {"kind": reference_to(fields["family"])}
+        elif isinstance(fields.get("family"), Mapping) and callable(fields["family"].get("kind")):
+            family = fields["family"]
+            fields["family"] = {**family, "kind": reference_to(family["kind"])}
+        elif isinstance(fields.get("family"), str):
+            fields["family"] = {"kind": fields["family"]}
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise InputError(_explain(error, cls)) from None
+
+    def fields(self) -> dict[str, Any]:
+        """Plain values, complete (defaults filled in), that :meth:`parse` reads back."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON form."""
+        canonical = json.dumps(self.fields(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differences(first: StudySpec, second: StudySpec) -> list[str]:
+    """"key: a here, b there" for every key in which two specifications differ."""
+    a, b = _flatten(first.fields()), _flatten(second.fields())
+    return [
+        f"{key}: {a.get(key, 'absent')} against {b.get(key, 'absent')}"
+        for key in sorted({*a, *b})
+        if a.get(key) != b.get(key)
+    ]
+
+
+def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(fields, dict):
+        children = {f"{prefix}.{key}" if prefix else key: v for key, v in fields.items()}
+    elif isinstance(fields, list) and fields and isinstance(fields[0], dict):
+        children = {f"{prefix}[{i}]": v for i, v in enumerate(fields)}
+    else:
+        return {prefix: fields}
+    return {k: v for name, child in children.items() for k, v in _flatten(child, name).items()}
+
+
+def _read(source: Any) -> dict[str, Any]:
+    if isinstance(source, StudySpec):
+        return source.fields()
+    if isinstance(source, Mapping):
+        # Not deepcopy: a family may be a function, and values are never changed in place.
+        return dict(source)
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the specification {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"the specification {path} is not UTF-8 text: {error}") from None
+    try:
+        fields = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise InputError(f"the specification {path} cannot be parsed: {error}") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"the specification {path} must be a table of keys, got {fields!r}")
+    return fields
+
+
+def _override(fields: dict[str, Any], override: str) -> dict[str, Any]:
+    """``grid.seeds=3``; the value is TOML, or a bare word taken as text."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"an override is written key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    result = copy.copy(fields)
+    node: Any = result
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = node.get(parent, {})
+        if isinstance(child, list | tuple) and len(child) == 1:
+            child = child[0]
+        if isinstance(child, str) and parent == "family":
+            child = {"kind": child}
+        if not isinstance(child, Mapping):
+            raise InputError(
+                f"the override {override!r} needs {parent!r} to be one table, got {child!r}; "
+                "edit the file instead"
+            )
+        node[parent] = dict(child)
+        node = node[parent]
+    node[last] = value
+    return result
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, first["loc"][:-1])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+        return f"unknown key {where!r} in the specification; {hint}"
+    if first["type"] == "missing":
+        return f"the specification needs {where!r}"
+    if first["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message[0].lower()}{message[1:]}, got {first['input']!r}"
+
+
+def _known_keys(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation: Any = model.model_fields[str(part)].annotation
+        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
+        candidates = [annotation, *arguments]
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

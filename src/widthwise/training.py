@@ -1,0 +1,360 @@
+"""Trains one pack: runs that share every shape and the number of steps, in; their results, out.
+
+No files, clocks or processes here. A caller that wants to show progress, stop or save a
+checkpoint drives a :class:`PackTrainer` from evaluation to evaluation; everyone else calls
+:func:`train_pack`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from widthwise.analysis.late_times import late_mean, plateau_slope
+from widthwise.batches import Sampling, batch_indices
+from widthwise.data import Dataset
+from widthwise.errors import InputError
+from widthwise.families import WidthFamily
+from widthwise.packing import Pack, pack
+
+Status = Literal["ok", "diverged"]
+EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+VALIDATED = ("validation_loss", "validation_accuracy")
+
+# The training loss is evaluated on at most this many examples, the first of the (shuffled) set.
+MAX_TRAIN_EVALUATION = 10_000
+# Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
+_INDICES_AHEAD = 1 << 18
+_EVALUATION_ROWS = 512
+_MAX_STEPS_AHEAD = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """What may differ between the runs of a pack."""
+
+    learning_rate: float
+    momentum: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackJob:
+    """One pack: replicas × the training they share.
+
+    Attributes:
+        widening_factor: w, given to the family.
+        batch_size: B.
+        steps: number of updates.
+        replicas: the runs.
+        sampling: "epochs" (reshuffled) or "replacement".
+        evaluations: number of evenly spaced evaluations after the one at initialization; the last
+            is at the last step.
+        late_fraction: evaluations in this last part of training are averaged.
+    """
+
+    widening_factor: float
+    batch_size: int
+    steps: int
+    replicas: tuple[Replica, ...]
+    sampling: Sampling = "epochs"
+    evaluations: int = 20
+    late_fraction: float = 0.25
+
+    def evaluation_steps(self) -> list[int]:
+        """Steps after which runs are evaluated, beginning with 0.
+
+        >>> job = PackJob(widening_factor=1, batch_size=1, steps=10, replicas=(), evaluations=4)
+        >>> job.evaluation_steps()
+        [0, 2, 5, 8, 10]
+        """
+        count = min(self.evaluations, self.steps)
+        return [0, *(round(self.steps * (k + 1) / count) for k in range(count))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of one run.
+
+    Attributes:
+        replica: the run.
+        status: "diverged" if the loss left the finite numbers or ended above its initial value.
+        diverged_at_step: the step at whose start the loss was not finite (the last step, if it
+            only ended too high); None for a sound run.
+        late: late-time mean of each evaluated quantity; NaN if diverged.
+        plateau_slope: change of test accuracy over the late window, by a straight line; NaN if
+            diverged.
+        initial_train_loss, final_train_loss: on the training examples that are evaluated.
+        curve_steps: evaluation steps reached, (E,).
+        curves: quantity → values at those steps, each (E,).
+        num_parameters: trained parameters.
+        engine: which packing engine trained it.
+    """
+
+    replica: Replica
+    status: Status
+    diverged_at_step: int | None
+    late: dict[str, float]
+    plateau_slope: float
+    initial_train_loss: float
+    final_train_loss: float
+    curve_steps: NDArray[np.int64]
+    curves: dict[str, NDArray[np.float64]]
+    num_parameters: int
+    engine: str
+
+
+def train_pack(family: WidthFamily, dataset: Dataset, job: PackJob) -> list[RunResult]:
+    """Train all replicas of a job to the end; results in the order of ``job.replicas``."""
+    trainer = PackTrainer(family, dataset, job)
+    while not trainer.done:
+        trainer.advance()
+    return trainer.results()
+
+
+class PackTrainer:
+    """A pack in training, advanced from one evaluation to the next.
+
+    Raises:
+        InputError: if the family's modules do not fit the data or cannot be packed.
+    """
+
+    def __init__(self, family: WidthFamily, dataset: Dataset, job: PackJob) -> None:
+        if not 1 <= job.batch_size <= dataset.num_train:
+            raise InputError(
+                f"batch_size must lie in [1, {dataset.num_train}] (the training examples), "
+                f"got {job.batch_size}"
+            )
+        self.job = job
+        self._schedule = job.evaluation_steps()
+        self._data = _Tensors.of(dataset)
+        self._pack = _build_pack(family, job, self._data)
+        self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
+        self._alive = list(range(len(job.replicas)))
+        self._diverged_at: dict[int, int] = {}
+        names = EVALUATED + (VALIDATED if self._data.validation is not None else ())
+        shape = (len(job.replicas), len(self._schedule))
+        self._curves = {name: np.full(shape, np.nan) for name in names}
+        self._evaluated = 0
+        self.step = 0
+        self._evaluate()
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.job.steps or not self._alive
+
+    @property
+    def num_diverged(self) -> int:
+        """Replicas dropped so far because their loss left the finite numbers."""
+        return len(self._diverged_at)
+
+    def advance(self, on_progress: Callable[[int], None] | None = None) -> None:
+        """Train up to the next evaluation, and evaluate.
+
+        Args:
+            on_progress: called every few hundred steps with the number of steps done.
+        """
+        target = self._schedule[self._evaluated]
+        while self.step < target and self._alive:
+            self._train(self._chunk(target))
+            if on_progress is not None:
+                on_progress(self.step)
+        self.step = target
+        self._evaluate()
+
+    def state(self) -> dict[str, Any]:
+        """A checkpoint of tensors and plain values, taken between calls of :meth:`advance`."""
+        return {
+            "step": self.step,
+            "evaluated": self._evaluated,
+            "alive": list(self._alive),
+            "diverged_at": dict(self._diverged_at),
+            "curves": {name: torch.from_numpy(c.copy()) for name, c in self._curves.items()},
+            "pack": {name: tensor.clone() for name, tensor in self._pack.state().items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint of the same job, bit for bit."""
+        if state["alive"]:
+            self._pack.keep(state["alive"])
+            self._pack.restore(state["pack"])
+        self._alive = list(state["alive"])
+        self._diverged_at = dict(state["diverged_at"])
+        self._curves = {name: tensor.numpy().copy() for name, tensor in state["curves"].items()}
+        self._evaluated = state["evaluated"]
+        self.step = state["step"]
+
+    def results(self) -> list[RunResult]:
+        """One result a replica, in the job's order; call when :attr:`done`."""
+        return [self._result(i) for i in range(len(self.job.replicas))]
+
+    def _chunk(self, target: int) -> int:
+        ahead = _INDICES_AHEAD // (len(self._alive) * self.job.batch_size)
+        return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
+
+    def _train(self, num_steps: int) -> None:
+        job, data, num_alive = self.job, self._data, len(self._alive)
+        by_seed = {
+            seed: batch_indices(
+                seed,
+                self.step,
+                num_steps,
+                batch_size=job.batch_size,
+                num_train=len(data.train_labels),
+                sampling=job.sampling,
+            )
+            for seed in {job.replicas[i].seed for i in self._alive}
+        }
+        drawn = np.stack([by_seed[job.replicas[i].seed] for i in self._alive], axis=1)
+        indices = torch.from_numpy(drawn.reshape(num_steps, -1))
+        targets = data.train_labels[indices].view(num_steps, num_alive, job.batch_size)
+        flat = torch.empty((indices.shape[1], *data.train.shape[1:]), dtype=data.train.dtype)
+        inputs = flat.view(num_alive, job.batch_size, *data.train.shape[1:])
+        losses = torch.empty((num_steps, num_alive), dtype=data.train.dtype)
+        step = self._pack.step
+        for k in range(num_steps):
+            torch.index_select(data.train, 0, indices[k], out=flat)
+            step(inputs, targets[k], losses[k])
+        self._drop_diverged(losses)
+        self.step += num_steps
+
+    def _drop_diverged(self, losses: Tensor) -> None:
+        finite = torch.isfinite(losses)
+        if bool(finite.all()):
+            return
+        sound = finite.all(0)
+        first_bad = (~finite).to(torch.int64).argmax(0)
+        for column, replica in enumerate(self._alive):
+            if not sound[column]:
+                self._diverged_at[replica] = self.step + int(first_bad[column])
+        self._keep([column for column in range(len(self._alive)) if sound[column]])
+
+    def _keep(self, columns: Sequence[int]) -> None:
+        self._alive = [self._alive[column] for column in columns]
+        if columns:
+            self._pack.keep(columns)
+
+    def _evaluate(self) -> None:
+        if self._alive:
+            for name, (inputs, labels) in self._data.evaluation_sets().items():
+                loss, accuracy = evaluate(self._pack, inputs, labels)
+                self._curves[f"{name}_loss"][self._alive, self._evaluated] = loss
+                self._curves[f"{name}_accuracy"][self._alive, self._evaluated] = accuracy
+            # Weights can leave the finite numbers in the very last update before an evaluation.
+            finite = np.isfinite(self._curves["train_loss"][self._alive, self._evaluated])
+            if not finite.all():
+                for column in np.flatnonzero(~finite):
+                    self._diverged_at[self._alive[column]] = self.step
+                self._keep(np.flatnonzero(finite).tolist())
+        self._evaluated += 1
+
+    def _result(self, i: int) -> RunResult:
+        reached = np.isfinite(self._curves["train_loss"][i])
+        steps = np.asarray(self._schedule)[reached]
+        curves = {name: curve[i][reached] for name, curve in self._curves.items()}
+        initial, final = (curves["train_loss"][[0, -1]] if len(steps) else (np.nan, np.nan))
+        diverged_at = self._diverged_at.get(i)
+        if diverged_at is None and not final <= initial:
+            diverged_at = self.job.steps
+        sound = diverged_at is None
+        window = {"total_steps": self.job.steps, "fraction": self.job.late_fraction}
+        return RunResult(
+            replica=self.job.replicas[i],
+            status="ok" if sound else "diverged",
+            diverged_at_step=diverged_at,
+            late={
+                name: float(late_mean(steps, curve, **window)) if sound else float("nan")
+                for name, curve in curves.items()
+            },
+            plateau_slope=float(plateau_slope(steps, curves["test_accuracy"], **window))
+            if sound
+            else float("nan"),
+            initial_train_loss=float(initial),
+            final_train_loss=float(final),
+            curve_steps=steps,
+            curves=curves,
+            num_parameters=self._num_parameters,
+            engine=self._pack.engine,
+        )
+
+
+def evaluate(
+    packed: Pack, inputs: Tensor, labels: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean cross-entropy and accuracy of every replica on the same examples, each (R,)."""
+    loss = torch.zeros(packed.num_replicas, dtype=torch.float64)
+    correct = torch.zeros(packed.num_replicas, dtype=torch.int64)
+    for x, y in zip(inputs.split(_EVALUATION_ROWS), labels.split(_EVALUATION_ROWS), strict=True):
+        logits = packed.logits(x)
+        correct += (logits.argmax(2) == y).sum(1)
+        targets = y.expand(packed.num_replicas, -1)
+        loss += functional.cross_entropy(
+            logits.transpose(1, 2), targets, reduction="none"
+        ).sum(1, dtype=torch.float64)
+    return (loss / len(labels)).numpy(), (correct.double() / len(labels)).numpy()
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """The data set as tensors sharing its memory."""
+
+    train: Tensor
+    train_labels: Tensor
+    test: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor] | None
+    num_classes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "_Tensors":
+        validation = None
+        if dataset.validation_inputs is not None and dataset.validation_labels is not None:
+            validation = (
+                torch.from_numpy(dataset.validation_inputs),
+                torch.from_numpy(dataset.validation_labels),
+            )
+        return cls(
+            train=torch.from_numpy(dataset.train_inputs),
+            train_labels=torch.from_numpy(dataset.train_labels),
+            test=(torch.from_numpy(dataset.test_inputs), torch.from_numpy(dataset.test_labels)),
+            validation=validation,
+            num_classes=dataset.num_classes,
+        )
+
+    def evaluation_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
+        seen = slice(MAX_TRAIN_EVALUATION)
+        sets = {"train": (self.train[seen], self.train_labels[seen]), "test": self.test}
+        if self.validation is not None:
+            sets["validation"] = self.validation
+        return sets
+
+
+def _build_pack(family: WidthFamily, job: PackJob, data: _Tensors) -> Pack:
+    by_seed = {r.seed: family.build(job.widening_factor, r.seed) for r in job.replicas}
+    modules = [by_seed[r.seed] for r in job.replicas]
+    inputs, targets = data.train[:8], data.train_labels[:8]
+    with torch.no_grad():
+        try:
+            output = modules[0](inputs)
+        except Exception as error:
+            raise InputError(
+                f"the family {family.name!r} must accept inputs of shape "
+                f"{tuple(inputs.shape)}, but its forward raised {type(error).__name__}: {error}"
+            ) from error
+    expected = (len(inputs), data.num_classes)
+    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(
+            f"the family {family.name!r} must map inputs {tuple(inputs.shape)} to logits of shape "
+            f"{expected} (batch, classes), got {got}"
+        )
+    return pack(
+        modules,
+        [r.learning_rate for r in job.replicas],
+        [r.momentum for r in job.replicas],
+        example=(inputs, targets),
+    )
