@@ -151,8 +151,9 @@ def momentum_for(
     momentum = np.where(np.isclose(without, scale, rtol=1e-12), 0.0, 1.0 - without / scale)
     if np.any(momentum < 0.0):
         raise InputError(
-            f"no momentum in [0, 1) gives normalized_noise_scale={normalized_noise_scale!r}: without "
-            f"momentum it is already {without}; lower the learning rate or raise the batch size"
+            f"no momentum in [0, 1) gives normalized_noise_scale={normalized_noise_scale!r}: "
+            f"without momentum it is already {without}; lower the learning rate or raise the "
+            "batch size"
         )
     return _plain(momentum)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from widthwise.analysis.late_times import late_mean, plateau_slope
@@ -132,8 +132,10 @@ class PackTrainer:
             )
         self.job = job
         self._schedule = job.evaluation_steps()
-        self._data = _Tensors.of(dataset)
-        self._pack = _build_pack(family, job, self._data)
+        by_seed = {r.seed: family.build(job.widening_factor, r.seed) for r in job.replicas}
+        modules = [by_seed[r.seed] for r in job.replicas]
+        self._data = _Tensors.of(dataset, _dtype(modules[0]))
+        self._pack = _build_pack(family, job, modules, self._data)
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
         self._alive = list(range(len(job.replicas)))
         self._diverged_at: dict[int, int] = {}
@@ -257,21 +259,21 @@ class PackTrainer:
         reached = np.isfinite(self._curves["train_loss"][i])
         steps = np.asarray(self._schedule)[reached]
         curves = {name: curve[i][reached] for name, curve in self._curves.items()}
-        initial, final = (curves["train_loss"][[0, -1]] if len(steps) else (np.nan, np.nan))
+        initial, final = curves["train_loss"][[0, -1]] if len(steps) else (np.nan, np.nan)
         diverged_at = self._diverged_at.get(i)
         if diverged_at is None and not final <= initial:
             diverged_at = self.job.steps
         sound = diverged_at is None
-        window = {"total_steps": self.job.steps, "fraction": self.job.late_fraction}
+        total, fraction = self.job.steps, self.job.late_fraction
         return RunResult(
             replica=self.job.replicas[i],
             status="ok" if sound else "diverged",
             diverged_at_step=diverged_at,
             late={
-                name: float(late_mean(steps, curve, **window)) if sound else float("nan")
+                name: float(late_mean(steps, curve, total, fraction)) if sound else float("nan")
                 for name, curve in curves.items()
             },
-            plateau_slope=float(plateau_slope(steps, curves["test_accuracy"], **window))
+            plateau_slope=float(plateau_slope(steps, curves["test_accuracy"], total, fraction))
             if sound
             else float("nan"),
             initial_train_loss=float(initial),
@@ -289,19 +291,20 @@ def evaluate(
     """Mean cross-entropy and accuracy of every replica on the same examples, each (R,)."""
     loss = torch.zeros(packed.num_replicas, dtype=torch.float64)
     correct = torch.zeros(packed.num_replicas, dtype=torch.int64)
-    for x, y in zip(inputs.split(_EVALUATION_ROWS), labels.split(_EVALUATION_ROWS), strict=True):
+    for first in range(0, len(labels), _EVALUATION_ROWS):
+        x, y = inputs[first : first + _EVALUATION_ROWS], labels[first : first + _EVALUATION_ROWS]
         logits = packed.logits(x)
         correct += (logits.argmax(2) == y).sum(1)
         targets = y.expand(packed.num_replicas, -1)
-        loss += functional.cross_entropy(
-            logits.transpose(1, 2), targets, reduction="none"
-        ).sum(1, dtype=torch.float64)
+        loss += functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(
+            1, dtype=torch.float64
+        )
     return (loss / len(labels)).numpy(), (correct.double() / len(labels)).numpy()
 
 
 @dataclass(frozen=True)
 class _Tensors:
-    """The data set as tensors sharing its memory."""
+    """The data set as tensors, sharing its memory where the network computes in float32."""
 
     train: Tensor
     train_labels: Tensor
@@ -310,17 +313,18 @@ class _Tensors:
     num_classes: int
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "_Tensors":
+    def of(cls, dataset: Dataset, dtype: torch.dtype) -> "_Tensors":
+        def pair(inputs: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
+            return torch.from_numpy(inputs).to(dtype), torch.from_numpy(labels)
+
+        train, train_labels = pair(dataset.train_inputs, dataset.train_labels)
         validation = None
         if dataset.validation_inputs is not None and dataset.validation_labels is not None:
-            validation = (
-                torch.from_numpy(dataset.validation_inputs),
-                torch.from_numpy(dataset.validation_labels),
-            )
+            validation = pair(dataset.validation_inputs, dataset.validation_labels)
         return cls(
-            train=torch.from_numpy(dataset.train_inputs),
-            train_labels=torch.from_numpy(dataset.train_labels),
-            test=(torch.from_numpy(dataset.test_inputs), torch.from_numpy(dataset.test_labels)),
+            train=train,
+            train_labels=train_labels,
+            test=pair(dataset.test_inputs, dataset.test_labels),
             validation=validation,
             num_classes=dataset.num_classes,
         )
@@ -333,9 +337,14 @@ class _Tensors:
         return sets
 
 
-def _build_pack(family: WidthFamily, job: PackJob, data: _Tensors) -> Pack:
-    by_seed = {r.seed: family.build(job.widening_factor, r.seed) for r in job.replicas}
-    modules = [by_seed[r.seed] for r in job.replicas]
+def _dtype(module: nn.Module) -> torch.dtype:
+    parameter = next(module.parameters(), None)
+    return torch.float32 if parameter is None else parameter.dtype
+
+
+def _build_pack(
+    family: WidthFamily, job: PackJob, modules: Sequence[nn.Module], data: _Tensors
+) -> Pack:
     inputs, targets = data.train[:8], data.train_labels[:8]
     with torch.no_grad():
         try:

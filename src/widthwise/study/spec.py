@@ -175,9 +175,7 @@ class GridSpec(_Frozen):
     def _one_way(self) -> Self:
         direct = (self.learning_rate is not None, self.batch_size is not None)
         if self.normalized_noise_scale is None and not all(direct):
-            raise ValueError(
-                "a grid needs learning_rate and batch_size, or normalized_noise_scale"
-            )
+            raise ValueError("a grid needs learning_rate and batch_size, or normalized_noise_scale")
         if self.normalized_noise_scale is not None and any(direct):
             raise ValueError(
                 "a grid of normalized_noise_scale chooses learning_rate and batch_size itself; "
@@ -308,7 +306,7 @@ class StudySpec(_Frozen):
 
 
 def differences(first: StudySpec, second: StudySpec) -> list[str]:
-    """"key: a here, b there" for every key in which two specifications differ."""
+    """ "key: a here, b there" for every key in which two specifications differ."""
     a, b = _flatten(first.fields()), _flatten(second.fields())
     return [
         f"{key}: {a.get(key, 'absent')} against {b.get(key, 'absent')}"

@@ -1,0 +1,78 @@
+"""What a run costs before it is run: operations and memory, counted on the module itself."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from widthwise.errors import InputError
+
+# Examples in flight while a pack is evaluated; see widthwise.training.
+_EVALUATED_AT_ONCE = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleCost:
+    """Per replica and example, in float32.
+
+    Attributes:
+        num_parameters: floats in the parameters.
+        num_activations: floats that the layers put out.
+        num_inputs: floats of one example.
+        forward_flops: of a forward pass.
+        training_flops: of a forward and backward pass.
+    """
+
+    num_parameters: int
+    num_activations: int
+    num_inputs: int
+    forward_flops: float
+    training_flops: float
+
+    def pack_bytes(self, batch_size: int, *, momentum: bool) -> int:
+        """Memory of one replica in a pack: weights (with velocity, gradient and proof), batch,
+        activations and their gradients, and what evaluation needs."""
+        weights = self.num_parameters * (3 + momentum)
+        batch = batch_size * (self.num_inputs + 3 * self.num_activations)
+        evaluation = _EVALUATED_AT_ONCE * 2 * self.num_activations
+        return 4 * (weights + batch + evaluation)
+
+
+def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCost:
+    """Count on a few examples: inputs (n, *shape), targets (n,).
+
+    Raises:
+        InputError: if the module's forward raises on these inputs, or returns no logits.
+    """
+    sizes: list[int] = []
+
+    def note(child: nn.Module, args: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
+
+    leaves = [m for m in module.modules() if not any(True for _ in m.children())]
+    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
+    try:
+        with FlopCounterMode(display=False) as forward, torch.enable_grad():
+            loss = functional.cross_entropy(module(inputs), targets)
+        with FlopCounterMode(display=False) as backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise InputError(
+            f"the family's network must map inputs of shape {tuple(inputs.shape)} to class logits, "
+            f"but it raised {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        module.zero_grad(set_to_none=True)
+    n = len(inputs)
+    return ModuleCost(
+        num_parameters=sum(p.numel() for p in module.parameters()),
+        num_activations=sum(sizes) // n,
+        num_inputs=inputs[0].numel(),
+        forward_flops=forward.get_total_flops() / n,
+        training_flops=(forward.get_total_flops() + backward.get_total_flops()) / n,
+    )
