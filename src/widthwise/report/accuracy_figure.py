@@ -1,20 +1,20 @@
 """Figure 1: test accuracy against the normalized noise scale, a curve for each width."""
 
-import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from widthwise.report.numbers import exact
 from widthwise.report.style import (
     INK,
     MUTED,
     WIDTH_INCHES,
     WidthStyle,
+    draw_width_legend,
     house_style,
     log_axis,
     padded,
-    width_legend,
     width_styles,
 )
 from widthwise.report.tables import OptimumRow, SelectedOn, SettingRow, mean_by_noise_scale
@@ -45,11 +45,10 @@ def accuracy_figure(
         if optima:
             heights["optima"] = 0.1 + _PANEL_INCHES["optima"] * len(optima)
             heights["near"] = _PANEL_INCHES["near"]
-        legend_rows = math.ceil(len(styles) / 5)
         figure = Figure(
             figsize=(
                 WIDTH_INCHES,
-                sum(heights.values()) + 0.6 + 0.2 * len(heights) + 0.22 * legend_rows,
+                sum(heights.values()) + 0.6 + 0.2 * len(heights),
             ),
             layout="constrained",
         )
@@ -63,10 +62,8 @@ def accuracy_figure(
             _draw_optima(panels["optima"], optima, styles)
             _draw_near_peak(panels["near"], settings, optima, selected_on, styles)
         list(panels.values())[-1].set_xlabel(r"normalized noise scale $\bar{g}$")
-        figure.legend(
-            handles=width_legend(styles), loc="outside upper center", ncols=min(5, len(styles))
-        )
-        figure.align_ylabels()
+        legend_rows = draw_width_legend(figure, styles)
+        figure.set_figheight(figure.get_figheight() + 0.22 * legend_rows)
         return figure
 
 
@@ -85,8 +82,7 @@ def _draw_accuracy(
     selected_on: SelectedOn,
     styles: dict[float, WidthStyle],
 ) -> None:
-    _title(axes, "(a) test accuracy")
-    axes.set_ylabel("%")
+    _title(axes, "(a) test accuracy (%)")
     for factor, style in styles.items():
         rows = [
             (row.normalized_noise_scale, row.test_accuracy, row.test_accuracy_sem)
@@ -94,6 +90,9 @@ def _draw_accuracy(
             if row.widening_factor == factor
         ]
         _draw_points(axes, rows, style, f"w={factor:g}")
+    if not axes.lines:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "every run diverged", transform=axes.transAxes, ha="center")
     for row in optima:
         style = styles[row.widening_factor]
         on_test = selected_on == "test"
@@ -109,8 +108,7 @@ def _draw_near_peak(
     selected_on: SelectedOn,
     styles: dict[float, WidthStyle],
 ) -> None:
-    _title(axes, f"(c) {selected_on} accuracy minus that at the optimum")
-    axes.set_ylabel("percentage points")
+    _title(axes, f"(c) {selected_on} accuracy minus that at the optimum (points)")
     axes.axhline(0.0, color=MUTED, linewidth=0.6)
     deepest_error = 0.0
     for row in optima:
@@ -156,16 +154,16 @@ def _draw_optimum(axes: Axes, row: OptimumRow, height: float, style: WidthStyle)
     """A large marker at the optimum and its interval; open, with an arrow, if it is a bound."""
     place = row.optimum.noise_scale
     low, high = axes.get_xlim()
-    left, right = (min(max(end, low), high) for end in row.optimum.interval)
-    axes.plot(
-        [left, right],
-        [height, height],
-        color=style.color,
-        linewidth=2.4,
-        alpha=0.55,
-        solid_capstyle="butt",
-        gid=f"w={row.widening_factor:g} interval",
-    )
+    if row.located or row.censored:
+        axes.plot(
+            [min(max(end, low), high) for end in row.optimum.interval],
+            [height, height],
+            color=style.color,
+            linewidth=2.4,
+            alpha=0.55,
+            solid_capstyle="butt",
+            gid=f"w={row.widening_factor:g} interval",
+        )
     axes.plot(
         [place],
         [height],
@@ -179,11 +177,9 @@ def _draw_optimum(axes: Axes, row: OptimumRow, height: float, style: WidthStyle)
         gid=f"w={row.widening_factor:g} {'bound' if row.censored else 'optimum'}",
     )
     if row.censored:
-        ratio = (high / low) ** 0.07
-        target = place * ratio if row.optimum.censoring == "high" else place / ratio
         axes.annotate(
             "",
-            xy=(target, height),
+            xy=(high if row.optimum.censoring == "high" else low, height),
             xytext=(place, height),
             arrowprops={
                 "arrowstyle": "-|>",
@@ -239,9 +235,9 @@ def _draw_diverged(
                 axes.annotate(
                     f"{diverged}/{runs}",
                     (place, height),
-                    xytext=(-5.0, 0.0),
+                    xytext=(5.0, 0.0),
                     textcoords="offset points",
-                    horizontalalignment="right",
+                    horizontalalignment="left",
                     verticalalignment="center",
                     fontsize=9.5,
                     color=INK,
@@ -254,7 +250,7 @@ def _draw_diverged(
 
 def _label_rows(axes: Axes, widening_factors: Sequence[float]) -> None:
     axes.set_yticks(
-        range(len(widening_factors)), [f"$w$ = {factor:g}" for factor in widening_factors]
+        range(len(widening_factors)), [f"$w$ = {exact(factor)}" for factor in widening_factors]
     )
     axes.tick_params(axis="both", length=0.0)
     axes.tick_params(axis="y", labelsize=10.5)

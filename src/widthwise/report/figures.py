@@ -15,11 +15,12 @@ from widthwise.report.style import (
     MUTED,
     WIDTH_INCHES,
     WidthStyle,
+    at_least,
+    draw_width_legend,
     house_style,
     log_axis,
     padded,
     width_axis,
-    width_legend,
     width_styles,
 )
 from widthwise.report.tables import (
@@ -31,6 +32,8 @@ from widthwise.report.tables import (
 )
 
 _SIZE = (WIDTH_INCHES, 3.7)
+# A vertical axis shows at least this ratio, so that a flat law looks flat.
+_LEAST_RATIO = 6.0
 _FIT_COLOR = "#1f4e79"
 # A median of the second half of the curves, minus this many times its spread, starts the axis.
 _CURVE_DEPTH = 2.5
@@ -48,8 +51,8 @@ def law_figure(
         if line is not None:
             axes.fill_between(
                 line.widening_factors,
-                line.low,
-                line.high,
+                np.clip(line.low, *axes.get_ylim()),
+                np.clip(line.high, *axes.get_ylim()),
                 color=_FIT_COLOR,
                 alpha=0.16,
                 linewidth=0.0,
@@ -84,10 +87,8 @@ def best_accuracy_figure(optima: Sequence[OptimumRow], selected_on: SelectedOn) 
         )
         if selected_on == "validation":
             _draw_test_beside(axes, optima)
-        axes.set_ylabel(f"{selected_on} accuracy at the optimum (%)")
-        if selected_on == "validation":
-            axes.set_ylabel("accuracy at the optimum (%)")
-            _legend(figure, axes)
+        _legend(figure, axes)
+        axes.set_ylabel("accuracy at the optimum (%)")
         axes.margins(y=0.12)
         return figure
 
@@ -170,9 +171,7 @@ def curves_figure(curves: Sequence[CurveRow], late_fraction: float) -> Figure:
             color=INK,
             fontsize=11.0,
         )
-        figure.legend(
-            handles=width_legend(styles), loc="outside upper center", ncols=min(5, len(styles))
-        )
+        draw_width_legend(figure, styles)
         return figure
 
 
@@ -200,8 +199,8 @@ def _value_limits(
 ) -> tuple[float, float]:
     """Limits that hold the values, the line and, at the ends, the arrows of bounds."""
     values = [value for row in optima for value in values_of(row)]
-    values += [] if line is None else [*line.low.tolist(), *line.high.tolist()]
-    low, high = padded(values, part=0.08)
+    values += [] if line is None else line.value.tolist()  # the band may be very wide
+    low, high = at_least(*padded(values, part=0.08), ratio=_LEAST_RATIO)
     arrow = (high / low) ** 0.16
     for row in optima:
         if row.censored:
@@ -256,15 +255,15 @@ def _draw_estimate(
     """
     style = styles[row.widening_factor]
     low, high = axes.get_ylim()
-    bottom, top = (min(max(end, low), high) for end in interval)
-    axes.plot(
-        [row.widening_factor] * 2,
-        [bottom, top],
-        color=style.color,
-        linewidth=1.6,
-        solid_capstyle="butt",
-        gid=f"w={row.widening_factor:g} interval",
-    )
+    if row.located or row.censored:
+        axes.plot(
+            [row.widening_factor] * 2,
+            [min(max(end, low), high) for end in interval],
+            color=style.color,
+            linewidth=1.6,
+            solid_capstyle="butt",
+            gid=f"w={row.widening_factor:g} interval",
+        )
     axes.plot(
         [row.widening_factor],
         [value],
@@ -281,15 +280,14 @@ def _draw_estimate(
         upward = (row.optimum.censoring == "high") != falling
         axes.annotate(
             "",
-            xy=(row.widening_factor, value),
-            xytext=(0.0, 26.0 if upward else -26.0),
-            textcoords="offset points",
+            xy=(row.widening_factor, high if upward else low),
+            xytext=(row.widening_factor, value),
             arrowprops={
-                "arrowstyle": "<|-",
+                "arrowstyle": "-|>",
                 "color": style.color,
-                "linewidth": 1.4,
-                "shrinkA": 0.0,
-                "shrinkB": 4.0,
+                "linewidth": 1.6,
+                "shrinkA": 5.0,
+                "shrinkB": 0.0,
             },
             annotation_clip=False,
             gid=f"w={row.widening_factor:g} arrow",
@@ -333,8 +331,11 @@ def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
 def _draw_test_beside(axes: Axes, optima: Sequence[OptimumRow]) -> None:
     """Test accuracy at the setting nearest the optimum that validation chose."""
     axes.plot([], [], color=MUTED, marker="o", linewidth=0.8, label="validation (chose it)")
+    # Beside the validation accuracy, not on top of it.
+    low, high = axes.get_xlim()
+    shift = (high / low) ** 0.02
     axes.errorbar(
-        [row.widening_factor for row in optima],
+        [row.widening_factor * shift for row in optima],
         [100.0 * (row.nearest.test_accuracy or math.nan) for row in optima],
         yerr=[100.0 * Z_95 * (row.nearest.test_accuracy_sem or 0.0) for row in optima],
         linestyle=":",

@@ -1,6 +1,7 @@
 """How numbers are written on the page. A missing number is a dash, never "nan"."""
 
 import math
+from collections.abc import Iterable
 
 MISSING = "—"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -22,6 +23,15 @@ def number(value: float | None, digits: int = 3) -> str:
         power = str(int(exponent)).translate(_SUPERSCRIPTS)
         return f"{mantissa} × 10{power}".replace("-", "−")
     return f"{float(f'{value:.{digits}g}'):.15g}".replace("-", "−")
+
+
+def exact(value: float | None) -> str:
+    """A number that was chosen, not measured: as many digits as it needs, at most six.
+
+    >>> exact(1024.0), exact(0.1)
+    ('1024', '0.1')
+    """
+    return number(value, digits=6)
 
 
 def percent(value: float | None) -> str:
@@ -47,13 +57,13 @@ def points(value: float | None) -> str:
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:
-    """An interval whose ends 0 and infinity are open.
+    """An interval whose ends 0 and infinity are open; a dash if both are.
 
     >>> interval(0.5, 2.0), interval(0.5, float("inf")), interval(0.0, 2.0)
     ('0.5 to 2', 'above 0.5', 'below 2')
     """
     if low <= 0.0 and math.isinf(high):
-        return "open"
+        return MISSING
     if math.isinf(high):
         return f"above {number(low, digits)}"
     if low <= 0.0:
@@ -67,7 +77,7 @@ def percent_interval(low: float, high: float) -> str:
     >>> percent_interval(0.75, 0.765)
     '75.00 to 76.50'
     """
-    if math.isnan(low) or math.isnan(high):
+    if not (math.isfinite(low) and math.isfinite(high)):
         return MISSING
     return f"{percent(low)} to {percent(high)}"
 
@@ -90,3 +100,13 @@ def listing(words: list[str]) -> str:
     if len(words) <= 1:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def exact_list(values: Iterable[float]) -> str:
+    """Chosen numbers with commas and a final "and"."""
+    return listing([exact(value) for value in values])
+
+
+def points_error(value: float | None) -> str:
+    """A standard error in percentage points, without a sign."""
+    return points(value).lstrip("+")

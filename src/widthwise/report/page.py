@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from widthwise.report import numbers, wording
+from widthwise.report import captions, numbers, wording
 from widthwise.report.accuracy_figure import accuracy_figure
 from widthwise.report.content import ReportContent
 from widthwise.report.figures import (
@@ -83,7 +83,7 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
         CaptionedFigure(
             name="accuracy-vs-noise-scale",
             title="Accuracy against noise scale",
-            caption=wording.accuracy_caption(settings, optima, chosen_on),
+            caption=captions.accuracy_caption(settings, optima, chosen_on),
             figure=accuracy_figure(settings, optima, chosen_on),
         )
     ]
@@ -95,19 +95,19 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
             CaptionedFigure(
                 name="optimum-vs-width",
                 title="The optimum against width",
-                caption=wording.law_caption(optima, law),
+                caption=captions.law_caption(optima, law),
                 figure=law_figure(optima, line, missing),
             ),
             CaptionedFigure(
                 name="best-accuracy-vs-width",
                 title="Best accuracy against width",
-                caption=wording.best_accuracy_caption(optima, chosen_on),
+                caption=captions.best_accuracy_caption(optima, chosen_on),
                 figure=best_accuracy_figure(optima, chosen_on),
             ),
             CaptionedFigure(
                 name="batch-size-vs-width",
                 title="Batch size at the optimum against width",
-                caption=wording.batch_size_caption(optima),
+                caption=captions.batch_size_caption(optima),
                 figure=batch_size_figure(optima),
             ),
         ]
@@ -116,7 +116,7 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
             CaptionedFigure(
                 name="accuracy-during-training",
                 title="Accuracy during training",
-                caption=wording.curves_caption(curves, content.late_fraction),
+                caption=captions.curves_caption(curves, content.late_fraction),
                 figure=curves_figure(curves, content.late_fraction),
             )
         )
@@ -148,13 +148,13 @@ def render_page(
         points=numbers.points,
         interval=lambda ends: numbers.interval(*ends),
         percent_interval=lambda ends: numbers.percent_interval(*ends),
-        exact=lambda value: numbers.number(value, digits=6),
+        exact=numbers.exact,
     )
     return environment.get_template("template.html.j2").render(
         content=content,
         verdict=wording.verdict_sentence(content.law, content.law_problem),
         practice=wording.practice_sentence(content.law, parameterizations),
-        remarks=wording.remarks(settings, optima, content.optimum_problems, chosen_on),
+        remarks=wording.remarks(settings, optima, content.optimum_problems, content.law, chosen_on),
         figures=figures,
         images={name: Markup(_data_uri(image)) for name, image in images.items()},
         settings=settings,

@@ -9,10 +9,11 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from widthwise.report.numbers import number
+from widthwise.report.numbers import exact
 
 # Fonts that come with matplotlib, so that a figure is the same on every machine.
 _RC: Any = {
@@ -50,7 +51,7 @@ INK = "#222222"
 MUTED = "#767676"
 WIDTH_INCHES = 4.8
 # Labels narrower apart than this part of an axis would touch.
-_LABEL_SPACING = 0.075
+_LABEL_SPACING = 0.09
 _MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "p", "d")
 # Beyond 0.8 viridis is too pale for a thin line on white paper.
 _PALEST = 0.8
@@ -87,12 +88,15 @@ def width_styles(widening_factors: Iterable[float]) -> dict[float, WidthStyle]:
     }
 
 
-def width_legend(styles: dict[float, WidthStyle]) -> list[Line2D]:
-    """One legend entry a width."""
-    return [
-        Line2D([], [], color=style.color, marker=style.marker, label=f"$w$ = {number(factor)}")
+def draw_width_legend(figure: Figure, styles: dict[float, WidthStyle]) -> int:
+    """The legend of widths above a figure; returns the number of its rows."""
+    columns = len(styles) if len(styles) <= 5 else 4
+    handles = [
+        Line2D([], [], color=style.color, marker=style.marker, label=f"$w$ = {exact(factor)}")
         for factor, style in styles.items()
     ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+    return math.ceil(len(styles) / columns)
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
@@ -130,10 +134,20 @@ def padded(values: Iterable[float], part: float = 0.05) -> tuple[float, float]:
     return low / room, high * room
 
 
+def at_least(low: float, high: float, ratio: float) -> tuple[float, float]:
+    """Limits of a logarithmic axis, widened round their middle to span at least `ratio`.
+
+    >>> at_least(1.0, 4.0, ratio=16.0)
+    (0.5, 8.0)
+    """
+    room = max(1.0, math.sqrt(ratio * low / high))
+    return low / room, high * room
+
+
 def _log_ticks(low: float, high: float) -> list[float]:
     decades = math.log10(high / low)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for multiples, most in (((1, 1.5, 2, 3, 5, 7), 0.5), ((1, 2, 5), 2.2), ((1,), 7.0)):
+    for multiples, most in (((1, 1.5, 2, 3, 5, 7), 0.5), ((1, 2, 5), 3.0), ((1,), 7.0)):
         if decades <= most:
             ticks = [m * 10.0**power for power in range(first, last + 1) for m in multiples]
             return [tick for tick in ticks if low <= tick <= high]

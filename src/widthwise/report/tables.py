@@ -51,6 +51,10 @@ class SettingRow:
     plateau_slope: float | None
     plateau_slope_sem: float | None
 
+    @property
+    def num_survived(self) -> int:
+        return self.num_seeds - self.num_diverged
+
     def score(self, selected_on: SelectedOn) -> tuple[float | None, float | None]:
         """Mean and standard error of the accuracy by which the optimum was chosen."""
         if selected_on == "validation":
@@ -71,6 +75,12 @@ class OptimumRow:
     @property
     def censored(self) -> bool:
         return self.optimum.censoring != "none"
+
+    @property
+    def located(self) -> bool:
+        """Inside the settings run, with an interval that ends on both sides."""
+        low, high = self.optimum.interval
+        return not self.censored and low > 0.0 and math.isfinite(high)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,7 +179,7 @@ def nearest_setting(
         alive,
         key=lambda row: (
             round(abs(math.log(row.normalized_noise_scale / normalized_noise_scale)), 9),
-            row.num_diverged - row.num_seeds,
+            -row.num_survived,
         ),
     )
 

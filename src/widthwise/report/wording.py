@@ -1,26 +1,34 @@
-"""The sentences of the page: the verdict, how sure it is, and what each figure shows."""
+"""The sentences of the page: the verdict, what it asks of ε, B and m, and how sure it is."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from scipy import stats
+
 from widthwise.analysis import Law
-from widthwise.report.numbers import count, interval, listing, number, percent, points
-from widthwise.report.tables import CurveRow, OptimumRow, SelectedOn, SettingRow
+from widthwise.analysis.law import LACK_OF_FIT
+from widthwise.report.numbers import (
+    count,
+    exact,
+    exact_list,
+    listing,
+    number,
+    percent,
+    points,
+    points_error,
+)
+from widthwise.report.tables import OptimumRow, SelectedOn, SettingRow
 
 # Below this many seeds a bootstrap interval is narrower than it should be.
 FEW_SEEDS = 5
-# A slope counts as real from this many standard errors on (several settings are looked at).
-SLOPE_ERRORS = 3.0
+# A change of accuracy over late times that matters whatever its cause (a fraction).
+LARGE_CHANGE = 0.005
+LARGE_CHANGE_ERRORS = 3.0
 # Settings within this factor of an optimum decide where it lies.
 NEAR_FACTOR = 4.0
 
-_VERDICTS = {
-    "proportional": "The best normalized noise scale ḡ grows in proportion to width",
-    "constant": "The best normalized noise scale ḡ does not change with width",
-    "other": "The best normalized noise scale ḡ is neither proportional to width nor constant",
-    "inconclusive": "These measurements do not settle how the best normalized noise scale ḡ "
-    "changes with width",
-}
+_INFINITE = re.compile(r"-?\binf\b")
 _PRACTICE = {
     ("proportional", "standard"): "With the standard parameterization that means: keep "
     "ε/(B(1 − m)) as it is when the network is widened.",
@@ -46,12 +54,7 @@ def verdict_sentence(law: Law | None, law_problem: str | None) -> str:
     if law is None:
         problem = (law_problem or "").rstrip(".")
         return f"No law can be stated: {problem}."
-    low, high = law.interval
-    bounds = f", {count(law.num_censored, 'bound')} included" if law.num_censored else ""
-    return (
-        f"{_VERDICTS[law.verdict]}: as w to the power {number(law.exponent)} "
-        f"(95 % interval {number(low)} to {number(high)}; {law.num_widths} widths used{bounds})."
-    )
+    return _INFINITE.sub(lambda match: number(float(match[0])), law.sentence())
 
 
 def practice_sentence(law: Law | None, parameterizations: Sequence[str]) -> str | None:
@@ -65,11 +68,13 @@ def remarks(
     settings: Sequence[SettingRow],
     optima: Sequence[OptimumRow],
     problems: Mapping[float, str],
+    law: Law | None,
     selected_on: SelectedOn,
 ) -> list[Remark]:
     """How sure: what was found, what bounds it, and every reason for doubt that the rows show."""
     return [
         *_location_remarks(settings, optima, problems),
+        *_fit_remarks(law),
         _seed_remark(settings),
         *_plateau_remarks(settings, optima, selected_on),
         *_sampling_remarks(optima),
@@ -83,17 +88,19 @@ def still_moving(
 ) -> list[SettingRow]:
     """Settings near an optimum whose accuracy still changed at late times, worst first.
 
-    "Still changed": the change over the late window exceeds three of its standard errors and
-    the standard error of the accuracy itself.
+    "Still changed": the change over the late window exceeds the standard error of the accuracy,
+    and either cannot be chance (t test, 5 % for all settings looked at together) or is large:
+    LARGE_CHANGE and LARGE_CHANGE_ERRORS standard errors, since few seeds make the test weak.
     """
-    moving = [
-        row
-        for row in near_optimum(settings, optima)
-        if row.plateau_slope is not None
-        and row.plateau_slope_sem is not None
-        and abs(row.plateau_slope) > SLOPE_ERRORS * row.plateau_slope_sem
-        and abs(row.plateau_slope) > (row.score(selected_on)[1] or 0.0)
-    ]
+    judged = [row for row in near_optimum(settings, optima) if row.plateau_slope_sem is not None]
+    moving = []
+    for row in judged:
+        change, error = abs(row.plateau_slope or 0.0), row.plateau_slope_sem or 0.0
+        threshold = float(stats.t.ppf(1.0 - 0.025 / len(judged), df=row.num_survived - 1))
+        real = change > threshold * error
+        large = change > max(LARGE_CHANGE, LARGE_CHANGE_ERRORS * error)
+        if (real or large) and change > (row.score(selected_on)[1] or 0.0):
+            moving.append(row)
     return sorted(moving, key=lambda row: -abs(row.plateau_slope or 0.0))
 
 
@@ -115,34 +122,60 @@ def _location_remarks(
     settings: Sequence[SettingRow], optima: Sequence[OptimumRow], problems: Mapping[float, str]
 ) -> list[Remark]:
     widths = sorted({row.widening_factor for row in settings})
-    found = [row.widening_factor for row in optima if not row.censored]
+    found = [row.widening_factor for row in optima if row.located]
     lines = [
         Remark(
             f"The optimum was found inside the settings run at {len(found)} of "
-            f"{count(len(widths), 'width')}" + (f" (w = {_widths(found)})." if found else "."),
+            f"{count(len(widths), 'width')}" + (f" (w = {exact_list(found)})." if found else "."),
             caution=len(found) < len(widths),
         )
     ]
+    unbounded = [row for row in optima if not row.censored and not row.located]
+    if unbounded:
+        lines.append(
+            Remark(
+                f"At w = {exact_list(row.widening_factor for row in unbounded)} a peak was seen, "
+                "but nothing bounds its position: too few seeds for an interval.",
+                caution=True,
+            )
+        )
+    bounds: dict[tuple[str, str | None], list[OptimumRow]] = {}
+    for row in optima:
+        if row.censored:
+            bounds.setdefault((row.optimum.censoring, row.optimum.reason), []).append(row)
     lines += [
         Remark(
-            f"At w = {number(row.widening_factor)} only a bound is known: the optimum may lie "
-            f"{'above' if row.optimum.censoring == 'high' else 'below'} "
-            f"ḡ = {number(row.optimum.noise_scale)} ({row.optimum.reason}).",
+            f"At w = {exact_list(row.widening_factor for row in rows)} only a bound is known: "
+            f"the optimum may lie {'above' if side == 'high' else 'below'} ḡ = "
+            f"{listing([number(row.optimum.noise_scale) for row in rows])} ({reason}).",
             caution=True,
         )
-        for row in optima
-        if row.censored
+        for (side, reason), rows in bounds.items()
     ]
-    missing = [width for width in widths if width not in {row.widening_factor for row in optima}]
+    missing: dict[str, list[float]] = {}
+    for width in widths:
+        if width not in {row.widening_factor for row in optima}:
+            missing.setdefault(problems.get(width, "no reason was given"), []).append(width)
     lines += [
         Remark(
-            f"At w = {number(width)} no optimum could be located: "
-            f"{problems.get(width, 'no reason was given').rstrip('.')}.",
+            f"At w = {exact_list(lost)} no optimum could be located: {problem.rstrip('.')}.",
             caution=True,
         )
-        for width in missing
+        for problem, lost in missing.items()
     ]
     return lines
+
+
+def _fit_remarks(law: Law | None) -> list[Remark]:
+    if law is None or law.lack_of_fit is None or law.lack_of_fit >= LACK_OF_FIT:
+        return []
+    return [
+        Remark(
+            "The optima scatter about a power law by more than their errors explain (chance "
+            f"{number(law.lack_of_fit, 2)}), so one exponent may not describe them.",
+            caution=True,
+        )
+    ]
 
 
 def _seed_remark(settings: Sequence[SettingRow]) -> Remark:
@@ -177,10 +210,11 @@ def _plateau_remarks(
         largest = max(judged, key=lambda row: abs(row.plateau_slope or 0.0))
         return [
             Remark(
-                f"Training had arrived: at none of the {len(judged)} {where} does test accuracy "
-                "still change by more than its error over late times (largest change "
-                f"{points(largest.plateau_slope)} ± {_error(largest.plateau_slope_sem)} points, "
-                f"at w = {number(largest.widening_factor)})."
+                "Training had arrived, as far as can be told: at none of the "
+                f"{len(judged)} {where} is the change of test accuracy over late times both beyond "
+                "chance and large enough to matter (largest "
+                f"{points(largest.plateau_slope)} ± {points_error(largest.plateau_slope_sem)} "
+                f"points, at w = {exact(largest.widening_factor)})."
             )
         ]
     worst = moving[0]
@@ -188,9 +222,9 @@ def _plateau_remarks(
         Remark(
             f"Training had not arrived everywhere: at {len(moving)} of {len(judged)} {where} "
             f"test accuracy still changes at late times, most at w = "
-            f"{number(worst.widening_factor)}, ḡ = {number(worst.normalized_noise_scale)} "
-            f"({points(worst.plateau_slope)} ± {_error(worst.plateau_slope_sem)} points over the "
-            "late window). Longer training may move these optima.",
+            f"{exact(worst.widening_factor)}, ḡ = {number(worst.normalized_noise_scale)} "
+            f"({points(worst.plateau_slope)} ± {points_error(worst.plateau_slope_sem)} points over "
+            "the late window). Longer training may move these optima.",
             caution=True,
         )
     ]
@@ -244,121 +278,3 @@ def _divergence_remarks(settings: Sequence[SettingRow]) -> list[Remark]:
             "over the seeds that survived."
         )
     ]
-
-
-def accuracy_caption(
-    settings: Sequence[SettingRow], optima: Sequence[OptimumRow], selected_on: SelectedOn
-) -> str:
-    widths = sorted({row.widening_factor for row in settings})
-    lost = sum(1 for row in settings if row.num_diverged)
-    scales = [row.normalized_noise_scale for row in settings]
-    text = (
-        f"Test accuracy at late times against the normalized noise scale, ḡ = {number(min(scales))}"
-        f" to {number(max(scales))}, at {count(len(widths), 'width')} (w = {_widths(widths)}). "
-        "Points: mean over seeds; bars: one standard error (often smaller than the point). "
-    )
-    if optima:
-        text += (
-            "Large markers: the optimum, with its 95 % interval; open markers with an arrow are "
-            f"bounds. Optima: {_optimum_list(optima)}. "
-        )
-    if selected_on == "validation" and optima:
-        text += (
-            "The optimum was chosen on validation accuracy; in (a) its marker stands at the test "
-            "accuracy of the nearest setting. "
-        )
-    if lost:
-        text += f"Crosses: {count(lost, 'setting')} at which seeds diverged."
-    else:
-        text += "No setting diverged."
-    return text
-
-
-def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
-    text = (
-        "The normalized noise scale at the optimum against width, with 95 % intervals: "
-        f"{_optimum_list(optima)}. Open markers with an arrow are bounds. "
-    )
-    if law is not None:
-        low, high = law.interval
-        text += (
-            f"Solid: the fitted law, exponent {number(law.exponent)} ({number(low)} to "
-            f"{number(high)}), with its 95 % band. "
-        )
-    if len(optima) > 1:
-        text += "Dashed: slope 1, proportional to width; dotted: slope 0."
-    return text.strip()
-
-
-def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
-    values = "; ".join(
-        f"{percent(row.optimum.score)} % at w = {number(row.widening_factor)}"
-        + (" (bound)" if row.censored else "")
-        for row in optima
-    )
-    text = (
-        f"The {selected_on} accuracy at the optimum against width: {values}. Thick bars: 95 % "
-        "interval over seeds; thin gray bars: 95 % sampling error of the finite set, common to "
-        "all widths. At open markers the optimum was not reached, so more may be possible."
-    )
-    if selected_on == "validation":
-        text += (
-            " Stars: test accuracy at the setting nearest the optimum, 95 % interval over seeds."
-        )
-    return text
-
-
-def batch_size_caption(optima: Sequence[OptimumRow]) -> str:
-    values = "; ".join(
-        f"{number(row.batch_size)} at w = {number(row.widening_factor)}"
-        + (" (bound)" if row.censored else "")
-        for row in optima
-    )
-    rates = sorted({row.nearest.learning_rate for row in optima})
-    momenta = sorted({row.nearest.momentum for row in optima})
-    return (
-        "The batch size at the optimum against width, B = ε/(ḡ σ² (1 − m)), not rounded: "
-        f"{values}. "
-        f"The learning rate and momentum are those of the setting nearest the optimum: ε = "
-        f"{_widths(rates)}, m = {_widths(momenta)}. Dashed: what ḡ proportional to width would "
-        "give at a fixed learning rate and momentum."
-    )
-
-
-def curves_caption(curves: Sequence[CurveRow], late_fraction: float) -> str:
-    values = "; ".join(
-        f"{points(row.setting.plateau_slope)}"
-        + (
-            f" ± {_error(row.setting.plateau_slope_sem)}"
-            if row.setting.plateau_slope_sem is not None
-            else ""
-        )
-        + f" at w = {number(row.widening_factor)}"
-        for row in curves
-    )
-    return (
-        "Test accuracy during training at the setting nearest the optimum of each width, mean "
-        "over seeds with one standard error. Shaded: late times, the last "
-        f"{number(100 * late_fraction)} % of training, over which accuracies are averaged. "
-        f"Change over late times in percentage points: {values}."
-    )
-
-
-def _optimum_list(optima: Sequence[OptimumRow]) -> str:
-    return "; ".join(
-        f"ḡ {_relation(row)} {number(row.optimum.noise_scale)} "
-        f"({interval(*row.optimum.interval)}) at w = {number(row.widening_factor)}"
-        for row in optima
-    )
-
-
-def _relation(row: OptimumRow) -> str:
-    return {"none": "=", "high": "≥", "low": "≤"}[row.optimum.censoring]
-
-
-def _widths(values: Sequence[float]) -> str:
-    return listing([number(value) for value in values])
-
-
-def _error(value: float | None) -> str:
-    return points(value).lstrip("+")

@@ -1,0 +1,134 @@
+"""What each figure shows, in words and numbers: its caption, and its text for the blind."""
+
+from collections.abc import Sequence
+
+from widthwise.analysis import Law
+from widthwise.report.numbers import (
+    MISSING,
+    count,
+    exact,
+    exact_list,
+    interval,
+    number,
+    percent,
+    points,
+    points_error,
+)
+from widthwise.report.tables import CurveRow, OptimumRow, SelectedOn, SettingRow
+
+
+def accuracy_caption(
+    settings: Sequence[SettingRow], optima: Sequence[OptimumRow], selected_on: SelectedOn
+) -> str:
+    widths = sorted({row.widening_factor for row in settings})
+    lost = sum(1 for row in settings if row.num_diverged)
+    scales = [row.normalized_noise_scale for row in settings]
+    text = (
+        f"Test accuracy at late times against the normalized noise scale, ḡ = {number(min(scales))}"
+        f" to {number(max(scales))}, at {count(len(widths), 'width')} "
+        f"(w = {exact_list(widths)}). Points: mean over seeds; bars: one standard error (often "
+        "smaller than the point). "
+    )
+    if optima:
+        text += (
+            "Large markers: the optimum, with its 95 % interval; open markers with an arrow are "
+            f"bounds. Optima: {_optimum_list(optima)}. "
+        )
+    if selected_on == "validation" and optima:
+        text += (
+            "The optimum was chosen on validation accuracy; in (a) its marker stands at the test "
+            "accuracy of the nearest setting. "
+        )
+    if lost:
+        text += f"Crosses: {count(lost, 'setting')} at which seeds diverged."
+    else:
+        text += "No setting diverged."
+    return text
+
+
+def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
+    text = (
+        "The normalized noise scale at the optimum against width, with 95 % intervals: "
+        f"{_optimum_list(optima)}. Open markers with an arrow are bounds. "
+    )
+    if law is not None:
+        low, high = law.interval
+        text += (
+            f"Solid: the fitted law, exponent {number(law.exponent)} ({number(low)} to "
+            f"{number(high)}; 1 is proportional, 0 constant), with its "
+            f"{number(100 * law.confidence)} % band. "
+        )
+    if len(optima) > 1:
+        text += "Dashed: slope 1, proportional to width; dotted: slope 0."
+    return text.strip()
+
+
+def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
+    values = "; ".join(
+        f"{percent(row.optimum.score)} % at w = {exact(row.widening_factor)}"
+        + (" (bound)" if row.censored else "")
+        for row in optima
+    )
+    text = (
+        f"The {selected_on} accuracy at the optimum against width: {values}. Thick bars: 95 % "
+        "interval over seeds; thin gray bars: 95 % sampling error of the finite set, common to "
+        "all widths. At open markers the optimum was not reached, so more may be possible."
+    )
+    if selected_on == "validation":
+        text += (
+            " Stars: test accuracy at the setting nearest the optimum, 95 % interval over seeds."
+        )
+    return text
+
+
+def batch_size_caption(optima: Sequence[OptimumRow]) -> str:
+    values = "; ".join(
+        f"{number(row.batch_size)} at w = {exact(row.widening_factor)}"
+        + (" (bound)" if row.censored else "")
+        for row in optima
+    )
+    rates = sorted({row.nearest.learning_rate for row in optima})
+    momenta = sorted({row.nearest.momentum for row in optima})
+    return (
+        "The batch size at the optimum against width, B = ε/(ḡ σ² (1 − m)), not rounded: "
+        f"{values}. "
+        f"The learning rate and momentum are those of the setting nearest the optimum: ε = "
+        f"{exact_list(rates)}, m = {exact_list(momenta)}. Dashed: what ḡ proportional to width "
+        "would give at a fixed learning rate and momentum."
+    )
+
+
+def curves_caption(curves: Sequence[CurveRow], late_fraction: float) -> str:
+    values = "; ".join(
+        f"{points(row.setting.plateau_slope)}"
+        + (
+            f" ± {points_error(row.setting.plateau_slope_sem)}"
+            if row.setting.plateau_slope_sem is not None
+            else ""
+        )
+        + f" at w = {exact(row.widening_factor)}"
+        for row in curves
+    )
+    return (
+        "Test accuracy during training at the setting nearest the optimum of each width, mean "
+        "over seeds with one standard error. Shaded: late times, the last "
+        f"{number(100 * late_fraction)} % of training, over which accuracies are averaged. "
+        f"Change over late times in percentage points: {values}."
+    )
+
+
+def _optimum_list(optima: Sequence[OptimumRow]) -> str:
+    return "; ".join(
+        f"ḡ {_relation(row)} {number(row.optimum.noise_scale)} "
+        f"({_interval_text(row)}) at w = {exact(row.widening_factor)}"
+        for row in optima
+    )
+
+
+def _interval_text(row: OptimumRow) -> str:
+    text = interval(*row.optimum.interval)
+    return "no interval" if text == MISSING else text
+
+
+def _relation(row: OptimumRow) -> str:
+    return {"none": "=", "high": "≥", "low": "≤"}[row.optimum.censoring]

@@ -1,0 +1,339 @@
+"""The page: everything is on it, nothing is loaded from elsewhere, no number is made up."""
+
+import dataclasses
+import html
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+from report_samples import WIDTHS, content, results_table
+
+from widthwise.errors import InputError
+from widthwise.report import ReportContent, write_report
+from widthwise.report.numbers import exact, number, percent
+from widthwise.report.tables import optimum_rows, setting_rows
+from widthwise.report.wording import practice_sentence, remarks, still_moving
+
+FIGURES = {
+    "accuracy-vs-noise-scale",
+    "optimum-vs-width",
+    "best-accuracy-vs-width",
+    "batch-size-vs-width",
+    "accuracy-during-training",
+}
+CASES = {
+    "normal": {},
+    "bounds below": {"batch_sizes": (4, 8, 16, 32, 64), "exponent": -1.0, "widths": (1, 2, 4, 8)},
+    "one width": {"widths": (4.0,)},
+    "one seed": {"seeds": 1, "widths": (1.0, 2.0)},
+    "validation": {"validation": True, "widths": (1.0, 2.0, 4.0)},
+    "all diverged": {"everything_diverges": True, "widths": (1.0, 2.0)},
+}
+
+
+@pytest.fixture(scope="module")
+def sample() -> ReportContent:
+    return content(results_table())
+
+
+@pytest.fixture(scope="module")
+def page(sample, tmp_path_factory) -> Path:
+    return write_report(sample, tmp_path_factory.mktemp("study"))
+
+
+def table_cells(text: str, table: str) -> list[list[str]]:
+    """The cells of a table's body as a reader sees them."""
+    body = re.search(rf'<table id="{table}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    assert body is not None
+    return [
+        [html.unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall("<td.*?</td>", row)]
+        for row in re.findall("<tr.*?</tr>", body[1])
+    ]
+
+
+def visible(text: str) -> str:
+    without_style = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]+>", " ", without_style))
+
+
+def loaded_from_elsewhere(text: str) -> list[str]:
+    """Anything in a page that a browser would fetch from a network."""
+    return re.findall(r"(?:https?:)?//[\w.-]+\.\w+|@import|@font-face|<script|<link\b", text)
+
+
+def test_files_are_the_page_and_each_figure_twice(page):
+    assert page.name == "report.html"
+    files = {path.name for path in (page.parent / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf")}
+    assert [path.name for path in page.parent.iterdir() if path.is_file()] == ["report.html"]
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    text = page.read_text(encoding="utf-8")
+    assert not loaded_from_elsewhere(text)
+    for source in re.findall(r'src="([^"]*)"', text):
+        assert source.startswith("data:image/svg+xml;base64,")
+
+
+@pytest.mark.parametrize(
+    "planted", ['<link rel="x">', "src='https://cdn.example.org/a.js'", "url(//fonts.example.com)"]
+)
+def test_the_check_for_outside_resources_can_fail(planted):
+    assert loaded_from_elsewhere(planted)
+
+
+def test_verdict_comes_first_and_figures_follow_in_order(page, sample):
+    text = page.read_text(encoding="utf-8")
+    assert text.index("<h1>") < text.index('class="verdict"') < text.index("How sure")
+    places = [
+        text.index(f'<figure id="{name}"')
+        for name in (
+            "accuracy-vs-noise-scale",
+            "optimum-vs-width",
+            "best-accuracy-vs-width",
+            "batch-size-vs-width",
+            "accuracy-during-training",
+        )
+    ]
+    assert places == sorted(places)
+    assert text.index("How sure") < places[0] < places[-1] < text.index('<table id="optima"')
+    assert sample.law is not None
+    assert sample.law.sentence() in visible(text)
+
+
+def test_each_figure_has_a_text_with_every_width(page):
+    texts = [html.unescape(t) for t in re.findall(r'alt="([^"]*)"', page.read_text("utf-8"))]
+    assert len(texts) == len(FIGURES)
+    for width in WIDTHS:
+        assert all(re.search(rf"\b{width:g}\b", text) for text in texts)
+
+
+def test_optima_table_holds_the_numbers_put_in(page, sample):
+    cells = table_cells(page.read_text("utf-8"), "optima")
+    rows = optimum_rows(setting_rows(sample.results), sample.optima)
+    assert [row[0] for row in cells] == [exact(width) for width in WIDTHS]
+    for cell, row in zip(cells, rows, strict=True):
+        optimum = row.optimum
+        assert cell[1].removeprefix("≥ ") == number(optimum.noise_scale)
+        assert cell[1].startswith("≥") == (optimum.censoring == "high")
+        assert cell[3] == percent(optimum.score)
+        assert cell[5] == percent(optimum.sampling_error)
+        assert cell[8].removeprefix("≤ ") == number(row.batch_size)
+        assert cell[-1] == (optimum.reason or "no")
+    assert any(row.censored for row in rows)
+
+
+def test_settings_table_holds_every_setting_with_its_mean(page, sample):
+    cells = table_cells(page.read_text("utf-8"), "settings")
+    expected = (
+        sample.results.group_by("widening_factor", "batch_size")
+        .agg(
+            accuracy=pl.col("test_accuracy").mean(),
+            diverged=(pl.col("status") == "diverged").sum(),
+        )
+        .rows()
+    )
+    shown = {(float(row[0]), int(row[2])): (row[5], int(row[8])) for row in cells}
+    assert len(cells) == len(expected)
+    for width, batch_size, accuracy, diverged in expected:
+        assert shown[width, batch_size] == (percent(accuracy), diverged)
+    assert any(diverged for *_, diverged in expected)
+
+
+def test_provenance_is_shown_and_escaped(sample, tmp_path):
+    hostile = dataclasses.replace(
+        sample,
+        spec_text="note = '<b>&'",
+        provenance={"Data": "<script>alert(1)</script>"},
+        command="widthwise report 'a<b'",
+        title="R&D <i>",
+    )
+    text = write_report(hostile, tmp_path).read_text("utf-8")
+    assert "<script>" not in text
+    for given in ("note = '<b>&'", "<script>alert(1)</script>", "widthwise report 'a<b'"):
+        assert given in html.unescape(text)
+    assert 'href="results.parquet"' in text
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_makes_a_page_without_nan_or_inf(case, tmp_path):
+    made = content(results_table(**CASES[case]))
+    text = visible(write_report(made, tmp_path).read_text("utf-8"))
+    assert not re.search(r"\b(nan|inf|None|null|NaN)\b", text)
+    for width in made.results["widening_factor"].unique():
+        assert re.search(rf"w = [^.]*\b{width:g}\b", text)
+
+
+def test_no_law_is_said_in_plain_words(tmp_path):
+    made = content(results_table(widths=(4.0,)))
+    assert made.law is None
+    text = visible(write_report(made, tmp_path).read_text("utf-8"))
+    assert "No law can be stated: " in text
+    assert made.law_problem is not None
+    assert made.law_problem.rstrip(".") in text
+
+
+def test_width_without_an_optimum_is_named_with_its_reason(sample, tmp_path):
+    without = {width: value for width, value in sample.optima.items() if width != 8.0}
+    made = dataclasses.replace(sample, optima=without, optimum_problems={8.0: "it was too noisy"})
+    text = write_report(made, tmp_path).read_text("utf-8")
+    assert "At w = 8 no optimum could be located: it was too noisy." in visible(text)
+    assert ["8", "not located: it was too noisy"] in table_cells(text, "optima")
+
+
+def test_validation_split_is_explained_and_test_reported_beside(tmp_path):
+    made = content(results_table(validation=True, widths=(1.0, 2.0, 4.0)))
+    text = write_report(made, tmp_path).read_text("utf-8")
+    assert "chosen on validation accuracy; test accuracy is reported separately" in visible(text)
+    cells = table_cells(text, "optima")
+    rows = optimum_rows(setting_rows(made.results), made.optima)
+    for cell, row in zip(cells, rows, strict=True):
+        assert cell[3] == percent(row.optimum.score)
+        assert cell[6] == percent(row.nearest.test_accuracy)
+
+
+def test_without_a_validation_split_the_page_says_it_is_optimistic(page):
+    assert "there was no validation split" in visible(page.read_text("utf-8"))
+
+
+def cautions(made: ReportContent) -> str:
+    settings = setting_rows(made.results)
+    optima = optimum_rows(settings, made.optima)
+    found = remarks(settings, optima, made.optimum_problems, made.law, "test")
+    return " ".join(remark.text for remark in found if remark.caution)
+
+
+def test_training_that_had_not_arrived_is_a_caution():
+    rising = content(results_table(widths=(1.0, 4.0), still_rising=True))
+    assert "Training had not arrived everywhere" in cautions(rising)
+    flat = content(results_table(widths=(1.0, 4.0)))
+    assert "had not arrived" not in cautions(flat)
+
+
+def test_a_slope_within_its_error_is_no_drift():
+    made = content(results_table(widths=(1.0, 4.0), still_rising=True))
+    settings = setting_rows(made.results)
+    optima = optimum_rows(settings, made.optima)
+    assert still_moving(settings, optima, "test")
+    noisy = [dataclasses.replace(row, plateau_slope_sem=1.0) for row in settings]
+    assert not still_moving(noisy, optima, "test")
+
+
+def test_few_seeds_are_a_caution():
+    assert "3 seeds: few" in cautions(content(results_table(widths=(2.0, 4.0), seeds=3)))
+    assert "1 seed:" in cautions(content(results_table(widths=(2.0, 4.0), seeds=1)))
+    assert "seed" not in cautions(content(results_table(widths=(2.0, 4.0), seeds=8)))
+
+
+def test_practice_is_given_only_where_the_parameterization_is_known(sample):
+    law = dataclasses.replace(sample.law, verdict="proportional")
+    assert "keep ε/(B(1 − m))" in (practice_sentence(law, ["standard"]) or "")
+    assert "raise ε/(B(1 − m)) in proportion" in (practice_sentence(law, ["ntk"]) or "")
+    assert practice_sentence(law, ["mine"]) is None
+    assert practice_sentence(law, ["ntk", "standard"]) is None
+    undecided = dataclasses.replace(sample.law, verdict="inconclusive")
+    assert practice_sentence(undecided, ["ntk"]) is None
+
+
+def test_same_study_gives_the_same_bytes(page, sample, tmp_path):
+    again = write_report(sample, tmp_path)
+    for path in (page, *(page.parent / "figures").iterdir()):
+        twin = again.parent / path.relative_to(page.parent)
+        assert path.read_bytes() == twin.read_bytes(), path.name
+
+
+def test_writing_again_replaces_and_leaves_no_temporary_files(sample, tmp_path):
+    write_report(sample, tmp_path)
+    page = write_report(dataclasses.replace(sample, title="Second"), tmp_path)
+    assert "Second" in page.read_text("utf-8")
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_failed_write_leaves_the_old_page(sample, tmp_path, monkeypatch):
+    page = write_report(sample, tmp_path)
+    before = page.read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write_report(dataclasses.replace(sample, title="Second"), tmp_path)
+    assert page.read_bytes() == before
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_many_settings_stay_one_table(tmp_path):
+    widths = tuple(2.0**power for power in range(10))
+    table = results_table(widths=widths, batch_sizes=tuple(range(1, 41)), seeds=2)
+    text = write_report(content(table), tmp_path).read_text("utf-8")
+    assert len(table_cells(text, "settings")) == 400
+
+
+def test_bad_content_is_refused(sample):
+    with pytest.raises(InputError, match="at least one run"):
+        dataclasses.replace(sample, results=sample.results.head(0))
+    with pytest.raises(InputError, match="exactly one"):
+        dataclasses.replace(sample, law=None)
+    with pytest.raises(InputError, match="exactly one"):
+        dataclasses.replace(sample, law_problem="none")
+    with pytest.raises(InputError, match="late_fraction"):
+        dataclasses.replace(sample, late_fraction=0.0)
+    with pytest.raises(InputError, match=r"\[3\.0\]"):
+        dataclasses.replace(sample, optimum_problems={3.0: "never ran"})
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PHONE_WIDTH = 390
+SWITCHES = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def rendered_width(text: str, directory: Path) -> int:
+    """How wide the page is, in pixels, in a frame as wide as a phone."""
+    frame = directory / "frame.html"
+    frame.write_text(
+        f'<!DOCTYPE html><title>loading</title><iframe width="{PHONE_WIDTH}" height="800" '
+        'style="border:0" onload="document.title = '
+        "'width ' + this.contentDocument.documentElement.scrollWidth\" "
+        f'srcdoc="{html.escape(text)}"></iframe>',
+        encoding="utf-8",
+    )
+    shown = subprocess.run(
+        [
+            str(CHROMIUM),
+            *SWITCHES,
+            f"--user-data-dir={directory / 'profile'}",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            frame.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    width = re.search(r"<title>width (\d+)</title>", shown)
+    assert width is not None, shown[:500]
+    return int(width[1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_page_does_not_overflow_a_phone(sample, page, tmp_path):
+    # The closed table counts too: a reader may open it.
+    text = page.read_text("utf-8").replace("<details>", "<details open>")
+    assert rendered_width(text, tmp_path) == PHONE_WIDTH
+    too_wide = text.replace("</main>", '<div style="width:600px">wide</div></main>')
+    assert rendered_width(too_wide, tmp_path) > PHONE_WIDTH
