@@ -25,6 +25,10 @@ SKEWNESS_SPREAD = 2.0
 # The family is trusted to this part of the drop from the best setting.
 SHAPE_ERROR = 0.15
 SMOOTH = 0.0
+TWO_PIECE = 1.0
+JOINTS_PER_STEP = 10
+BEYOND = np.array([0.5, 1.0, 2.0, 4.0])
+
 # A setting is clearly worse than the best if it lies below it by this many standard errors.
 CLEARLY_WORSE = 3.0
 
@@ -47,7 +51,7 @@ def open_window(settings: Settings) -> Window:
     log_scale, means, variances = settings.log_noise_scale, settings.means, settings.variances
     best = int(np.argmax(means))
     step = float(np.median(np.diff(log_scale)))
-    floor = (1e-9 * (float(np.ptp(means)) or 1.0)) ** 2
+    floor = (1e-4 * (float(np.ptp(means)) or 1.0)) ** 2
     drop = means[best] - means
     worse = np.flatnonzero(drop > CLEARLY_WORSE * np.sqrt(variances + variances[best] + floor))
     below, above = worse[worse < best], worse[worse > best]
@@ -83,8 +87,10 @@ def fit_peaks(
     Minus or plus infinity where the fitted curve is highest beyond the lowest or highest setting.
     """
     window = open_window(settings)
-    observed = settings.means[None, window.rows]
-    values = observed if means is None else means[:, window.rows]
+    # Scores relative to the best: the fits then lose no digits to a common level.
+    top = float(np.max(settings.means))
+    observed = settings.means[None, window.rows] - top
+    values = observed if means is None else means[:, window.rows] - top
     if rng is not None:
         values = values + rng.standard_normal(values.shape) * window.noise
     misfit = np.empty((SKEWNESS.size, 1))
@@ -99,22 +105,26 @@ def fit_peaks(
         misfit[i] = np.sum(window.weight * residual**2)
         where[i], peak[i] = _vertex(values @ solver.T, skewness, window)
     belief = -0.5 * (misfit + (SKEWNESS[:, None] / SKEWNESS_SPREAD) ** 2)
-    if rng is not None:
-        belief = belief + rng.gumbel(size=where.shape)
     belief = np.where(np.isnan(where), -np.inf, belief)
+    joint, joint_peak, joint_misfit = _two_halves(window, observed, values)
+    where, peak = np.vstack([where, joint]), np.vstack([peak, joint_peak])
+    belief = np.vstack([belief, np.full((1, len(values)), -0.5 * joint_misfit - 1e-3)])
+    if rng is not None:
+        belief[-1] += TWO_PIECE
+        belief = belief + rng.gumbel(size=where.shape)
     chosen = np.argmax(belief, axis=0)
     take = np.arange(len(values))
     location, height = where[chosen, take], peak[chosen, take]
     # No member of the family has a peak here: the best setting itself, or beyond it at an edge.
     bare = np.isnan(location)
     if np.any(bare):
-        top = np.argmax(values[bare], axis=1)
-        x = window.position[top]
+        highest = np.argmax(values[bare], axis=1)
+        x = window.position[highest]
         location[bare] = np.where(
             x <= window.edges[0], -np.inf, np.where(x >= window.edges[1], np.inf, x)
         )
-        height[bare] = values[bare, top]
-    return window.origin + window.step * location, height
+        height[bare] = values[bare, highest]
+    return window.origin + window.step * location, top + height
 
 
 def _bend(x: FloatArray, skewness: float) -> FloatArray:
@@ -126,8 +136,8 @@ def _bend(x: FloatArray, skewness: float) -> FloatArray:
 def _vertex(
     coefficients: FloatArray, skewness: float, window: Window
 ) -> tuple[FloatArray, FloatArray]:
-    """Position of the maximum, infinite beyond the edges, NaN where there is none in the bracket."""
-    level, slope, curvature = coefficients.T
+    """Position of the maximum, infinite beyond the edges; NaN if not in the bracket."""
+    slope, curvature = coefficients[:, 1], coefficients[:, 2]
     low, high = np.clip(window.edges, *window.bracket)
     with np.errstate(divide="ignore", invalid="ignore"):
         # score' = slope + curvature * expm1(k x) / k = 0
@@ -148,3 +158,44 @@ def _vertex(
 def _value(coefficients: FloatArray, x: FloatArray | float, skewness: float) -> FloatArray:
     level, slope, curvature = coefficients.T
     return np.asarray(level + slope * x + curvature * _bend(np.asarray(x), skewness))
+
+
+def _two_halves(
+    window: Window, observed: FloatArray, values: FloatArray
+) -> tuple[FloatArray, FloatArray, float]:
+    """Joint (D,) and height (D,) of the best two half parabolas, and the misfit of `observed`.
+
+    For a fixed joint the fit is linear in the height and two curvatures, neither of which may be
+    negative; so every joint on a fine grid is tried, with both curvatures and with either.
+    """
+    low, high = np.clip(window.edges, *window.bracket)
+    joints = np.linspace(low, high, round((high - low) * JOINTS_PER_STEP) + 1)
+    if np.isinf(window.bracket[0]):
+        joints = np.concatenate([low - BEYOND, joints])
+    if np.isinf(window.bracket[1]):
+        joints = np.concatenate([joints, high + BEYOND])
+    root = np.sqrt(window.weight)
+    offset = window.position - joints[:, None]
+    full = np.stack(
+        [np.ones_like(offset), -(np.minimum(offset, 0.0) ** 2), -(np.maximum(offset, 0.0) ** 2)],
+        axis=2,
+    )
+    full *= root[:, None]
+    rows = np.concatenate([observed, values]) * root
+    total = np.sum(rows**2, axis=1)
+    misfit, height = [], []
+    for kept in ([0, 1, 2], [0, 1], [0, 2]):
+        basis = full[:, :, kept]
+        solver = np.linalg.pinv(basis)
+        coefficients = solver @ rows.T  # (joints, kept, draws)
+        fitted = np.einsum("dn,cnm,dm->cd", rows, basis @ solver, rows, optimize=True)
+        allowed = np.all(coefficients[:, 1:] >= 0.0, axis=1)
+        misfit.append(np.where(allowed, total - fitted, np.inf))
+        height.append(coefficients[:, 0])
+    stacked, heights = np.concatenate(misfit), np.concatenate(height)
+    best, take = np.argmin(stacked, axis=0), np.arange(len(rows))
+    where = np.tile(joints, 3)[best]
+    where = np.where(stacked[best, take] < np.inf, where, np.nan)
+    where = np.where(where < window.edges[0], -np.inf, where)
+    where = np.where(where > window.edges[1], np.inf, where)
+    return where[1:], heights[best, take][1:], float(stacked[best[0], 0])

@@ -38,7 +38,7 @@ def locate_optimum(
     *,
     limits: Sequence[str | None] | None = None,
     num_test: int | None = None,
-    num_bootstrap: int = 2000,
+    num_bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     ran: ArrayLike | None = None,
@@ -47,7 +47,7 @@ def locate_optimum(
     if not 0.0 < confidence < 1.0:
         raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
     if num_bootstrap < 100:
-        raise InputError(f"num_bootstrap must be at least 100, got {num_bootstrap}; try 2000")
+        raise InputError(f"num_bootstrap must be at least 100, got {num_bootstrap}; try 1000")
     settings = merge_settings(noise_scale, scores, limits=limits, ran=ran)
     if settings.num_usable < 3:
         raise FitError(
@@ -68,6 +68,9 @@ def locate_optimum(
         tail = (1.0 - confidence) / 2.0
         # Order statistics rather than interpolation: infinite draws must not yield NaN.
         low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")
+        # Draws beyond an edge say "at the edge or beyond": the closed end stays at the edge.
+        low = min(low, settings.log_noise_scale[-1])
+        high = max(high, settings.log_noise_scale[0])
         interval = (float(np.exp(low)), float(np.exp(high)))
         s_low, s_high = np.quantile(peaks, [tail, 1.0 - tail])
         score_interval = (float(s_low), float(s_high))
