@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from widthwise.data.raw import RawData
 from widthwise.data.readers.idx import format_idx
-from widthwise.data.sources import FASHION_MNIST, read_idx_set
+from widthwise.data.sources import FASHION_MNIST, IDX_STEMS, read_idx_set
 
 TRAIN_PER_CLASS = 500
 TEST_PER_CLASS = 800
@@ -33,17 +34,21 @@ def first_of_each_class(labels: np.ndarray, num_per_class: int) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
-def main(folder: Path) -> None:
-    raw = read_idx_set(folder, FASHION_MNIST)
+def subset(raw: RawData) -> dict[str, np.ndarray]:
+    """The arrays to bundle, by the name of their file."""
     train = first_of_each_class(raw.train_labels, TRAIN_PER_CLASS)
     test = first_of_each_class(raw.test_labels, TEST_PER_CLASS)
-    arrays = {
-        "train-images-idx3-ubyte": raw.train_inputs[train],
-        "train-labels-idx1-ubyte": raw.train_labels[train],
-        "t10k-images-idx3-ubyte": raw.test_inputs[test],
-        "t10k-labels-idx1-ubyte": raw.test_labels[test],
-    }
-    for stem, array in arrays.items():
+    arrays = (
+        raw.train_inputs[train],
+        raw.train_labels[train],
+        raw.test_inputs[test],
+        raw.test_labels[test],
+    )
+    return dict(zip(IDX_STEMS, arrays, strict=True))
+
+
+def main(folder: Path) -> None:
+    for stem, array in subset(read_idx_set(folder, FASHION_MNIST)).items():
         content = format_idx(array)
         packed = lzma.compress(content, format=lzma.FORMAT_XZ, filters=FILTERS)
         (TARGET / f"{stem}.xz").write_bytes(packed)

@@ -1,9 +1,7 @@
 """CIFAR-10 and CIFAR-100 in any of the forms in which they come."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from widthwise.data.raw import RawData
 from widthwise.data.readers.cifar import IMAGE_SHAPE, read_cifar_binary
@@ -50,30 +48,29 @@ CIFAR100 = CifarSet(
 
 
 def locate_cifar(cifar_set: CifarSet, path: str | None) -> Path | None:
-    """The first place that holds the set: a folder (binary or parquet) or an .npz file.
-
-    Folders of the pickled version are found only if there is no other, so that the error can
-    name them.
-    """
+    """The first place that holds the set: a folder (binary or parquet) or an .npz file."""
     places = search_places(path, cifar_set.folders)
-    readable = [place for place in places if _form(cifar_set, place) in _LOADERS]
-    pickled = [place for place in places if _form(cifar_set, place) == "pickle"]
-    return next(iter(readable + pickled), None)
+    return next((place for place in places if _form(cifar_set, place) in _LOADERS), None)
+
+
+def refuse_pickles(cifar_set: CifarSet, path: str | None) -> None:
+    """Say so if the places that were searched hold the Python version of the set."""
+    for place in search_places(path, cifar_set.folders):
+        if _form(cifar_set, place) == "pickle":
+            raise InputError(
+                f"{place} holds the Python version of {cifar_set.name}, whose pickles can run "
+                "code when read; fetch the binary version from "
+                "https://www.cs.toronto.edu/~kriz/cifar.html"
+            )
 
 
 def load_cifar(cifar_set: CifarSet, place: Path) -> RawData:
     """Read the set from a place that `locate_cifar` found.
 
     Raises:
-        InputError: if it is the pickled version, or not of the published size and shape.
+        InputError: if a file is damaged, or the set not of the published size and shape.
     """
-    form = _form(cifar_set, place)
-    if form == "pickle":
-        raise InputError(
-            f"{place} holds the Python version of {cifar_set.name}, whose pickles can run code "
-            "when read; fetch the binary version from https://www.cs.toronto.edu/~kriz/cifar.html"
-        )
-    raw = _LOADERS[form](cifar_set, place)
+    raw = _LOADERS[_form(cifar_set, place)](cifar_set, place)
     expected = ((cifar_set.num_train, *IMAGE_SHAPE), (cifar_set.num_test, *IMAGE_SHAPE))
     found = (raw.train_inputs.shape, raw.test_inputs.shape)
     if found != expected:
@@ -112,21 +109,11 @@ def _load_binary(cifar_set: CifarSet, folder: Path) -> RawData:
 
 
 def _load_parquet(cifar_set: CifarSet, folder: Path) -> RawData:
-    return _with_classes(read_parquet_folder(folder), cifar_set)
+    return replace(read_parquet_folder(folder), num_classes=cifar_set.num_classes)
 
 
 def _load_npz(cifar_set: CifarSet, file: Path) -> RawData:
-    return _with_classes(read_npz(file), cifar_set)
-
-
-def _with_classes(raw: RawData, cifar_set: CifarSet) -> RawData:
-    return RawData(
-        train_inputs=np.asarray(raw.train_inputs),
-        train_labels=raw.train_labels,
-        test_inputs=raw.test_inputs,
-        test_labels=raw.test_labels,
-        num_classes=cifar_set.num_classes,
-    )
+    return replace(read_npz(file), num_classes=cifar_set.num_classes)
 
 
 _LOADERS = {"binary": _load_binary, "parquet": _load_parquet, "npz": _load_npz}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +150,11 @@ class Dataset:
         Dataset('arrays', input_shape=(1,), num_classes=2, num_train=3, num_test=1,
                 num_validation=0)
         """
+        if preprocessing not in get_args(Preprocessing):
+            raise InputError(
+                f"preprocessing must be one of {', '.join(get_args(Preprocessing))}, "
+                f"got {preprocessing!r}; choose one"
+            )
         train = _examples("train", train_inputs, train_labels)
         test = _examples("test", test_inputs, test_labels)
         own_validation = None
@@ -177,7 +182,7 @@ class Dataset:
         elif num_validation:
             prepared["validation"] = _select(train, split.validation)
         if preprocessing == "center-scale":
-            _check_shapes(prepared)
+            _check_prepared(prepared)
             transform = fit_center_scale(prepared["train"][0])
             prepared = {part: (transform(x), y) for part, (x, y) in prepared.items()}
         validation = prepared.get("validation", (None, None))
@@ -233,7 +238,7 @@ class Dataset:
         try:
             fingerprint = str(content.pop("fingerprint"))
             name = str(content.pop("name"))
-            num_classes = int(content.pop("num_classes"))
+            num_classes = content.pop("num_classes").item()
             dataset = cls(name=name, num_classes=num_classes, **content)
         except (KeyError, TypeError) as error:
             raise InputError(
@@ -274,9 +279,10 @@ def _select(examples: _Examples, rows: NDArray[np.int64]) -> tuple[Inputs, Label
     return to_float(examples[0][rows]), examples[1][rows]
 
 
-def _check_shapes(parts: dict[str, tuple[Inputs, Labels]]) -> None:
+def _check_prepared(parts: dict[str, tuple[Inputs, Labels]]) -> None:
     expected = parts["train"][0].shape[1:]
     for part, (inputs, _) in parts.items():
+        check_inputs(f"{part}_inputs", inputs)  # again: the conversion to float32 may overflow
         if inputs.shape[1:] != expected:
             raise InputError(
                 f"{part}_inputs must have examples of the training shape {expected}, "

@@ -102,8 +102,8 @@ def generate_mnist1d(*, num_train: int, num_test: int, seed: int) -> RawData:
 def _templates() -> Floats:
     """Whitened templates that begin at 0; shape (10, 12)."""
     x = _TEMPLATES - _TEMPLATES.mean(axis=1, keepdims=True)
-    x = x / x.std(axis=1, keepdims=True)
-    return (x - x[:, :1]) / 6.0
+    whitened: Floats = x / x.std(axis=1, keepdims=True)
+    return (whitened - whitened[:, :1]) / 6.0
 
 
 def _draw(rng: np.random.RandomState, num_examples: int) -> _Draws:

@@ -34,15 +34,16 @@ def to_float(inputs: NDArray[Any]) -> NDArray[np.float32]:
     >>> to_float(np.array([[0, 255]], dtype=np.uint8)).tolist()
     [[0.0, 1.0]]
     """
-    result = np.ascontiguousarray(inputs, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what overflows is rejected as infinite later
+        result = np.ascontiguousarray(inputs, dtype=np.float32)
     return result / np.float32(255) if inputs.dtype == np.uint8 else result
 
 
-def fit_center_scale(train_inputs: NDArray[np.float32]) -> CenterScale:
+def fit_center_scale(train_inputs: NDArray[np.floating[Any]]) -> CenterScale:
     """Statistics after which the training inputs have mean 0 per coordinate and mean square 1.
 
-    Sums run over rows in a fixed order and then through math.fsum, so that every machine gets the
-    same bits and therefore the same data fingerprint.
+    Sums run over rows in a fixed order and then through math.fsum, so that the data fingerprint
+    does not depend on how a machine vectorizes a sum.
 
     Args:
         train_inputs: shape (num_train, *input_shape).
@@ -50,8 +51,8 @@ def fit_center_scale(train_inputs: NDArray[np.float32]) -> CenterScale:
     Raises:
         InputError: if all training inputs are equal.
 
-    >>> fit_center_scale(np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)).scale ** 2
-    0.5
+    >>> fit_center_scale(np.array([[1.0, 5.0, 5.0, 5.0], [5.0, 5.0, 5.0, 5.0]])).scale
+    1.0
     """
     total = np.zeros(train_inputs.shape[1:], dtype=np.float64)
     for rows in _row_blocks(train_inputs):

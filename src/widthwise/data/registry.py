@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from widthwise.data import bundled_set, mnist1d, sources
-from widthwise.data.cifar import CIFAR10, CIFAR100, CifarSet, load_cifar, locate_cifar
+from widthwise.data.cifar import (
+    CIFAR10,
+    CIFAR100,
+    CifarSet,
+    load_cifar,
+    locate_cifar,
+    refuse_pickles,
+)
 from widthwise.data.digits import read_digits
 from widthwise.data.raw import RawData
 from widthwise.data.readers.npz import read_npz
@@ -79,6 +86,7 @@ def _cifar_entry(cifar_set: CifarSet, description: str, how_to_get: str) -> Entr
     def load(spec: "DataSpec") -> RawData:
         place = locate_cifar(cifar_set, spec.path)
         if place is None:
+            refuse_pickles(cifar_set, spec.path)
             places = sources.search_places(spec.path, cifar_set.folders)
             raise sources.not_found(cifar_set.name, places, how_to_get)
         return load_cifar(cifar_set, place)

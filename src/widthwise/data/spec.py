@@ -15,7 +15,8 @@ class DataSpec(BaseModel):
         name: a name that `available` lists.
         path: file or folder, for data that lie on disk; None searches the usual places.
         num_train: training examples, class-balanced, a smaller set being part of a larger one;
-            None takes all.
+            None takes all. "mnist1d" is generated at the size asked for, as published, where
+            another size means other data.
         num_test: test examples, in the class proportions of the test set; None takes all.
         num_validation: examples held out from the training images that are not trained on.
         seed: decides which examples are taken and, for generated data, the data themselves. If

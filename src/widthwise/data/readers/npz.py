@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.data.raw import RawData
+from widthwise.data.readers.files import looks_pickled
 from widthwise.errors import DataNotFoundError, InputError
 
 _INPUTS = ("{0}_inputs", "x_{0}", "X_{0}", "{0}_images", "{0}_x", "{0}_data")
@@ -29,21 +30,36 @@ def open_npz(path: Path) -> dict[str, NDArray[Any]]:
         InputError: if it is not an archive, damaged, or holds pickled objects.
     """
     try:
+        if not path.exists():
+            raise DataNotFoundError(f"{path} does not exist; check the path")
         if not zipfile.is_zipfile(path):
-            if not path.exists():
-                raise DataNotFoundError(f"{path} does not exist; check the path")
-            raise InputError(
-                f"{path} must be a complete .npz archive, but it is not a zip file (truncated, "
-                "or another format); write it again with numpy.savez"
+            with path.open("rb") as file:
+                pickled = looks_pickled(file.read(1))
+            problem = (
+                "it is a Python pickle, which can run code when read"
+                if pickled
+                else "it is not a zip file (truncated, or another format)"
             )
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            raise InputError(
+                f"{path} must be a complete .npz archive, but {problem}; "
+                "write it again with numpy.savez"
+            )
+        # Opened here, because numpy.load leaves a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            content = {key: archive[key] for key in archive.files}
     except (InputError, MemoryError):
         raise
     except (OSError, EOFError, ValueError, KeyError, SyntaxError, tokenize.TokenError) as error:
         raise InputError(_complaint(path, error)) from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise InputError(_complaint(path, error)) from error
+    others = [key for key, array in content.items() if not isinstance(array, np.ndarray)]
+    if others:
+        raise InputError(
+            f"{path} must hold NumPy arrays only, but {', '.join(others)} is not one; "
+            "write it again with numpy.savez"
+        )
+    return content
 
 
 def read_npz(path: Path) -> RawData:
@@ -54,29 +70,39 @@ def read_npz(path: Path) -> RawData:
     for a validation set with validation, val or valid. Labels of shape (N, 1) are accepted.
     """
     content = open_npz(path)
-    arrays = {
-        part: (_pick(content, part, _INPUTS, path), _pick(content, part, _LABELS, path))
-        for part in _PARTS
-    }
-    missing = [part for part in ("train", "test") if None in arrays[part]]
-    if missing or (arrays["validation"][0] is None) != (arrays["validation"][1] is None):
+    train, test, validation = (_examples(content, part, path) for part in _PARTS)
+    if train is None or test is None:
         raise InputError(
             f"{path} must hold inputs and labels for training and test, such as x_train, y_train, "
             f"x_test, y_test; it holds {', '.join(sorted(content)) or 'nothing'}; rename the keys"
         )
     num_classes = content.get("num_classes")
-    for part, (inputs, _) in arrays.items():
-        if inputs is not None:
-            _check_channels_first(f"{path}: {part} images", inputs)
     return RawData(
-        train_inputs=arrays["train"][0],
-        train_labels=arrays["train"][1],
-        test_inputs=arrays["test"][0],
-        test_labels=arrays["test"][1],
-        validation_inputs=arrays["validation"][0],
-        validation_labels=arrays["validation"][1],
+        train_inputs=train[0],
+        train_labels=train[1],
+        test_inputs=test[0],
+        test_labels=test[1],
+        validation_inputs=None if validation is None else validation[0],
+        validation_labels=None if validation is None else validation[1],
         num_classes=None if num_classes is None else int(num_classes),
     )
+
+
+def _examples(
+    content: dict[str, NDArray[Any]], part: str, path: Path
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    inputs = _pick(content, part, _INPUTS, path)
+    labels = _pick(content, part, _LABELS, path)
+    if inputs is None and labels is None:
+        return None
+    if inputs is None or labels is None:
+        raise InputError(
+            f"{path} must hold {part} inputs and labels together, got only one of them among "
+            f"{', '.join(sorted(content))}; add or rename the other"
+        )
+    _check_channels_first(f"{path}: {part} images", inputs)
+    is_column = labels.ndim == 2 and labels.shape[1] == 1
+    return inputs, labels[:, 0] if is_column else labels
 
 
 def _pick(
@@ -89,11 +115,7 @@ def _pick(
             f"{path} must hold one array for each purpose, got {' and '.join(found)}; "
             "remove all but one"
         )
-    if not found:
-        return None
-    array = content[found[0]]
-    is_column = patterns is _LABELS and array.ndim == 2 and array.shape[1] == 1
-    return array[:, 0] if is_column else array
+    return content[found[0]] if found else None
 
 
 def _check_channels_first(what: str, inputs: NDArray[Any]) -> None:

@@ -1,0 +1,98 @@
+import gzip
+import lzma
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from widthwise.data.readers.idx import format_idx, parse_idx, read_idx
+from widthwise.errors import DataNotFoundError, InputError
+
+DTYPES = ["u1", "i1", "i2", "i4", "f4", "f8"]
+idx_arrays = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=4, max_side=5))
+)
+
+
+@given(array=idx_arrays)
+def test_round_trip(array):
+    again = parse_idx(format_idx(array), source="memory")
+    assert again.dtype == array.dtype
+    np.testing.assert_array_equal(again, array)
+
+
+def test_bytes_follow_the_published_format():
+    content = bytes.fromhex("00 00 08 02  00 00 00 01  00 00 00 03  07 08 09")
+    assert parse_idx(content, source="memory").tolist() == [[7, 8, 9]]
+    assert format_idx(np.array([[7, 8, 9]], dtype=np.uint8)) == content
+
+
+def test_wide_integers_are_big_endian():
+    content = bytes.fromhex("00 00 0b 01  00 00 00 02  01 00  ff fe")
+    assert parse_idx(content, source="memory").tolist() == [256, -2]
+
+
+@given(array=idx_arrays, data=st.data())
+def test_every_truncation_is_noticed(array, data):
+    content = format_idx(array)
+    length = data.draw(st.integers(0, len(content) - 1))
+    with pytest.raises(InputError, match="memory must be an IDX file"):
+        parse_idx(content[:length], source="memory")
+
+
+def test_extra_bytes_are_noticed():
+    content = format_idx(np.zeros((2, 2), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"takes 4 bytes.*got 5 \(too long\)"):
+        parse_idx(content + b"\x00", source="memory")
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG....", b"\x00\x00\x07\x01\x00\x00\x00\x01\x00"])
+def test_other_formats_are_rejected(content):
+    with pytest.raises(InputError, match="begins with"):
+        parse_idx(content, source="memory")
+
+
+def test_zero_dimensions_are_rejected():
+    with pytest.raises(InputError, match="got 0 dimensions"):
+        parse_idx(b"\x00\x00\x08\x00", source="memory")
+
+
+def test_types_that_idx_lacks_are_rejected():
+    with pytest.raises(InputError, match="IDX holds"):
+        format_idx(np.zeros(3, dtype=np.int64))
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress])
+def test_plain_and_compressed_files(tmp_path, compress):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    path = tmp_path / "images"
+    path.write_bytes(compress(format_idx(array)))
+    np.testing.assert_array_equal(read_idx(path), array)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("kept", [10, 40, -1])
+def test_truncated_compressed_files_are_noticed(tmp_path, compress, kept):
+    array = np.random.default_rng(0).integers(0, 256, size=(50, 4), dtype=np.uint8)
+    path = tmp_path / "images"
+    path.write_bytes(compress(format_idx(array))[:kept])
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_idx(path)
+
+
+def test_damaged_compressed_file_is_noticed(tmp_path):
+    content = bytearray(gzip.compress(format_idx(np.zeros((50, 4), dtype=np.uint8))))
+    content[-6] ^= 1  # the check sum
+    path = tmp_path / "images.gz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_idx(path)
+
+
+def test_absent_file_and_folder(tmp_path):
+    with pytest.raises(DataNotFoundError, match="does not exist"):
+        read_idx(tmp_path / "absent")
+    with pytest.raises(InputError, match="must be a readable file"):
+        read_idx(tmp_path)
