@@ -15,11 +15,11 @@ SelectedOn = Literal["test", "validation"]
 
 _SETTING_COLUMNS = (
     "widening_factor",
+    "normalized_noise_scale",
     "learning_rate",
     "batch_size",
     "momentum",
     "init_variance",
-    "normalized_noise_scale",
     "steps",
 )
 _AVERAGED_COLUMNS = ("test_accuracy", "validation_accuracy", "plateau_slope")
@@ -127,13 +127,13 @@ def setting_rows(results: pl.DataFrame) -> list[SettingRow]:
         )
     ]
     table = (
-        results.group_by(_SETTING_COLUMNS)
+        _in_order(results)
+        .group_by(_SETTING_COLUMNS, maintain_order=True)
         .agg(
             pl.len().alias("num_seeds"),
             (~survived).sum().alias("num_diverged"),
             *averages,
         )
-        .sort("widening_factor", "normalized_noise_scale", "learning_rate", "batch_size", "steps")
     )
     return [SettingRow(**row) for row in table.iter_rows(named=True)]
 
@@ -232,8 +232,9 @@ def mean_by_noise_scale(
 def curve_rows(results: pl.DataFrame, optima: Sequence[OptimumRow]) -> list[CurveRow]:
     """Test accuracy against the step at the setting nearest each optimum, over surviving seeds."""
     rows = []
+    ordered = _in_order(results)
     for row in optima:
-        runs = results.filter(
+        runs = ordered.filter(
             pl.col("status") == "ok",
             *(pl.col(name) == getattr(row.nearest, name) for name in _SETTING_COLUMNS),
         )
@@ -242,7 +243,7 @@ def curve_rows(results: pl.DataFrame, optima: Sequence[OptimumRow]) -> list[Curv
             .explode("step", "accuracy")
             .with_columns(pl.col("accuracy").cast(pl.Float64).fill_nan(None))
             .drop_nulls()
-            .group_by("step")
+            .group_by("step", maintain_order=True)
             .agg(
                 mean=pl.col("accuracy").mean(),
                 sem=pl.col("accuracy").std(ddof=1) / pl.len().cast(pl.Float64).sqrt(),
@@ -274,3 +275,8 @@ def law_line(law: Law, widening_factors: Iterable[float], num_points: int = 41) 
         low=np.array([band[0] for _, band in predictions]),
         high=np.array([band[1] for _, band in predictions]),
     )
+
+
+def _in_order(results: pl.DataFrame) -> pl.DataFrame:
+    """Runs by setting and seed: sums, and so the last digits, must not hang on how they came."""
+    return results.sort(*_SETTING_COLUMNS, "seed", maintain_order=True)
