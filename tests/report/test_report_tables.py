@@ -43,9 +43,7 @@ def optimum(noise_scale: float, interval: tuple[float, float], **changes: object
         "sampling_error": 0.004,
         "samples": np.zeros(100),
     }
-    known = Optimum.__dataclass_fields__
-    extra = {"measured": (0.01, 2.0)} if "measured" in known else {}
-    return Optimum(**{**fields, **extra, **changes})  # type: ignore[arg-type]
+    return Optimum(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_mean_and_standard_error_match_hand_calculation():
@@ -91,6 +89,23 @@ def test_batch_size_at_the_optimum_matches_hand_calculation():
     assert not row.located
     (row,) = optimum_rows([setting], {2.0: optimum(2.5, (0.0, 5.0))})
     assert row.batch_size_interval == pytest.approx((4.0, math.inf))
+
+
+@pytest.mark.parametrize(
+    ("censoring", "measured", "relation"),
+    [
+        ("none", (0.1, 1.0), "="),
+        ("high", (0.1, 1.0), "≥"),  # the number given is the edge itself
+        ("high", (0.1, 4.0), "="),  # a peak inside, with an open interval
+        ("low", (1.0, 4.0), "≤"),
+        ("low", (0.1, 4.0), "="),
+        ("high", (0.0, math.inf), "≥"),  # range unknown: a bound, as the type promises
+    ],
+)
+def test_a_bound_is_told_from_an_estimate(censoring, measured, relation):
+    place = optimum(1.0, (0.5, 2.0), censoring=censoring, measured=measured)
+    (row,) = optimum_rows(setting_rows(runs([0.7, 0.7])), {2.0: place})
+    assert row.relation == relation
 
 
 def test_nearest_setting_is_nearest_in_the_logarithm_and_alive():

@@ -119,7 +119,7 @@ def curves_caption(curves: Sequence[CurveRow], late_fraction: float) -> str:
 
 def _optimum_list(optima: Sequence[OptimumRow]) -> str:
     return "; ".join(
-        f"ḡ {_relation(row)} {number(row.optimum.noise_scale)} "
+        f"ḡ {row.relation} {number(row.optimum.noise_scale)} "
         f"({_interval_text(row)}) at w = {exact(row.widening_factor)}"
         for row in optima
     )
@@ -128,7 +128,3 @@ def _optimum_list(optima: Sequence[OptimumRow]) -> str:
 def _interval_text(row: OptimumRow) -> str:
     text = interval(*row.optimum.interval)
     return "no interval" if text == MISSING else text
-
-
-def _relation(row: OptimumRow) -> str:
-    return {"none": "=", "high": "≥", "low": "≤"}[row.optimum.censoring]

@@ -77,6 +77,22 @@ class OptimumRow:
         return self.optimum.censoring != "none"
 
     @property
+    def relation(self) -> str:
+        """How the optimum compares with the number given for it: "=", "≥" or "≤".
+
+        A censored optimum with its peak inside the settings run is still an estimate ("=");
+        only its interval is open.
+        """
+        edges = {"low": self.optimum.measured[0], "high": self.optimum.measured[1]}
+        edge = edges.get(self.optimum.censoring)
+        if edge is None:
+            return "="
+        known = 0.0 < edge < math.inf
+        if known and not math.isclose(edge, self.optimum.noise_scale, rel_tol=_SAME_PLACE):
+            return "="
+        return "≥" if self.optimum.censoring == "high" else "≤"
+
+    @property
     def located(self) -> bool:
         """Inside the settings run, with an interval that ends on both sides."""
         low, high = self.optimum.interval

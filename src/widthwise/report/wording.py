@@ -12,6 +12,7 @@ from widthwise.report.numbers import (
     count,
     exact,
     exact_list,
+    interval,
     listing,
     number,
     percent,
@@ -141,7 +142,7 @@ def _location_remarks(
         )
     bounds: dict[tuple[str, str | None], list[OptimumRow]] = {}
     for row in optima:
-        if row.censored:
+        if row.relation != "=":
             bounds.setdefault((row.optimum.censoring, row.optimum.reason), []).append(row)
     lines += [
         Remark(
@@ -151,6 +152,16 @@ def _location_remarks(
             caution=True,
         )
         for (side, reason), rows in bounds.items()
+    ]
+    lines += [
+        Remark(
+            f"At w = {exact(row.widening_factor)} the optimum is bounded on one side only: ḡ = "
+            f"{number(row.optimum.noise_scale)}, but at 95 % anything "
+            f"{interval(*row.optimum.interval)} is possible ({row.optimum.reason}).",
+            caution=True,
+        )
+        for row in optima
+        if row.censored and row.relation == "="
     ]
     missing: dict[str, list[float]] = {}
     for width in widths:
