@@ -19,7 +19,7 @@ from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.batches import Sampling, batch_indices
 from widthwise.data import Dataset
 from widthwise.errors import InputError
-from widthwise.families import WidthFamily
+from widthwise.families import WidthFamily, check_logits
 from widthwise.packing import Pack, pack
 
 Status = Literal["ok", "diverged"]
@@ -346,21 +346,7 @@ def _build_pack(
     family: WidthFamily, job: PackJob, modules: Sequence[nn.Module], data: _Tensors
 ) -> Pack:
     inputs, targets = data.train[:8], data.train_labels[:8]
-    with torch.no_grad():
-        try:
-            output = modules[0](inputs)
-        except Exception as error:
-            raise InputError(
-                f"the family {family.name!r} must accept inputs of shape "
-                f"{tuple(inputs.shape)}, but its forward raised {type(error).__name__}: {error}"
-            ) from error
-    expected = (len(inputs), data.num_classes)
-    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(
-            f"the family {family.name!r} must map inputs {tuple(inputs.shape)} to logits of shape "
-            f"{expected} (batch, classes), got {got}"
-        )
+    check_logits(family, modules[0], inputs, data.num_classes)
     return pack(
         modules,
         [r.learning_rate for r in job.replicas],

@@ -1,7 +1,16 @@
 """Width families: networks that differ only in width."""
 
-from widthwise.families.base import WidthFamily
+from widthwise.families.base import WidthFamily, check_logits
 from widthwise.families.mlp import MLPFamily, mlp
-from widthwise.families.user import UserFamily, reference_to, user_family
+from widthwise.families.user import UserFamily, reference_to, source_hash, user_family
 
-__all__ = ["MLPFamily", "UserFamily", "WidthFamily", "mlp", "reference_to", "user_family"]
+__all__ = [
+    "MLPFamily",
+    "UserFamily",
+    "WidthFamily",
+    "check_logits",
+    "mlp",
+    "reference_to",
+    "source_hash",
+    "user_family",
+]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from widthwise.errors import InputError
 
@@ -52,3 +53,26 @@ class Width:
                 f"{widening_factor:g} = {width:g}; change one of them"
             )
         return round(width)
+
+
+def check_logits(family: WidthFamily, module: nn.Module, inputs: Tensor, num_classes: int) -> None:
+    """Make sure that a family's network fits the data: inputs (n, *shape) → (n, num_classes).
+
+    Raises:
+        InputError: with what it did instead.
+    """
+    try:
+        with torch.no_grad():
+            output = module(inputs)
+    except Exception as error:
+        raise InputError(
+            f"the family {family.name!r} must accept inputs of shape {tuple(inputs.shape)}, but "
+            f"its forward raised {type(error).__name__}: {error}"
+        ) from error
+    expected = (len(inputs), num_classes)
+    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(
+            f"the family {family.name!r} must map inputs of shape {tuple(inputs.shape)} to logits "
+            f"of shape {expected} (batch, classes), got {got}"
+        )

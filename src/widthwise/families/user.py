@@ -118,6 +118,13 @@ def reference_to(function: Callable[..., nn.Module]) -> str:
     return f"{Path(source).resolve()}:{name}"
 
 
+def source_hash(family: UserFamily) -> str:
+    """SHA-256 of the file that defines the function: results of an edited one do not mix."""
+    source = inspect.getsourcefile(inspect.unwrap(family.function))
+    content = Path(source).read_bytes() if source is not None else family.reference.encode()
+    return hashlib.sha256(content).hexdigest()
+
+
 def _load_module(target: str, reference: str) -> ModuleType:
     try:
         if target.endswith(".py"):

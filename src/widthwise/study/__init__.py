@@ -1,0 +1,6 @@
+"""Studies: what to run, where its results lie, and what they say."""
+
+from widthwise.study.spec import StudySpec
+from widthwise.study.study import Study, StudyStatus
+
+__all__ = ["Study", "StudySpec", "StudyStatus"]

@@ -95,6 +95,7 @@ def plan_study(
     num_train: int,
     num_evaluated: int,
     data_fingerprint: str,
+    family_identity: Mapping[str, Any],
     costs: Mapping[float, ModuleCost],
     stable_learning_rates: Mapping[tuple[float, float], float],
 ) -> Plan:
@@ -106,6 +107,7 @@ def plan_study(
         num_train: training examples, N.
         num_evaluated: examples on which a run is evaluated each time.
         data_fingerprint: of the data set.
+        family_identity: plain values that tell this family from every other.
         costs: widening factor → cost of its network.
         stable_learning_rates: (widening factor, momentum) → ε_max, for
             :func:`widths_to_probe`.
@@ -125,8 +127,9 @@ def plan_study(
             unreachable |= missed
         for setting in settings:
             runs.setdefault(setting, set()).update(grid.seeds)
+    shared = {"schema": SCHEMA_VERSION, "family": family_identity, "data": data_fingerprint}
     packs = [
-        _planned(spec, job, data_fingerprint, costs[job.widening_factor], num_evaluated)
+        _planned(job, shared, costs[job.widening_factor], num_evaluated)
         for job in _jobs(spec, runs, costs)
     ]
     packs.sort(key=lambda pack: (-pack.flops, pack.key))
@@ -246,17 +249,12 @@ def _split(
 
 
 def _planned(
-    spec: StudySpec, job: PackJob, data_fingerprint: str, cost: ModuleCost, num_evaluated: int
+    job: PackJob, shared: Mapping[str, Any], cost: ModuleCost, num_evaluated: int
 ) -> PlannedPack:
-    ran: dict[str, Any] = {
-        "schema": SCHEMA_VERSION,
-        "family": spec.family.model_dump(mode="json"),
-        "data": data_fingerprint,
-        "job": asdict(job),
-    }
+    ran = {**shared, "job": asdict(job)}
     canonical = json.dumps(ran, sort_keys=True, separators=(",", ":"))
     examples = job.steps * job.batch_size
-    evaluated = (len(job.evaluation_steps())) * num_evaluated
+    evaluated = len(job.evaluation_steps()) * num_evaluated
     flops = len(job.replicas) * (examples * cost.training_flops + evaluated * cost.forward_flops)
     return PlannedPack(
         key=hashlib.sha256(canonical.encode()).hexdigest()[:32], job=job, flops=flops

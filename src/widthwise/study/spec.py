@@ -4,13 +4,9 @@ Grids are written as lists, as log ranges ``{from = 0.1, to = 10, num = 7}``, or
 noise scales from which the planner chooses learning rates and batch sizes.
 """
 
-import copy
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -30,6 +26,7 @@ from widthwise.errors import InputError
 from widthwise.families import MLPFamily, UserFamily, WidthFamily, mlp, reference_to, user_family
 from widthwise.families.layers import ACTIVATIONS
 from widthwise.parameterization import width_rule
+from widthwise.study.reading import explain, override_fields, read_fields, with_whole_path
 
 _RANGE_KEYS = {"from", "to", "num"}
 
@@ -279,9 +276,9 @@ class StudySpec(_Frozen):
         Raises:
             InputError: naming the first thing that is wrong.
         """
-        fields = _read(source)
+        fields = source.fields() if isinstance(source, cls) else read_fields(source)
         for override in overrides:
-            fields = _override(fields, override)
+            fields = override_fields(fields, override)
         if callable(fields.get("family")):
             fields["family"] = {"kind": reference_to(fields["family"])}
         elif isinstance(fields.get("family"), Mapping) and callable(fields["family"].get("kind")):
@@ -289,10 +286,11 @@ class StudySpec(_Frozen):
             fields["family"] = {**family, "kind": reference_to(family["kind"])}
         elif isinstance(fields.get("family"), str):
             fields["family"] = {"kind": fields["family"]}
+        fields = with_whole_path(fields, source)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise InputError(_explain(error, cls)) from None
+            raise InputError(explain(error, cls)) from None
 
     def fields(self) -> dict[str, Any]:
         """Plain values, complete (defaults filled in), that :meth:`parse` reads back."""
@@ -323,81 +321,3 @@ def _flatten(fields: Any, prefix: str = "") -> dict[str, Any]:
     else:
         return {prefix: fields}
     return {k: v for name, child in children.items() for k, v in _flatten(child, name).items()}
-
-
-def _read(source: Any) -> dict[str, Any]:
-    if isinstance(source, StudySpec):
-        return source.fields()
-    if isinstance(source, Mapping):
-        # Not deepcopy: a family may be a function, and values are never changed in place.
-        return dict(source)
-    path = Path(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"the specification {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"the specification {path} is not UTF-8 text: {error}") from None
-    try:
-        fields = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
-        raise InputError(f"the specification {path} cannot be parsed: {error}") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"the specification {path} must be a table of keys, got {fields!r}")
-    return fields
-
-
-def _override(fields: dict[str, Any], override: str) -> dict[str, Any]:
-    """``grid.seeds=3``; the value is TOML, or a bare word taken as text."""
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise InputError(f"an override is written key=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    result = copy.copy(fields)
-    node: Any = result
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        child = node.get(parent, {})
-        if isinstance(child, list | tuple) and len(child) == 1:
-            child = child[0]
-        if isinstance(child, str) and parent == "family":
-            child = {"kind": child}
-        if not isinstance(child, Mapping):
-            raise InputError(
-                f"the override {override!r} needs {parent!r} to be one table, got {child!r}; "
-                "edit the file instead"
-            )
-        node[parent] = dict(child)
-        node = node[parent]
-    node[last] = value
-    return result
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(model, first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key {where!r} in the specification; {hint}"
-    if first["type"] == "missing":
-        return f"the specification needs {where!r}"
-    if first["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    return f"{where}: {message[0].lower()}{message[1:]}, got {first['input']!r}"
-
-
-def _known_keys(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation: Any = model.model_fields[str(part)].annotation
-        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
-        candidates = [annotation, *arguments]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)

@@ -86,6 +86,10 @@ class Store:
             if (problem := _problem(path)) is not None
         ]
 
+    def num_set_aside(self) -> int:
+        """How many shards were ever set aside."""
+        return len(list(self._set_aside.glob("*.parquet")))
+
     def write_shard(self, key: str, rows: pl.DataFrame, metadata: dict[str, str]) -> Path:
         """Land a pack's results.
 

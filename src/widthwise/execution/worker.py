@@ -1,0 +1,57 @@
+"""A worker process: takes tasks from a pipe, one at a time, until the pipe closes."""
+
+import os
+import sys
+from multiprocessing.connection import Connection
+from time import monotonic
+
+import torch
+
+from widthwise.errors import InputError
+from widthwise.execution.base import Failed, Finished, Progressed, Task
+
+_SECONDS_BETWEEN_REPORTS = 0.2
+
+
+def serve(connection: Connection) -> None:
+    """Perform what arrives, and send back what came of it."""
+    torch.set_num_threads(1)
+    # Gradients that underflow would otherwise be hundreds of times slower to multiply.
+    torch.set_flush_denormal(True)
+    try:
+        sys.path[:] = connection.recv()
+        while True:
+            task: Task = connection.recv()
+            connection.send(perform(task, _Reporter(connection)))
+    except (EOFError, OSError):
+        return  # the parent is gone
+
+
+def perform(task: Task, emit: "_Reporter") -> Finished | Failed:
+    """Call a task; its failure is an answer too."""
+    try:
+        return task.call(emit)
+    except InputError as error:
+        return Failed(task.key, str(error), bad_input=True)
+    except Exception as error:
+        return Failed(task.key, f"{type(error).__name__}: {error}", bad_input=False)
+
+
+class _Reporter:
+    """Sends progress, not more often than anyone looks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._last = connection, 0.0
+
+    def __call__(self, event: Progressed) -> None:
+        now = monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_REPORTS:
+            self._last = now
+            try:
+                self._connection.send(event)
+            except OSError:
+                os._exit(1)  # the parent is gone: nobody waits for this pack
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))

@@ -1,0 +1,148 @@
+"""What a study's packs share: its specification, its data and its family, read from disk."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from widthwise.data import Dataset, load
+from widthwise.errors import InputError
+from widthwise.families import UserFamily, WidthFamily, check_logits, source_hash
+from widthwise.study.cost import ModuleCost, module_cost
+from widthwise.study.spec import StudySpec
+from widthwise.study.store import Store
+
+STUDY_FILE = "study.json"
+DATA_FILE = "data.npz"
+_FORMAT = "widthwise-study-1"
+_SAMPLE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One study, ready to plan or train.
+
+    Attributes:
+        spec: what it runs.
+        dataset: its data.
+        family: its networks.
+        data_fingerprint: of the data.
+    """
+
+    spec: StudySpec
+    dataset: Dataset
+    family: WidthFamily
+    data_fingerprint: str
+
+    @property
+    def num_evaluated(self) -> int:
+        """Examples on which a run is evaluated each time."""
+        data = self.dataset
+        return min(data.num_train, 10_000) + data.num_test + data.num_validation
+
+    def family_identity(self) -> dict[str, Any]:
+        """Plain values that tell this family from every other, wherever its file lies."""
+        fields = self.spec.family.model_dump(mode="json")
+        if isinstance(self.family, UserFamily):
+            fields |= {"kind": self.family.name, "source": source_hash(self.family)}
+        return fields
+
+    def costs(self) -> dict[float, ModuleCost]:
+        """Widening factor → cost of one replica; checks on the way that every width fits the data.
+
+        Raises:
+            InputError: if a network cannot be built, or does not map the data to class logits.
+        """
+        inputs = torch.from_numpy(self.dataset.train_inputs[:_SAMPLE])
+        targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
+        costs = {}
+        for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
+            module = self.family.build(width, seed=0)
+            dtype = next((p.dtype for p in module.parameters()), torch.float32)
+            check_logits(self.family, module, inputs.to(dtype), self.dataset.num_classes)
+            costs[width] = module_cost(module, inputs.to(dtype), targets)
+        return costs
+
+
+def make_context(spec: StudySpec, dataset: Dataset) -> Context:
+    """Bring a specification and its data together.
+
+    Raises:
+        InputError: if the family cannot be found.
+    """
+    return Context(
+        spec=spec,
+        dataset=dataset,
+        family=spec.family.family(dataset.input_shape, dataset.num_classes),
+        data_fingerprint=dataset.fingerprint,
+    )
+
+
+def describe(context: Context, *, in_memory: bool, versions: dict[str, str]) -> dict[str, Any]:
+    """The content of ``study.json``."""
+    data = context.dataset
+    return {
+        "format": _FORMAT,
+        "spec": context.spec.fields(),
+        "spec_hash": context.spec.hash,
+        "data": {
+            "name": data.name,
+            "in_memory": in_memory,
+            "fingerprint": context.data_fingerprint,
+            "input_shape": list(data.input_shape),
+            "num_classes": data.num_classes,
+            "num_train": data.num_train,
+            "num_test": data.num_test,
+            "num_validation": data.num_validation,
+        },
+        "family": context.family_identity(),
+        "versions": versions,
+    }
+
+
+def read_description(store: Store) -> tuple[StudySpec, dict[str, Any]]:
+    """The specification and the whole content of ``study.json``.
+
+    Raises:
+        InputError: if the directory is not a study, or its specification was altered.
+    """
+    description = store.read_json(STUDY_FILE)
+    if description.get("format") != _FORMAT:
+        raise InputError(
+            f"{store.directory / STUDY_FILE} must have format {_FORMAT!r}, got "
+            f"{description.get('format')!r}; it was written by another version of widthwise"
+        )
+    spec = StudySpec.parse(description["spec"])
+    if spec.hash != description["spec_hash"]:
+        raise InputError(
+            f"the specification in {store.directory / STUDY_FILE} was altered after the study "
+            "began; restore it, or begin a study in another directory"
+        )
+    return spec, description
+
+
+@functools.lru_cache(maxsize=1)
+def load_context(directory: Path) -> Context:
+    """The context of the study in this directory; a worker loads it once.
+
+    Raises:
+        InputError: if data or family are not those with which the study began.
+    """
+    spec, description = read_description(Store(directory))
+    in_memory = description["data"]["in_memory"]
+    dataset = Dataset.read(directory / DATA_FILE) if in_memory else load(spec.data)
+    context = make_context(spec, dataset)
+    if context.data_fingerprint != description["data"]["fingerprint"]:
+        raise InputError(
+            f"the data {dataset.name!r} must be those with which the study in {directory} began "
+            f"(fingerprint {description['data']['fingerprint'][:12]}…), got "
+            f"{context.data_fingerprint[:12]}…; restore them, or begin a study elsewhere"
+        )
+    if context.family_identity() != description["family"]:
+        raise InputError(
+            f"the source of the family {spec.family.kind!r} changed since the study in "
+            f"{directory} began; restore it, or begin a study elsewhere"
+        )
+    return context

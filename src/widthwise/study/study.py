@@ -1,0 +1,357 @@
+"""A study: create or open it, run it, and read what it found."""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from widthwise.analysis import Law, Optimum
+from widthwise.data import Dataset, load
+from widthwise.errors import FitError, InputError, StudyError
+from widthwise.execution import (
+    Executor,
+    Failed,
+    Finished,
+    LocalExecutor,
+    Progressed,
+    Task,
+    available_cores,
+)
+from widthwise.progress import ProgressReporter, make_reporter
+from widthwise.report import ReportContent, write_report
+from widthwise.study.calibrate import measure_speed
+from widthwise.study.context import (
+    DATA_FILE,
+    STUDY_FILE,
+    Context,
+    describe,
+    load_context,
+    make_context,
+    read_description,
+)
+from widthwise.study.plan import Plan, PlannedPack, plan_study, widths_to_probe
+from widthwise.study.rows import RESULTS_SCHEMA
+from widthwise.study.spec import StudySpec, differences
+from widthwise.study.stability import stable_learning_rate
+from widthwise.study.store import Damage, Store
+from widthwise.study.summary import Summary, score_column, summarize
+from widthwise.study.worker import PackCall
+
+_STABILITY_FILE = "stability.json"
+_RESULTS_FILE = "results.parquet"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus:
+    """How far a study has come.
+
+    Attributes:
+        runs_planned: all runs.
+        runs_landed: runs whose results are on disk.
+        runs_diverged: of those landed.
+        packs_planned, packs_landed: the same in packs.
+        damaged: shards that were found damaged and set aside, ever.
+    """
+
+    runs_planned: int
+    runs_landed: int
+    runs_diverged: int
+    packs_planned: int
+    packs_landed: int
+    damaged: int
+
+
+class Study:
+    """A width study in a directory. Use :meth:`create` or :meth:`open`."""
+
+    def __init__(self, directory: Path, spec: StudySpec, description: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.spec = spec
+        self._description = description
+        self._store = Store(directory)
+
+    @classmethod
+    def create(
+        cls,
+        directory: str | Path,
+        spec: StudySpec | Mapping[str, Any] | str | Path,
+        *,
+        data: Dataset | None = None,
+        overrides: Iterable[str] = (),
+    ) -> Self:
+        """Begin a study, or go on with the one of the same specification.
+
+        Args:
+            directory: where everything about it is kept; made if it is not there.
+            spec: a :class:`StudySpec`, a dict, or the path of a TOML or JSON file.
+            data: data in memory, instead of what ``spec`` names; kept in the directory.
+            overrides: "key=value", as ``--set`` on the command line.
+
+        Raises:
+            InputError: if the specification is wrong, the data are not here, the directory cannot
+                be written or holds a study of another specification.
+        """
+        parsed = StudySpec.parse(spec, overrides)
+        directory = Path(directory).expanduser().resolve()
+        store = Store(directory)
+        if (directory / STUDY_FILE).exists():
+            existing, description = read_description(store)
+            changed = differences(existing, parsed)
+            if changed:
+                raise InputError(
+                    f"the study in {directory} has another specification ({'; '.join(changed)}); "
+                    "choose another directory, or remove this one"
+                )
+            if data is not None and data.fingerprint != description["data"]["fingerprint"]:
+                raise InputError(
+                    f"the study in {directory} was begun with other data; choose another directory"
+                )
+            return cls(directory, existing, description)
+        dataset = load(parsed.data) if data is None else data
+        context = make_context(parsed, dataset)
+        context.costs()  # every network fits the data, or nothing is begun
+        store.prepare()
+        if data is not None:
+            dataset.save(directory / DATA_FILE)
+        description = describe(context, in_memory=data is not None, versions=_versions())
+        store.write_json(STUDY_FILE, description)
+        return cls(directory, parsed, description)
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Self:
+        """Open a study that was begun before.
+
+        Raises:
+            InputError: if the directory holds none.
+        """
+        directory = Path(directory).expanduser().resolve()
+        spec, description = read_description(Store(directory))
+        return cls(directory, spec, description)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Its packs. Measures the largest stable learning rates first, if the grid is written in
+        noise scales; what was measured is kept, so that a resumed study has the same plan."""
+        context = load_context(self.directory)
+        data = context.dataset
+        return plan_study(
+            self.spec,
+            context.family,
+            num_train=data.num_train,
+            num_evaluated=context.num_evaluated,
+            data_fingerprint=context.data_fingerprint,
+            family_identity=context.family_identity(),
+            costs=context.costs(),
+            stable_learning_rates=self._stable_learning_rates(context),
+        )
+
+    def run(self, workers: int | None = None, *, progress: bool = True) -> None:
+        """Train whatever is not there yet. Interrupt it at any time; run it again to go on.
+
+        Args:
+            workers: processes, one core each; None takes every core available.
+            progress: show what is going on, on standard error.
+
+        Raises:
+            InputError: if something of the user's is wrong, or the disk is full.
+            StudyError: if a pack could not be trained.
+        """
+        reporter = make_reporter(progress)
+        self._store.prepare()
+        for damage in self._store.verify():
+            reporter.note(str(damage))
+        with reporter.waiting("planning"):
+            plan = self.plan
+        missing = self._missing(plan)
+        if not missing:
+            reporter.note(f"all {plan.num_runs} runs are there")
+            return
+        workers = min(available_cores() if workers is None else workers, len(missing))
+        with reporter.waiting("measuring this machine's speed"):
+            speed = measure_speed(load_context(self.directory), plan)
+        reporter.begin(plan, missing, speed, workers)
+        with _closing(LocalExecutor(workers)) as executor, reporter.showing():
+            while missing:
+                self._pass(missing, executor, reporter)
+                missing = self._missing(plan)
+                if missing:  # another process holds them
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def results(self) -> pl.DataFrame:
+        """One row a run, in a fixed order; empty if none has landed. Damaged shards are set aside
+        (and repeated by the next :meth:`run`).
+
+        Columns are those of :data:`widthwise.study.rows.RESULTS_SCHEMA`.
+        """
+        self._store.verify()
+        keys = [pack.key for pack in self.plan.packs]
+        shards = self._store.read_shards(keys)
+        table = pl.concat(shards) if shards else pl.DataFrame(schema=RESULTS_SCHEMA)
+        order = ["widening_factor", "normalized_noise_scale", "batch_size", "learning_rate"]
+        return table.sort(*order, "momentum", "seed")
+
+    def summary(self) -> Summary:
+        """Optima and law, with the reason for whatever could not be found.
+
+        Raises:
+            FitError: if no run has landed.
+        """
+        return self._summary(self.results())
+
+    def optima(self) -> dict[float, Optimum]:
+        """Widening factor → optimum of the normalized noise scale, where one could be located."""
+        return dict(self.summary().optima)
+
+    def law(self) -> Law:
+        """How the optimum moves with width.
+
+        Raises:
+            FitError: if the study does not determine it.
+        """
+        summary = self.summary()
+        if summary.law is None:
+            raise FitError(summary.law_problem)
+        return summary.law
+
+    def report(self, *, command: str | None = None) -> Path:
+        """Write the report; returns the path of its page.
+
+        Args:
+            command: what produced it, for the page; None takes this program's command line.
+
+        Raises:
+            FitError: if no run has landed.
+        """
+        results = self.results()
+        summary = self._summary(results)
+        self._store.prepare()
+        results.write_parquet(self.directory / _RESULTS_FILE)
+        content = ReportContent(
+            title=self.spec.title,
+            results=results,
+            optima=summary.optima,
+            law=summary.law,
+            law_problem=summary.law_problem,
+            optimum_problems=summary.problems,
+            spec_text=_json(self._description["spec"]),
+            provenance=self._provenance(results),
+            command=command or " ".join(sys.argv),
+            results_files=(_RESULTS_FILE,),
+            late_fraction=self.spec.training.late_fraction,
+        )
+        return write_report(content, self.directory)
+
+    def status(self) -> StudyStatus:
+        """How far it has come; damaged shards are set aside on the way."""
+        results = self.results()
+        plan = self.plan
+        return StudyStatus(
+            runs_planned=plan.num_runs,
+            runs_landed=len(results),
+            runs_diverged=int((results["status"] == "diverged").sum()),
+            packs_planned=len(plan.packs),
+            packs_landed=len(plan.packs) - len(self._missing(plan)),
+            damaged=self._store.num_set_aside(),
+        )
+
+    def verify(self) -> list[Damage]:
+        """Set aside shards that are damaged, and say which."""
+        return self._store.verify()
+
+    def _missing(self, plan: Plan) -> list[PlannedPack]:
+        landed = self._store.landed()
+        return [pack for pack in plan.packs if pack.key not in landed]
+
+    def _pass(
+        self, packs: list[PlannedPack], executor: Executor, reporter: ProgressReporter
+    ) -> None:
+        for pack in packs:
+            executor.submit(Task(pack.key, PackCall(self.directory, pack)))
+        for event in executor.events():
+            match event:
+                case Failed(message=message, bad_input=True):
+                    raise InputError(message)
+                case Failed(message=message):
+                    raise StudyError(message)
+                case Progressed() | Finished():
+                    reporter.update(event)
+
+    def _stable_learning_rates(self, context: Context) -> dict[tuple[float, float], float]:
+        pairs = widths_to_probe(self.spec)
+        if not pairs:
+            return {}
+        self._store.prepare()
+        path = self.directory / _STABILITY_FILE
+        while not path.exists():
+            with self._store.claim("stability") as mine:
+                if mine and not path.exists():
+                    measured = [
+                        {
+                            "widening_factor": width,
+                            "momentum": momentum,
+                            "learning_rate": stable_learning_rate(
+                                context.family, context.dataset, width, momentum
+                            ),
+                        }
+                        for width, momentum in pairs
+                    ]
+                    self._store.write_json(_STABILITY_FILE, {"max_stable": measured})
+            time.sleep(0.0 if path.exists() else _SECONDS_BETWEEN_LOOKS)
+        rows = self._store.read_json(_STABILITY_FILE)["max_stable"]
+        return {(row["widening_factor"], row["momentum"]): row["learning_rate"] for row in rows}
+
+    def _summary(self, results: pl.DataFrame) -> Summary:
+        if results.is_empty():
+            raise FitError(f"no run of {self.directory} has landed yet; run the study first")
+        sizes = self._description["data"]
+        validated = score_column(results) == "validation_accuracy"
+        return summarize(
+            results,
+            self.spec.analysis,
+            num_train=sizes["num_train"],
+            num_scored=sizes["num_validation" if validated else "num_test"],
+        )
+
+    def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
+        data = self._description["data"]
+        seeds = sorted(results["seed"].unique().to_list())
+        sizes = f"{data['num_train']} training, {data['num_test']} test"
+        if data["num_validation"]:
+            sizes += f", {data['num_validation']} validation"
+        return {
+            "data": f"{data['name']} ({sizes} examples of shape {tuple(data['input_shape'])})",
+            "data fingerprint (SHA-256)": data["fingerprint"],
+            "specification (SHA-256)": self.spec.hash,
+            "seeds": ", ".join(str(seed) for seed in seeds),
+            "runs": f"{len(results)} of {self.plan.num_runs} planned",
+            "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
+            "engine": ", ".join(sorted(results["engine"].unique().to_list())),
+            **self._description["versions"],
+        }
+
+
+@contextmanager
+def _closing(executor: Executor) -> Iterator[Executor]:
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("widthwise", "torch", "numpy", "scipy", "polars")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, indent=2, ensure_ascii=False)

@@ -1,0 +1,94 @@
+"""From the results table to what was found: an optimum a width, and the law over widths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from widthwise.analysis import Law, Optimum, fit_law, locate_optimum
+from widthwise.errors import FitError
+from widthwise.study.spec import AnalysisSpec
+
+_SETTING = ("learning_rate", "batch_size", "momentum")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Summary:
+    """What a study found.
+
+    Attributes:
+        optima: widening factor → optimum, in normalized noise scale.
+        problems: widening factor → why no optimum could be located.
+        law: how the optimum moves with width, if that could be fitted.
+        law_problem: why it could not.
+    """
+
+    optima: Mapping[float, Optimum]
+    problems: Mapping[float, str]
+    law: Law | None
+    law_problem: str | None
+
+
+def score_column(results: pl.DataFrame) -> str:
+    """The column by which settings are compared: validation accuracy where there is one."""
+    validated = results["validation_accuracy"].null_count() < len(results)
+    return "validation_accuracy" if validated else "test_accuracy"
+
+
+def summarize(
+    results: pl.DataFrame, analysis: AnalysisSpec, *, num_train: int, num_scored: int
+) -> Summary:
+    """Locate the optimum of every width, and fit the law.
+
+    Args:
+        results: one row a run.
+        analysis: confidence and bootstrap seed.
+        num_train: N, to recognize full batches.
+        num_scored: examples behind each accuracy (test or validation set).
+    """
+    optima: dict[float, Optimum] = {}
+    problems: dict[float, str] = {}
+    for (width,), rows in sorted(results.group_by("widening_factor")):
+        assert isinstance(width, float)
+        try:
+            optima[width] = _optimum(rows, analysis, num_train, num_scored)
+        except FitError as error:
+            problems[width] = str(error)
+    law, law_problem = None, None
+    try:
+        law = fit_law(list(optima), list(optima.values()), confidence=analysis.confidence)
+    except FitError as error:
+        law_problem = str(error)
+    return Summary(optima=optima, problems=problems, law=law, law_problem=law_problem)
+
+
+def _optimum(
+    rows: pl.DataFrame, analysis: AnalysisSpec, num_train: int, num_scored: int
+) -> Optimum:
+    seeds = sorted(rows["seed"].unique().to_list())
+    column = score_column(rows)
+    scales, scores, ran, limits = [], [], [], []
+    for (_, batch, _), group in sorted(rows.group_by(*_SETTING)):
+        by_seed = dict(zip(group["seed"], group[column], strict=True))
+        scales.append(group["normalized_noise_scale"][0])
+        scores.append([_number(by_seed.get(seed)) for seed in seeds])
+        ran.append([seed in by_seed for seed in seeds])
+        limits.append(_limit(batch, num_train))
+    return locate_optimum(
+        np.array(scales),
+        np.array(scores),
+        limits=limits,
+        num_test=num_scored,
+        confidence=analysis.confidence,
+        seed=analysis.seed,
+        ran=np.array(ran),
+    )
+
+
+def _limit(batch_size: object, num_train: int) -> str | None:
+    return {1: "batch size 1", num_train: "full batch"}.get(batch_size)  # type: ignore[call-overload, no-any-return]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
