@@ -15,7 +15,8 @@ def read_digits() -> RawData:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise DataNotFoundError(
-            "data set 'digits' needs scikit-learn, which is not installed; pip install scikit-learn"
+            f"data set 'digits' needs scikit-learn, which cannot be imported ({error}); "
+            "pip install scikit-learn"
         ) from error
     digits = load_digits()
     return RawData(
