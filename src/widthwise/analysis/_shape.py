@@ -1,13 +1,16 @@
 """Peaks of lopsided curves through a few noisy points.
 
 A local quadratic is exact for a symmetric peak and biased for one that falls slowly on one side
-and steeply on the other. So the quadratic is one member of a family with one more number, the
-skewness k (per grid step):
+and steeply on the other. So it is one member of a small set of shapes, each linear in three
+coefficients:
 
-    score(x) = level + slope * x + curvature * (exp(k x) - 1 - k x) / k^2     (k = 0: x^2 / 2)
+* skewed parabolas, for a skewness k (per grid step), k = 0 being the parabola:
+  level + slope * x + curvature * (exp(k x) - 1 - k x) / k^2
+* two half parabolas that meet at the peak, for a joint j:
+  height - left * min(x - j, 0)^2 - right * max(x - j, 0)^2
 
-which for each fixed k is linear in three coefficients. The data choose k where they can; where
-they cannot, the draws keep its whole range, so that the interval holds what the shape leaves open.
+The data choose among them where they can. Where they cannot, the draws keep them all in
+proportion to their fit, so that the interval holds what the shape leaves open.
 """
 
 from dataclasses import dataclass
@@ -19,18 +22,26 @@ from widthwise.analysis._settings import Settings
 
 FloatArray = NDArray[np.float64]
 
-# Per grid step; 0 is the local quadratic. Mirrored: nothing here presumes which side is steep.
-SKEWNESS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 4.0, -4.0])
-SKEWNESS_SPREAD = 2.0
-# The family is trusted to this part of the drop from the best setting.
-SHAPE_ERROR = 0.15
-SMOOTH = 0.0
-TWO_PIECE = 1.0
-JOINTS_PER_STEP = 10
-BEYOND = np.array([0.5, 1.0, 2.0, 4.0])
+# The constants below were chosen by planted_coverage.py: the smallest for which the intervals
+# cover on parabolas, bumps, exponential collapses and plateaus alike. They are judgments.
 
+# Per grid step; mirrored, because nothing here presumes which side is steep.
+_MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
+SKEWNESS = np.concatenate([[0.0], _MAGNITUDE, -_MAGNITUDE])
+SKEWNESS_SPREAD = 2.0
+# Log-odds of two half parabolas against the parabola, at equal fit.
+HALVES_ODDS = -0.3
+# Joints tried: this many per grid step, and so far beyond an edge that nothing brackets.
+JOINTS_PER_STEP = 8
+BEYOND = np.array([0.5, 1.0, 2.0, 4.0])
+# The shapes are trusted to this part of a setting's drop from the best, or to it times
+# NEIGHBOR_SHARE of its neighbor's drop: next to a cliff no simple shape is certain.
+SHAPE_ERROR = 0.15
+NEIGHBOR_SHARE = 0.25
 # A setting is clearly worse than the best if it lies below it by this many standard errors.
 CLEARLY_WORSE = 3.0
+# An exact parabola fits both families; the one whose vertex needs no grid of joints wins.
+TIE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,22 +59,26 @@ class Window:
 
 
 def open_window(settings: Settings) -> Window:
+    """The best setting, out to one beyond the nearest clearly worse ones on either side.
+
+    A curve with one peak has it between those two, however the noise falls.
+    """
     log_scale, means, variances = settings.log_noise_scale, settings.means, settings.variances
     best = int(np.argmax(means))
     step = float(np.median(np.diff(log_scale)))
-    floor = (1e-4 * (float(np.ptp(means)) or 1.0)) ** 2
+    resolution = 1e-9 * (float(np.ptp(means)) or 1.0)
     drop = means[best] - means
-    worse = np.flatnonzero(drop > CLEARLY_WORSE * np.sqrt(variances + variances[best] + floor))
+    worse = np.flatnonzero(drop > CLEARLY_WORSE * np.sqrt(variances + variances[best]) + resolution)
     below, above = worse[worse < best], worse[worse > best]
     position = (log_scale - log_scale[best]) / step
     first = int(below[-1]) if below.size else 0
     last = int(above[0]) if above.size else means.size - 1
     rows = np.arange(max(first - 1, 0), min(last + 1, means.size - 1) + 1)
-    local = drop[rows]
-    if SMOOTH:
-        pad = np.pad(drop, 1, mode="edge")
-        local = np.maximum(drop, SMOOTH * np.maximum(pad[:-2], pad[2:]))[rows]
-    noise = SHAPE_ERROR * local
+    # Noiseless scores would get boundless weights, and the fits would lose their digits.
+    floor = (1e-4 * float(np.ptp(means[rows])) + resolution) ** 2
+    padded = np.pad(drop, 1, mode="edge")
+    beside = np.maximum(padded[:-2], padded[2:])
+    noise = SHAPE_ERROR * np.maximum(drop, NEIGHBOR_SHARE * beside)[rows]
     return Window(
         rows=rows,
         position=position[rows],
@@ -84,6 +99,8 @@ def fit_peaks(
 ) -> tuple[FloatArray, FloatArray]:
     """Log noise scale (D,) of the peak of each row of `means` (D, K), and its score (D,).
 
+    With `rng`, each row is a draw: the shape error is drawn too, and the shape in proportion to
+    its fit to the observed means. Without, `means` is None and the best shape fits the observed.
     Minus or plus infinity where the fitted curve is highest beyond the lowest or highest setting.
     """
     window = open_window(settings)
@@ -108,9 +125,9 @@ def fit_peaks(
     belief = np.where(np.isnan(where), -np.inf, belief)
     joint, joint_peak, joint_misfit = _two_halves(window, observed, values)
     where, peak = np.vstack([where, joint]), np.vstack([peak, joint_peak])
-    belief = np.vstack([belief, np.full((1, len(values)), -0.5 * joint_misfit - 1e-3)])
+    belief = np.vstack([belief, np.full((1, len(values)), -0.5 * joint_misfit - TIE)])
     if rng is not None:
-        belief[-1] += TWO_PIECE
+        belief[-1] += HALVES_ODDS
         belief = belief + rng.gumbel(size=where.shape)
     chosen = np.argmax(belief, axis=0)
     take = np.arange(len(values))
@@ -184,13 +201,14 @@ def _two_halves(
     rows = np.concatenate([observed, values]) * root
     total = np.sum(rows**2, axis=1)
     misfit, height = [], []
+    projected = np.matmul(np.swapaxes(full, 1, 2), rows.T)  # (joints, 3, draws)
     for kept in ([0, 1, 2], [0, 1], [0, 2]):
-        basis = full[:, :, kept]
-        solver = np.linalg.pinv(basis)
-        coefficients = solver @ rows.T  # (joints, kept, draws)
-        fitted = np.einsum("dn,cnm,dm->cd", rows, basis @ solver, rows, optimize=True)
+        basis, onto = full[:, :, kept], projected[:, kept]
+        solver = np.linalg.pinv(np.swapaxes(basis, 1, 2) @ basis, hermitian=True)
+        coefficients = solver @ onto
         allowed = np.all(coefficients[:, 1:] >= 0.0, axis=1)
-        misfit.append(np.where(allowed, total - fitted, np.inf))
+        explained = np.einsum("ckd,ckd->cd", coefficients, onto)
+        misfit.append(np.where(allowed, total - explained, np.inf))
         height.append(coefficients[:, 0])
     stacked, heights = np.concatenate(misfit), np.concatenate(height)
     best, take = np.argmin(stacked, axis=0), np.arange(len(rows))

@@ -107,7 +107,7 @@ def fit_law(
     num_draws = min(o.samples.size for o in drawn)
     draws = np.stack([o.samples[:num_draws] for o in drawn], axis=1)
     bounds = np.array([[np.log(b) for b in o.measured] for o in drawn])
-    spread = np.array([_spread(column) for column in draws.T])
+    spread = _spreads(draws)
     exponents, levels, center = _fit_draws(log_factors, draws, bounds, spread)
     exponent = float(np.nanmedian(exponents))
     level = float(np.nanmedian(levels))
@@ -176,13 +176,17 @@ def _fit_draws(
     return exponent + blank, level + blank, center
 
 
-def _spread(column: FloatArray) -> float:
-    """Robust standard deviation of the draws of one width, infinite ones held at the extremes."""
-    finite = column[np.isfinite(column)]
-    if finite.size == 0:
-        return 1.0
-    clipped = np.clip(column, finite.min(), finite.max())
-    return max(float(np.std(clipped)), 1e-6)
+def _spreads(draws: FloatArray) -> FloatArray:
+    """Standard deviation of the draws of each width (W,), infinite ones held at the extremes.
+
+    A width without a finite draw is given the typical spread of the others.
+    """
+    spreads = np.full(draws.shape[1], np.nan)
+    for i, column in enumerate(draws.T):
+        finite = column[np.isfinite(column)]
+        if finite.size:
+            spreads[i] = max(float(np.std(np.clip(column, finite.min(), finite.max()))), 1e-6)
+    return np.where(np.isnan(spreads), np.nanmedian(spreads), spreads)
 
 
 def _stretch(
