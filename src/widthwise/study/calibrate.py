@@ -50,7 +50,7 @@ def measure_speed(context: Context, plan: Plan) -> Speed:
 
 
 def _spread(packs: Sequence[PlannedPack]) -> list[PlannedPack]:
-    by_step = sorted(packs, key=lambda p: p.flops / p.job.steps)
+    by_step = sorted(packs, key=lambda p: p.training_flops / p.job.steps)
     picked = np.linspace(0, len(by_step) - 1, min(_PROBED_PACKS, len(by_step)))
     return [by_step[round(i)] for i in picked]
 
@@ -73,4 +73,4 @@ def _time_step(context: Context, planned: PlannedPack) -> tuple[float, float]:
         start = perf_counter()
         packed.step(train[rows].view(*shape, *data.input_shape), targets, losses)
         times.append(perf_counter() - start)
-    return planned.flops / job.steps, float(np.median(times))
+    return planned.training_flops / job.steps, float(np.median(times))

@@ -41,12 +41,17 @@ class PlannedPack:
     Attributes:
         key: SHA-256 of everything that determines the results.
         job: what to train.
-        flops: floating-point operations of training and evaluation.
+        training_flops, evaluation_flops: floating-point operations.
     """
 
     key: str
     job: PackJob
-    flops: float
+    training_flops: float
+    evaluation_flops: float
+
+    @property
+    def flops(self) -> float:
+        return self.training_flops + self.evaluation_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,9 +258,11 @@ def _planned(
 ) -> PlannedPack:
     ran = {**shared, "job": asdict(job)}
     canonical = json.dumps(ran, sort_keys=True, separators=(",", ":"))
-    examples = job.steps * job.batch_size
+    replicas = len(job.replicas)
     evaluated = len(job.evaluation_steps()) * num_evaluated
-    flops = len(job.replicas) * (examples * cost.training_flops + evaluated * cost.forward_flops)
     return PlannedPack(
-        key=hashlib.sha256(canonical.encode()).hexdigest()[:32], job=job, flops=flops
+        key=hashlib.sha256(canonical.encode()).hexdigest()[:32],
+        job=job,
+        training_flops=replicas * job.steps * job.batch_size * cost.training_flops,
+        evaluation_flops=replicas * evaluated * cost.forward_flops,
     )
