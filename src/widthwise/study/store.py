@@ -18,7 +18,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,16 +103,15 @@ class Store:
         write_atomically(path, content)
         return path
 
-    def read_shards(self, keys: Sequence[str] | None = None) -> list[pl.DataFrame]:
-        """The shards of these packs (all, if None), one a pack, in a fixed order.
+    def read_shards(self) -> list[pl.DataFrame]:
+        """One shard a pack, in a fixed order.
 
         Two processes that raced for a pack may both have landed it; either will do.
         """
         by_key: dict[str, Path] = {}
         for path in sorted(self.shards.glob("*.parquet")):
             by_key.setdefault(path.stem.partition("-")[0], path)
-        wanted = sorted(by_key) if keys is None else [key for key in keys if key in by_key]
-        return [pl.read_parquet(by_key[key]) for key in wanted]
+        return [pl.read_parquet(by_key[key]) for key in sorted(by_key)]
 
     @contextlib.contextmanager
     def claim(self, key: str) -> Iterator[bool]:

@@ -191,12 +191,20 @@ class Study:
         """One row a run, in a fixed order; empty if none has landed. Damaged shards are set aside
         (and repeated by the next :meth:`run`).
 
+        Raises:
+            InputError: if a shard of another study was put among its own.
+
         Columns are those of :data:`widthwise.study.rows.RESULTS_SCHEMA`.
         """
         self._store.verify()
-        keys = [pack.key for pack in self.plan.packs]
-        shards = self._store.read_shards(keys)
+        shards = self._store.read_shards()
         table = pl.concat(shards) if shards else pl.DataFrame(schema=RESULTS_SCHEMA)
+        foreign = table.filter(pl.col("spec_hash") != self.spec.hash)
+        if len(foreign):
+            raise InputError(
+                f"every shard in {self.directory} must belong to its specification, but pack "
+                f"{foreign['pack'][0]} belongs to another; move its file elsewhere"
+            )
         order = ["widening_factor", "normalized_noise_scale", "batch_size", "learning_rate"]
         return table.sort(*order, "momentum", "seed")
 
