@@ -30,14 +30,14 @@ _MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
 SKEWNESS = np.concatenate([[0.0], _MAGNITUDE, -_MAGNITUDE])
 SKEWNESS_SPREAD = 2.0
 # Log-odds of two half parabolas against the parabola, at equal fit.
-HALVES_ODDS = -0.3
+HALVES_ODDS = -0.5
 # Joints tried: this many per grid step, and so far beyond an edge that nothing brackets.
 JOINTS_PER_STEP = 8
 BEYOND = np.array([0.5, 1.0, 2.0, 4.0])
 # The shapes are trusted to this part of a setting's drop from the best, or to it times
 # NEIGHBOR_SHARE of its neighbor's drop: next to a cliff no simple shape is certain.
-SHAPE_ERROR = 0.15
-NEIGHBOR_SHARE = 0.25
+SHAPE_ERROR = 0.12
+NEIGHBOR_SHARE = 0.15
 # A setting is clearly worse than the best if it lies below it by this many standard errors.
 CLEARLY_WORSE = 3.0
 # An exact parabola fits both families; the one whose vertex needs no grid of joints wins.

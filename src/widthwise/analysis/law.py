@@ -83,7 +83,20 @@ _FINDINGS: dict[Verdict, str] = {
 def fit_law(
     widening_factors: ArrayLike, optima: Sequence[Optimum], *, confidence: float = 0.95
 ) -> Law:
-    """Fit log(best noise scale) = intercept + exponent * log(widening factor)."""
+    """Fit log(best noise scale) = intercept + exponent * log(widening factor).
+
+    One weighted line per draw, the draws of different widths being independent. Censored draws
+    enter as inequalities; scatter about the line beyond what the draws allow widens the interval.
+
+    Args:
+        widening_factors: shape (W,).
+        optima: one per widening factor. Those from one seed have no draws and are left out.
+        confidence: of the interval of the exponent and of the bands of `predict`.
+
+    Raises:
+        InputError: if lengths disagree or a factor is not positive.
+        FitError: if fewer than two widths have their optimum more often than not inside the grid.
+    """
     factors = np.asarray(widening_factors, dtype=np.float64)
     if factors.shape != (len(optima),):
         raise InputError(

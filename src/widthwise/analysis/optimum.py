@@ -17,7 +17,25 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Optimum:
-    """The noise scale at which the score of one width is highest, or a bound on it."""
+    """The noise scale at which the score of one width is highest, or a bound on it.
+
+    It counts as found only if its interval is closed on both sides; otherwise it is censored on
+    the open side, and the bound that holds at the stated confidence is the closed end.
+
+    Attributes:
+        noise_scale: the argmax; the edge setting if the best fit lies beyond that edge.
+        interval: 0.0 or infinity marks an open end.
+        score: mean score at the fitted peak (at the edge, if beyond it).
+        score_interval: of `score`, over seeds; infinite for one seed.
+        censoring: "low": the optimum may lie below every setting that was run; "high": above.
+        reason: what kept the settings from going on, if censored.
+        best_index: the setting with the highest mean, in the input order.
+        num_seeds: S.
+        sampling_error: standard error of `score` from the finite test set; not in the interval.
+        samples: draws of log(noise_scale), shape (num_bootstrap,); infinite beyond an edge, NaN
+            for one seed.
+        measured: lowest and highest usable noise scale.
+    """
 
     noise_scale: float
     interval: tuple[float, float]
@@ -43,7 +61,33 @@ def locate_optimum(
     seed: int = 0,
     ran: ArrayLike | None = None,
 ) -> Optimum:
-    """Locate the argmax over log(noise_scale) of the mean score."""
+    """Locate the argmax over log(noise_scale) of the mean score.
+
+    A weighted local parabola, or one of a few lopsided relatives where they fit better; the
+    interval is a smooth bootstrap over seeds that also draws the shape. The reasons, and what to
+    doubt, are in docs/statistics.md; how well it covers, in validation/planted_coverage.md.
+
+    Args:
+        noise_scale: shape (K,), any order; equal ones are merged seed by seed.
+        scores: shape (K, S), higher is better; NaN = diverged. A setting counts if at least 90 %
+            of its runs survived, and at least two did (one if S = 1).
+        limits: for each setting, what keeps anyone from going beyond it ("batch size 1").
+        num_test: test examples behind each score, for `sampling_error`; scores are then fractions.
+        num_bootstrap: draws.
+        confidence: of the intervals.
+        seed: of the draws; the result depends on nothing else.
+        ran: shape (K, S), False where a run has not been made yet (and so did not diverge).
+
+    Raises:
+        InputError: if shapes disagree or values are out of range.
+        FitError: if fewer than three distinct settings are stable.
+
+    >>> x = np.arange(6.0)
+    >>> scores = 0.78 - 0.01 * (x[:, None] - 2.5) ** 2 + np.array([-0.001, 0.0, 0.001])
+    >>> optimum = locate_optimum(2.0**x, scores)
+    >>> round(float(np.log2(optimum.noise_scale)), 6), optimum.censoring
+    (2.5, 'none')
+    """
     if not 0.0 < confidence < 1.0:
         raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
     if num_bootstrap < 100:

@@ -1,0 +1,154 @@
+"""fit_law: exact power laws, censored widths, verdicts, and planted exponents."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from widthwise.analysis import Optimum, fit_law, locate_optimum
+from widthwise.analysis.law import verdict_of
+from widthwise.errors import FitError, InputError
+
+OCTAVES = np.arange(10.0)
+
+
+def optimum_at(log_scale, spread=0.1, censoring="none", seed=0, edges=(-10.0, 10.0), draws=400):
+    """A made-up optimum whose draws are Gaussian, infinite beyond the edges."""
+    samples = log_scale + spread * np.random.default_rng(seed).standard_normal(draws)
+    if censoring != "none":
+        samples = np.full(draws, -np.inf if censoring == "low" else np.inf)
+        log_scale = edges[0] if censoring == "low" else edges[1]
+    return Optimum(
+        noise_scale=math.exp(log_scale),
+        interval=(0.0, math.inf),
+        score=0.7,
+        score_interval=(0.6, 0.8),
+        censoring=censoring,
+        reason=None if censoring == "none" else "edge of the grid",
+        best_index=0,
+        num_seeds=5,
+        sampling_error=None,
+        samples=samples,
+        measured=(math.exp(edges[0]), math.exp(edges[1])),
+    )
+
+
+def measured(optimum, rng, seed, num_seeds=8):
+    scores = 0.78 - 0.005 * (OCTAVES - optimum) ** 2
+    noise = 0.003 * rng.standard_normal((OCTAVES.size, num_seeds))
+    return locate_optimum(2.0**OCTAVES, scores[:, None] + noise, seed=seed, num_bootstrap=400)
+
+
+@pytest.mark.parametrize("exponent", [-0.5, 0.0, 1.0])
+def test_an_exact_power_law_gives_its_exponent(exponent):
+    factors = [1, 2, 4, 8]
+    optima = [optimum_at(0.3 + exponent * math.log(w), spread=0.0) for w in factors]
+    law = fit_law(factors, optima)
+    assert law.exponent == pytest.approx(exponent, abs=1e-9)
+    assert law.intercept == pytest.approx(0.3, abs=1e-9)
+    value, band = law.predict(16)
+    assert value == pytest.approx(math.exp(0.3) * 16**exponent)
+    assert band == pytest.approx((value, value))
+
+
+def test_interval_matches_the_textbook_standard_error():
+    factors = np.array([1.0, 2, 4, 8])
+    optima = [optimum_at(math.log(w), seed=i, draws=20_000) for i, w in enumerate(factors)]
+    x = np.log(factors)
+    error = 0.1 / math.sqrt(np.sum((x - x.mean()) ** 2))
+    low, high = fit_law(factors, optima).interval
+    # 3 % is five standard errors of a 97.5 % quantile from 20,000 draws.
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.03)
+
+
+def test_a_censored_width_pulls_only_where_it_contradicts():
+    factors = [1, 2, 4, 8]
+    found = [optimum_at(math.log(w), seed=i) for i, w in enumerate(factors[:3])]
+    base = fit_law(factors[:3], found)
+    agrees = optimum_at(0, censoring="high", edges=(-10, math.log(6)))
+    contradicts = optimum_at(0, censoring="high", edges=(-10, math.log(32)))
+    same = fit_law(factors, [*found, agrees])
+    assert same.exponent == pytest.approx(base.exponent, abs=0.02)
+    assert (same.num_widths, same.num_censored) == (4, 1)
+    assert fit_law(factors, [*found, contradicts]).exponent > base.exponent + 0.1
+
+
+def test_scatter_about_the_line_widens_the_interval():
+    factors = [1, 2, 4, 8, 16]
+    smooth = [optimum_at(math.log(w), seed=w) for w in factors]
+    bent = [
+        optimum_at(math.log(w) + b, seed=w) for w, b in zip(factors, [1, -1, 1, -1, 1], strict=True)
+    ]
+    narrow, wide = fit_law(factors, smooth), fit_law(factors, bent)
+    assert narrow.lack_of_fit > 0.05 > wide.lack_of_fit
+    assert np.ptp(wide.interval) > 5 * np.ptp(narrow.interval)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((0.75, 1.25), "proportional"),
+        ((-0.25, 0.25), "constant"),
+        ((0.3, 0.7), "other"),
+        ((1.3, 2.0), "other"),
+        ((0.74, 1.2), "inconclusive"),
+        ((0.2, 0.5), "inconclusive"),
+        ((-1.0, 2.0), "inconclusive"),
+        ((0.9, math.inf), "inconclusive"),
+    ],
+)
+def test_verdict(interval, verdict):
+    assert verdict_of(interval) == verdict
+
+
+def test_sentence_says_it_all():
+    factors = [1, 2, 4]
+    law = fit_law(factors, [optimum_at(math.log(w), spread=0.0) for w in factors])
+    assert law.sentence() == (
+        "The best normalized noise scale grows in proportion to the widening factor: "
+        "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths, none of them censored."
+    )
+
+
+def test_one_seed_widths_do_not_count_and_the_error_says_why():
+    rng = np.random.default_rng(0)
+    optima = [measured(4.0, rng, 0), measured(5.0, rng, 1, num_seeds=1)]
+    with pytest.raises(FitError, match=r"got 1 of 2: widening factor 2 \(one seed only\)"):
+        fit_law([1, 2], optima)
+    censored = optimum_at(0, censoring="low")
+    with pytest.raises(FitError, match=r"censored low, edge of the grid.*extend the grid"):
+        fit_law([1, 2], [optima[0], censored])
+    with pytest.raises(FitError, match="all at one widening factor"):
+        fit_law([2, 2], [optima[0], optima[0]])
+
+
+@pytest.mark.parametrize(
+    ("factors", "confidence", "message"),
+    [([1], 0.95, "equal length"), ([1, 0], 0.95, "positive"), ([1, 2], 0.0, "confidence")],
+)
+def test_bad_input_is_refused(factors, confidence, message):
+    with pytest.raises(InputError, match=message):
+        fit_law(factors, [optimum_at(0), optimum_at(1)], confidence=confidence)
+    with pytest.raises(InputError, match="widening_factor"):
+        fit_law([1, 2], [optimum_at(0), optimum_at(1)]).predict(0)
+
+
+CASES = 25
+LEAST_HITS = int(stats.binom.ppf(1e-4, CASES, 0.95))
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_the_interval_covers_a_planted_exponent(exponent):
+    rng = np.random.default_rng(5)
+    factors = [1, 2, 4, 8]
+    hits = 0
+    for case in range(CASES):
+        start = rng.uniform(2.0, 4.0)
+        optima = [
+            measured(start + exponent * math.log2(w), rng, 10 * case + i)
+            for i, w in enumerate(factors)
+        ]
+        low, high = fit_law(factors, optima).interval
+        hits += low <= exponent <= high
+    assert hits >= LEAST_HITS

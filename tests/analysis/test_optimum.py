@@ -1,0 +1,238 @@
+"""locate_optimum: exact values, invariances, each way to fail, and planted truth."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from widthwise.analysis import locate_optimum
+from widthwise.errors import FitError, InputError
+
+OCTAVES = np.arange(8.0)
+NOISE = 0.003  # of one seed, in accuracy
+
+
+def parabola(x, optimum, curvature=0.005, peak=0.78):
+    return peak - curvature * (x - optimum) ** 2
+
+
+def noisy(means, num_seeds, rng, noise=NOISE):
+    common = 0.7 * noise * rng.standard_normal(num_seeds)
+    return means[:, None] + common + noise * rng.standard_normal((means.size, num_seeds))
+
+
+def example(optimum=3.4, num_seeds=8, seed=1):
+    return noisy(parabola(OCTAVES, optimum), num_seeds, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("optimum", [1.3, 2.0, 3.5, 5.77])
+@pytest.mark.parametrize("num_settings", [3, 8])
+def test_exact_parabola_gives_its_exact_vertex(optimum, num_settings):
+    x = np.linspace(optimum - 1.4, optimum + 1.2, 3) if num_settings == 3 else OCTAVES
+    result = locate_optimum(np.exp(x), np.repeat(parabola(x, optimum)[:, None], 4, axis=1))
+    assert math.log(result.noise_scale) == pytest.approx(optimum, abs=1e-9)
+    assert result.score == pytest.approx(0.78, abs=1e-9)
+    assert result.censoring == "none"
+    assert result.reason is None
+    assert result.interval[0] <= result.noise_scale <= result.interval[1]
+
+
+def test_three_points_give_the_vertex_worked_out_by_hand():
+    # Through (0, 0.70), (1, 0.74), (2, 0.72): vertex at 1 + (0.72 - 0.70) / (2 * 0.06) = 7/6.
+    result = locate_optimum(2.0 ** np.arange(3), [[0.70, 0.70], [0.74, 0.74], [0.72, 0.72]])
+    assert math.log2(result.noise_scale) == pytest.approx(7 / 6, abs=1e-9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(shift=st.floats(-5, 5), order=st.permutations(range(8)))
+def test_shifting_log_noise_scale_shifts_the_optimum_and_order_does_not_matter(shift, order):
+    scores = example()
+    base = locate_optimum(2.0**OCTAVES, scores)
+    moved = locate_optimum(2.0 ** (OCTAVES[order] + shift), scores[order])
+    factor = 2.0**shift
+    assert moved.noise_scale == pytest.approx(base.noise_scale * factor, rel=1e-9)
+    assert moved.interval == pytest.approx(np.multiply(base.interval, factor), rel=1e-9)
+    assert order[moved.best_index] == base.best_index
+
+
+@settings(max_examples=15, deadline=None)
+@given(scale=st.floats(0.01, 100), offset=st.floats(-10, 10))
+def test_scaling_and_shifting_the_scores_does_not_move_the_optimum(scale, offset):
+    base = locate_optimum(2.0**OCTAVES, example())
+    moved = locate_optimum(2.0**OCTAVES, scale * example() + offset)
+    assert moved.noise_scale == pytest.approx(base.noise_scale, rel=1e-6)
+    assert moved.interval == pytest.approx(base.interval, rel=1e-6)
+    assert moved.score == pytest.approx(scale * base.score + offset, rel=1e-6, abs=1e-6)
+
+
+def test_same_seed_same_result_and_another_seed_nearly_so():
+    first, again, other = (locate_optimum(2.0**OCTAVES, example(), seed=s) for s in (3, 3, 4))
+    np.testing.assert_array_equal(first.samples, again.samples)
+    assert not np.array_equal(first.samples, other.samples)
+    assert first.noise_scale == other.noise_scale
+    assert first.interval == pytest.approx(other.interval, rel=0.25)
+
+
+@pytest.mark.parametrize(("optimum", "side", "edge"), [(-1.5, "low", 0), (8.5, "high", 7)])
+def test_an_optimum_outside_the_grid_is_a_bound(optimum, side, edge):
+    result = locate_optimum(2.0**OCTAVES, example(optimum))
+    assert result.censoring == side
+    assert result.reason == "edge of the grid"
+    assert result.noise_scale == pytest.approx(2.0**edge)
+    assert result.best_index == edge
+    assert (result.interval[0] == 0.0) is (side == "low")
+    assert math.isinf(result.interval[1]) is (side == "high")
+    assert result.interval[0] <= 2.0**optimum <= result.interval[1]
+
+
+def test_limits_name_what_binds():
+    limits = ["full batch"] + [None] * 6 + ["batch size 1"]
+    low = locate_optimum(2.0**OCTAVES, example(-1.5), limits=limits)
+    high = locate_optimum(2.0**OCTAVES, example(8.5), limits=limits)
+    inside = locate_optimum(2.0**OCTAVES, example(3.4), limits=limits)
+    assert (low.reason, high.reason, inside.reason) == ("full batch", "batch size 1", None)
+
+
+def test_rising_up_to_divergence_is_censored_by_stability():
+    scores = example(8.5)
+    scores[6:] = np.nan
+    result = locate_optimum(2.0**OCTAVES, scores)
+    assert (result.censoring, result.reason, result.best_index) == ("high", "stability", 5)
+    # Falling before divergence, the optimum is found all the same.
+    scores = example(3.4)
+    scores[6:] = np.nan
+    assert locate_optimum(2.0**OCTAVES, scores).censoring == "none"
+
+
+def test_a_setting_with_too_many_diverged_seeds_cannot_win():
+    scores = example(3.4, num_seeds=10)
+    scores[6] = np.nan
+    scores[6, :8] = 0.9  # survivors look best, but 2 of 10 diverged
+    assert locate_optimum(2.0**OCTAVES, scores).best_index == 3
+    scores[6, 8] = 0.9  # 1 of 10: stable by definition
+    assert locate_optimum(2.0**OCTAVES, scores).best_index == 6
+
+
+def test_runs_still_to_come_are_not_divergence():
+    scores = example(3.4, num_seeds=8)
+    scores[2:5, 5:] = np.nan
+    ran = np.isfinite(scores)
+    partial = locate_optimum(2.0**OCTAVES, scores, ran=ran)
+    assert partial.best_index == 3
+    assert partial.interval[0] < 2.0**3.4 < partial.interval[1]
+    assert locate_optimum(2.0**OCTAVES, scores).best_index not in (2, 3, 4)
+
+
+def test_equal_noise_scales_are_one_setting():
+    scores = example()
+    doubled = locate_optimum(
+        np.concatenate([2.0**OCTAVES, 2.0**OCTAVES]), np.concatenate([scores, scores])
+    )
+    base = locate_optimum(2.0**OCTAVES, scores)
+    assert doubled.noise_scale == pytest.approx(base.noise_scale, rel=1e-9)
+    assert doubled.samples == pytest.approx(base.samples)
+
+
+def test_one_seed_gives_an_estimate_without_an_interval():
+    result = locate_optimum(2.0**OCTAVES, example(num_seeds=1))
+    assert result.interval == (0.0, math.inf)
+    assert result.num_seeds == 1
+    assert np.all(np.isnan(result.samples))
+    assert result.noise_scale == pytest.approx(2.0**3.4, rel=0.5)
+
+
+def test_sampling_error_is_binomial():
+    result = locate_optimum(
+        2.0**OCTAVES, np.repeat(parabola(OCTAVES, 3)[:, None], 2, 1), num_test=9
+    )
+    assert result.sampling_error == pytest.approx(math.sqrt(0.78 * 0.22 / 9))
+    assert locate_optimum(2.0**OCTAVES, example()).sampling_error is None
+    with pytest.raises(InputError, match="divide percentages by 100"):
+        locate_optimum(2.0**OCTAVES, 100 * example(), num_test=9)
+
+
+def test_flat_scores_are_not_an_optimum():
+    rng = np.random.default_rng(0)
+    result = locate_optimum(2.0**OCTAVES, noisy(np.full(8, 0.78), 8, rng))
+    assert result.censoring != "none"
+
+
+def test_too_few_stable_settings_is_a_fit_error_with_a_remedy():
+    scores = example()
+    scores[2:] = np.nan
+    with pytest.raises(FitError, match="got 2; run more settings"):
+        locate_optimum(2.0**OCTAVES, scores)
+    with pytest.raises(FitError, match="got 0"):
+        locate_optimum(2.0**OCTAVES, np.full((8, 3), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise_scale": [1.0, 2.0]}, "one row of scores"),
+        ({"noise_scale": [0.0, *range(1, 8)]}, "positive and finite"),
+        ({"noise_scale": [math.nan, *range(1, 8)]}, "positive and finite"),
+        ({"scores": np.full((8, 2), np.inf)}, "pass NaN"),
+        ({"scores": np.zeros(8)}, "one row of scores"),
+        ({"scores": np.zeros((8, 0))}, "one row of scores"),
+        ({"limits": ["full batch"]}, "pad with None"),
+        ({"ran": np.ones((8, 2), dtype=bool)}, "shape of scores"),
+        ({"confidence": 1.0}, "confidence must lie in"),
+        ({"num_bootstrap": 10}, "at least 100"),
+        ({"num_test": 0}, "at least one test example"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    arguments = {"noise_scale": 2.0**OCTAVES, "scores": example(), **change}
+    noise_scale, scores = arguments.pop("noise_scale"), arguments.pop("scores")
+    with pytest.raises(InputError, match=message):
+        locate_optimum(noise_scale, scores, **arguments)
+
+
+CASES = 40
+# Were the true coverage 95 %, fewer hits than this would have a chance below 1 in 10,000.
+LEAST_HITS = int(stats.binom.ppf(1e-4, CASES, 0.95))
+
+
+def collapse(x, optimum):
+    u = x - optimum
+    return 0.78 - 0.003 * (np.expm1(1.5 * u) / 1.5 - u)
+
+
+@pytest.mark.parametrize("curve", [parabola, collapse])
+@pytest.mark.parametrize("num_seeds", [5, 8])
+def test_intervals_cover_planted_optima(curve, num_seeds):
+    rng = np.random.default_rng(11)
+    hits = 0
+    for case in range(CASES):
+        optimum = rng.uniform(1.5, 5.0)
+        scores = noisy(curve(OCTAVES, optimum), num_seeds, rng)
+        low, high = locate_optimum(2.0**OCTAVES, scores, seed=case).interval
+        hits += low <= 2.0**optimum <= high
+    assert hits >= LEAST_HITS
+
+
+def test_the_coverage_check_rejects_intervals_half_as_wide():
+    rng = np.random.default_rng(11)
+    hits = 0
+    for case in range(CASES):
+        optimum = rng.uniform(1.5, 5.0)
+        scores = noisy(collapse(OCTAVES, optimum), 8, rng)
+        result = locate_optimum(2.0**OCTAVES, scores, seed=case, confidence=0.5)
+        hits += result.interval[0] <= 2.0**optimum <= result.interval[1]
+    assert hits < LEAST_HITS
+
+
+@pytest.mark.parametrize("side", ["low", "high"])
+def test_planted_optima_outside_the_grid_are_censored_on_their_side(side):
+    rng = np.random.default_rng(12)
+    hits = 0
+    for case in range(CASES):
+        beyond = rng.uniform(0.5, 2.0)
+        optimum = -beyond if side == "low" else 7.0 + beyond
+        scores = noisy(parabola(OCTAVES, optimum), 8, rng)
+        hits += locate_optimum(2.0**OCTAVES, scores, seed=case).censoring == side
+    assert hits >= LEAST_HITS
