@@ -72,7 +72,8 @@ def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn)
     text = (
         f"The {selected_on} accuracy at the optimum against width: {values}. Thick bars: 95 % "
         "interval over seeds; thin gray bars: 95 % sampling error of the finite set, common to "
-        "all widths. At open markers the optimum was not reached, so more may be possible."
+        "all widths. At open markers the optimum may lie beyond the settings run, so more may be "
+        "possible."
     )
     if selected_on == "validation":
         text += (
