@@ -183,7 +183,8 @@ class PackTrainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same job, bit for bit."""
         if state["alive"]:
-            self._pack.keep(state["alive"])
+            # Some may have been dropped at initialization, here as there.
+            self._pack.keep([self._alive.index(i) for i in state["alive"]])
             self._pack.restore(state["pack"])
         self._alive = list(state["alive"])
         self._diverged_at = dict(state["diverged_at"])
