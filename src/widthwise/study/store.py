@@ -81,9 +81,10 @@ class Store:
     def verify(self) -> list[Damage]:
         """Set aside every shard whose bytes are not those its name promises."""
         return [
-            self._put_aside(path, problem)
+            damage
             for path in sorted(self.shards.glob("*.parquet"))
             if (problem := _problem(path)) is not None
+            and (damage := self._put_aside(path, problem)) is not None
         ]
 
     def num_set_aside(self) -> int:
@@ -120,7 +121,9 @@ class Store:
         The lock is the operating system's and goes with its process, however that dies.
         """
         path = self._locks / f"{key}.lock"
-        with explained(path), path.open("wb") as file:
+        with explained(path):
+            file = path.open("wb")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -175,11 +178,14 @@ class Store:
     def _checkpoint(self, key: str) -> Path:
         return self._checkpoints / f"{key}.checkpoint"
 
-    def _put_aside(self, path: Path, problem: str) -> Damage:
+    def _put_aside(self, path: Path, problem: str) -> Damage | None:
         make_directory(self._set_aside)
         target = self._set_aside / path.name
-        with explained(target):
-            path.replace(target)
+        try:
+            with explained(target):
+                path.replace(target)
+        except FileNotFoundError:  # another process was faster
+            return None
         return Damage(target, problem)
 
 
