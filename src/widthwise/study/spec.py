@@ -6,6 +6,7 @@ noise scales from which the planner chooses learning rates and batch sizes.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -41,7 +42,8 @@ def _expand(value: Any) -> Any:
                 f"a range is written {{from = 0.1, to = 10, num = 7}}, got keys {sorted(value)}"
             )
         low, high, num = value["from"], value["to"], value["num"]
-        if not (isinstance(num, int) and num >= 2 and 0 < low < high):
+        numbers = isinstance(num, int) and all(isinstance(x, int | float) for x in (low, high))
+        if not (numbers and num >= 2 and 0 < low < high < math.inf):
             raise ValueError(f"a log range needs 0 < from < to and num ≥ 2, got {dict(value)}")
         # 12 digits: ends come out as written, and rounding does not depend on the machine.
         return tuple(float(f"{x:.12g}") for x in np.geomspace(low, high, num))
