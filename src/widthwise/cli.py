@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the work failed, 2 bad input, 130 interrupted.
 
 import json
 import logging
+import math
 import shlex
 import signal
 import sys
@@ -141,14 +142,14 @@ def _print_json(content: Any) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no infinity: an open end is null."""
+    """JSON knows neither infinity nor NaN: an open end is null."""
     if isinstance(value, dict):
         return {key: _finite(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(child) for child in value]
     if isinstance(value, Path):
         return str(value)
-    return None if isinstance(value, float) and value in (float("inf"), -float("inf")) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main() -> None:
