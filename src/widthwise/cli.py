@@ -64,9 +64,9 @@ def run(
     try:
         study.run(workers, progress=not quiet)
     except KeyboardInterrupt:
-        status = study.status()
+        # Not status(): the plan may be what was interrupted, and takes long.
         print(
-            f"interrupted: {status.runs_landed} of {status.runs_planned} runs are safe; "
+            f"interrupted: {len(study.results())} runs are safe; "
             f"go on with: widthwise run {shlex.quote(str(study.directory))}",
             file=sys.stderr,
         )
