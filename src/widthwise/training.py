@@ -26,7 +26,7 @@ Status = Literal["ok", "diverged"]
 EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 VALIDATED = ("validation_loss", "validation_accuracy")
 
-# The training loss is evaluated on at most this many examples, the first of the (shuffled) set.
+# The training loss is evaluated on at most this many examples, the first of the set.
 MAX_TRAIN_EVALUATION = 10_000
 # Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
 _INDICES_AHEAD = 1 << 18
