@@ -148,7 +148,9 @@ def momentum_for(
     variance = _checked("init_variance", init_variance, low=0.0)
     without = np.asarray(noise_scale(learning_rate, batch_size)) / variance
     # Ratios within rounding of 1 are plain SGD.
-    momentum = np.where(np.isclose(without, scale, rtol=1e-12, atol=0.0), 0.0, 1.0 - without / scale)
+    momentum = np.where(
+        np.isclose(without, scale, rtol=1e-12, atol=0.0), 0.0, 1.0 - without / scale
+    )
     if np.any(momentum < 0.0):
         raise InputError(
             f"no momentum in [0, 1) gives normalized_noise_scale={normalized_noise_scale!r}: "
