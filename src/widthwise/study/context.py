@@ -1,6 +1,7 @@
 """What a study's packs share: its specification, its data and its family, read from disk."""
 
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,19 @@ def read_description(store: Store) -> tuple[StudySpec, dict[str, Any]]:
     return spec, description
 
 
-@functools.lru_cache(maxsize=1)
 def load_context(directory: Path) -> Context:
     """The context of the study in this directory; a worker loads it once.
 
     Raises:
         InputError: if data or family are not those with which the study began.
     """
+    spec, description = read_description(Store(directory))
+    # By content: in a notebook another study may take this one's place.
+    return _load_context(directory, spec.hash, json.dumps(description, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=1)
+def _load_context(directory: Path, spec_hash: str, described: str) -> Context:
     spec, description = read_description(Store(directory))
     in_memory = description["data"]["in_memory"]
     dataset = Dataset.read(directory / DATA_FILE) if in_memory else load(spec.data)
