@@ -115,6 +115,12 @@ def read_description(store: Store) -> tuple[StudySpec, dict[str, Any]]:
             f"{store.directory / STUDY_FILE} must have format {_FORMAT!r}, got "
             f"{description.get('format')!r}; it was written by another version of widthwise"
         )
+    absent = {"spec", "spec_hash", "data", "family", "versions"} - set(description)
+    if absent:
+        raise InputError(
+            f"{store.directory / STUDY_FILE} must hold {min(absent)!r}; restore the file, or begin "
+            "a study in another directory"
+        )
     spec = StudySpec.parse(description["spec"])
     if spec.hash != description["spec_hash"]:
         raise InputError(
