@@ -82,7 +82,7 @@ class LocalExecutor:
         ours, theirs = Pipe()
         descriptor = theirs.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", "widthwise.execution.worker", str(descriptor)],
+            [sys.executable, "-m", "widthwise.execution.worker", str(descriptor), str(os.getpid())],
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             # A group of its own: Ctrl-C reaches this process alone, which decides what stops.

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import threading
 from multiprocessing.connection import Connection
-from time import monotonic
+from time import monotonic, sleep
 
 import torch
 
@@ -11,6 +12,7 @@ from widthwise.errors import InputError
 from widthwise.execution.base import Failed, Finished, Progressed, Task
 
 _SECONDS_BETWEEN_REPORTS = 0.2
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def serve(connection: Connection) -> None:
@@ -53,5 +55,13 @@ class _Reporter:
                 os._exit(1)  # the parent is gone: nobody waits for this pack
 
 
+def _die_with(parent: int) -> None:
+    """A pack in the middle of a long step would not notice a closed pipe for minutes."""
+    while os.getppid() == parent:
+        sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_die_with, args=(int(sys.argv[2]),), daemon=True).start()
     serve(Connection(int(sys.argv[1])))
