@@ -141,12 +141,16 @@ def _load_module(target: str, reference: str) -> ModuleType:
 
 def _load_file(path: Path) -> ModuleType:
     path = path.expanduser().resolve()
-    name = f"widthwise_user_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    # By content too: an edited file is another module.
+    identity = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
+    name = f"widthwise_user_{identity[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a module up by name
     try:
