@@ -120,7 +120,11 @@ def reference_to(function: Callable[..., nn.Module]) -> str:
 
 def source_hash(family: UserFamily) -> str:
     """SHA-256 of the file that defines the function: results of an edited one do not mix."""
-    source = inspect.getsourcefile(inspect.unwrap(family.function))
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(family.function))
+    except TypeError:  # a partial, or an object that can be called: the file that was named
+        target = family.reference.rpartition(":")[0]
+        source = target if target.endswith(".py") else sys.modules[target].__file__
     content = Path(source).read_bytes() if source is not None else family.reference.encode()
     return hashlib.sha256(content).hexdigest()
 
