@@ -51,6 +51,7 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
