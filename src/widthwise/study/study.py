@@ -1,5 +1,6 @@
 """A study: create or open it, run it, and read what it found."""
 
+import io
 import json
 import platform
 import sys
@@ -38,6 +39,7 @@ from widthwise.study.context import (
     make_context,
     read_description,
 )
+from widthwise.study.files import explained, write_atomically
 from widthwise.study.plan import Plan, PlannedPack, plan_study, widths_to_probe
 from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.spec import StudySpec, differences
@@ -104,7 +106,9 @@ class Study:
         parsed = StudySpec.parse(spec, overrides)
         directory = Path(directory).expanduser().resolve()
         store = Store(directory)
-        if (directory / STUDY_FILE).exists():
+        with explained(directory):
+            begun = (directory / STUDY_FILE).exists()
+        if begun:
             existing, description = read_description(store)
             changed = differences(existing, parsed)
             if changed:
@@ -122,7 +126,8 @@ class Study:
         context.costs()  # every network fits the data, or nothing is begun
         store.prepare()
         if data is not None:
-            dataset.save(directory / DATA_FILE)
+            with explained(directory / DATA_FILE):
+                dataset.save(directory / DATA_FILE)
         description = describe(context, in_memory=data is not None, versions=_versions())
         store.write_json(STUDY_FILE, description)
         return cls(directory, parsed, description)
@@ -243,7 +248,9 @@ class Study:
         results = self.results()
         summary = self._summary(results)
         self._store.prepare()
-        results.write_parquet(self.directory / _RESULTS_FILE)
+        buffer = io.BytesIO()
+        results.write_parquet(buffer)
+        write_atomically(self.directory / _RESULTS_FILE, buffer.getvalue())
         content = ReportContent(
             title=self.spec.title,
             results=results,
@@ -257,7 +264,8 @@ class Study:
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
         )
-        return write_report(content, self.directory)
+        with explained(self.directory / "report.html"):
+            return write_report(content, self.directory)
 
     def status(self) -> StudyStatus:
         """How far it has come; damaged shards are set aside on the way."""
