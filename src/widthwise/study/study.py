@@ -28,7 +28,6 @@ from widthwise.execution import (
     available_cores,
 )
 from widthwise.progress import ProgressReporter, make_reporter
-from widthwise.report import ReportContent, write_report
 from widthwise.study.calibrate import measure_speed
 from widthwise.study.context import (
     DATA_FILE,
@@ -245,6 +244,8 @@ class Study:
         Raises:
             FitError: if no run has landed.
         """
+        from widthwise.report import ReportContent, write_report  # workers need no Matplotlib
+
         results = self.results()
         summary = self._summary(results)
         self._store.prepare()
