@@ -2,7 +2,13 @@
 
 from widthwise.families.base import WidthFamily, check_logits
 from widthwise.families.mlp import MLPFamily, mlp
-from widthwise.families.user import UserFamily, reference_to, source_hash, user_family
+from widthwise.families.user import (
+    UserFamily,
+    reference_to,
+    refuse_while_importing,
+    source_hash,
+    user_family,
+)
 
 __all__ = [
     "MLPFamily",
@@ -11,6 +17,7 @@ __all__ = [
     "check_logits",
     "mlp",
     "reference_to",
+    "refuse_while_importing",
     "source_hash",
     "user_family",
 ]

@@ -94,6 +94,23 @@ def user_family(reference: str, parameterization: str = "standard") -> UserFamil
     return UserFamily(reference=reference, function=function, parameterization=parameterization)
 
 
+_being_imported: list[Path] = []
+
+
+def refuse_while_importing() -> None:
+    """A script that holds a family and starts a study would start it again in every process that
+    imports the family, and wait for itself.
+
+    Raises:
+        InputError: while a file is being imported for a family.
+    """
+    if _being_imported:
+        raise InputError(
+            f"{_being_imported[-1]} starts a study when it is imported for its family; put what "
+            'runs the study under `if __name__ == "__main__":`'
+        )
+
+
 def reference_to(function: Callable[..., nn.Module]) -> str:
     """The reference under which another process finds this function.
 
@@ -157,9 +174,12 @@ def _load_file(path: Path) -> ModuleType:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a module up by name
+    _being_imported.append(path)
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        _being_imported.pop()
     return module

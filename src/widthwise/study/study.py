@@ -27,6 +27,7 @@ from widthwise.execution import (
     Task,
     available_cores,
 )
+from widthwise.families import refuse_while_importing
 from widthwise.progress import ProgressReporter, make_reporter
 from widthwise.study.calibrate import measure_speed
 from widthwise.study.context import (
@@ -102,6 +103,7 @@ class Study:
             InputError: if the specification is wrong, the data are not here, the directory cannot
                 be written or holds a study of another specification.
         """
+        refuse_while_importing()
         parsed = StudySpec.parse(spec, overrides)
         directory = Path(directory).expanduser().resolve()
         store = Store(directory)
@@ -170,6 +172,7 @@ class Study:
             InputError: if something of the user's is wrong, or the disk is full.
             StudyError: if a pack could not be trained.
         """
+        refuse_while_importing()
         reporter = make_reporter(progress)
         self._store.prepare()
         for damage in self._store.verify():
