@@ -234,14 +234,12 @@ class PackingSpec(_Frozen):
 
 
 class AnalysisSpec(_Frozen):
-    """How the optimum is inferred.
+    """How the optimum is inferred (intervals are 95 %).
 
     Attributes:
-        confidence: of every interval.
         seed: of the bootstrap.
     """
 
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: _Seed = 0
 
 

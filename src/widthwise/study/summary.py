@@ -43,7 +43,7 @@ def summarize(
 
     Args:
         results: one row a run.
-        analysis: confidence and bootstrap seed.
+        analysis: seed of the bootstrap.
         num_train: N, to recognize full batches.
         num_scored: examples behind each accuracy (test or validation set).
     """
@@ -57,7 +57,7 @@ def summarize(
             problems[width] = str(error)
     law, law_problem = None, None
     try:
-        law = fit_law(list(optima), list(optima.values()), confidence=analysis.confidence)
+        law = fit_law(list(optima), list(optima.values()))
     except FitError as error:
         law_problem = str(error)
     return Summary(optima=optima, problems=problems, law=law, law_problem=law_problem)
@@ -80,7 +80,6 @@ def _optimum(
         np.array(scores),
         limits=limits,
         num_test=num_scored,
-        confidence=analysis.confidence,
         seed=analysis.seed,
         ran=np.array(ran),
     )
