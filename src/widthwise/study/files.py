@@ -50,6 +50,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp lets nobody else read
                 os.fsync(file.fileno())
             temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
             temporary.replace(path)
@@ -78,6 +79,12 @@ def remove_leftovers(directory: Path, older_than: float) -> None:
                 path.unlink()
         except FileNotFoundError:
             continue
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync_directory(directory: Path) -> None:

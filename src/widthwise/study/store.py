@@ -130,6 +130,9 @@ class Store:
                 yield False
                 return
             yield True
+            # Whoever waited for this very file sees, under its lock, that the pack has landed.
+            if key in self.landed():
+                path.unlink(missing_ok=True)
 
     def write_checkpoint(self, key: str, state: dict[str, Any]) -> None:
         """Keep a pack's state; it replaces an earlier one."""
