@@ -205,7 +205,7 @@ def law_row(name: str, exponent: float, factors: tuple[int, ...], num_cases: int
         for factor in factors:
             optimum = start + exponent * float(np.log2(factor))
             scores = simulate(CURVES[name], octaves, optimum, DESIGNS[1], rng)
-            optima.append(locate_optimum(2.0**octaves, scores, seed=100 * case + factor))
+            optima.append(locate_optimum(2.0**octaves, scores, seed=case))
         with contextlib.suppress(FitError):
             laws.append(fit_law(factors, optima))
     hits = sum(covers(law.interval, exponent) for law in laws)

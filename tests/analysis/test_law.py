@@ -145,10 +145,22 @@ def test_the_interval_covers_a_planted_exponent(exponent):
     hits = 0
     for case in range(CASES):
         start = rng.uniform(2.0, 4.0)
-        optima = [
-            measured(start + exponent * math.log2(w), rng, 10 * case + i)
-            for i, w in enumerate(factors)
-        ]
+        optima = [measured(start + exponent * math.log2(w), rng, case) for w in factors]
         low, high = fit_law(factors, optima).interval
         hits += low <= exponent <= high
     assert hits >= LEAST_HITS
+
+
+def test_draws_of_equal_seed_share_their_leaning_so_that_a_wrong_shape_cancels():
+    rng = np.random.default_rng(8)
+    optima = []
+    for seed in (0, 0, 1):
+        u = OCTAVES - 4.2
+        means = 0.78 - 0.003 * (np.expm1(3.0 * u) / 3.0 - u)
+        noise = 0.0005 * rng.standard_normal((OCTAVES.size, 8))
+        optima.append(locate_optimum(2.0**OCTAVES, means[:, None] + noise, seed=seed))
+    finite = np.all([np.isfinite(o.samples) for o in optima], axis=0)
+    first, same, other = (o.samples[finite] for o in optima)
+    assert np.corrcoef(first, same)[0, 1] > 0.5
+    # Five standard errors of a correlation of zero.
+    assert abs(np.corrcoef(first, other)[0, 1]) < 5 / math.sqrt(finite.sum())

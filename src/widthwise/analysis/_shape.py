@@ -109,6 +109,8 @@ def fit_peaks(
     observed = settings.means[None, window.rows] - top
     values = observed if means is None else means[:, window.rows] - top
     if rng is not None:
+        # First, so that draw d leans to the same shapes whatever the settings are.
+        leaning = rng.gumbel(size=(SKEWNESS.size + 1, len(values)))
         values = values + rng.standard_normal(values.shape) * window.noise
     misfit = np.empty((SKEWNESS.size, 1))
     where = np.empty((SKEWNESS.size, len(values)))
@@ -128,7 +130,7 @@ def fit_peaks(
     belief = np.vstack([belief, np.full((1, len(values)), -0.5 * joint_misfit - TIE)])
     if rng is not None:
         belief[-1] += HALVES_ODDS
-        belief = belief + rng.gumbel(size=where.shape)
+        belief = belief + leaning
     chosen = np.argmax(belief, axis=0)
     take = np.arange(len(values))
     location, height = where[chosen, take], peak[chosen, take]

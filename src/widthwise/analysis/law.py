@@ -85,8 +85,9 @@ def fit_law(
 ) -> Law:
     """Fit log(best noise scale) = intercept + exponent * log(widening factor).
 
-    One weighted line per draw, the draws of different widths being independent. Censored draws
-    enter as inequalities; scatter about the line beyond what the draws allow widens the interval.
+    One weighted line per draw. Locate all optima with the same `seed`: draw d then leans to the
+    same shape at every width, whose bias cancels from the exponent. Censored draws enter as
+    inequalities; scatter about the line beyond what the draws allow widens the interval.
 
     Args:
         widening_factors: shape (W,).

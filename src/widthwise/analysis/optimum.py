@@ -75,7 +75,7 @@ def locate_optimum(
         num_test: test examples behind each score, for `sampling_error`; scores are then fractions.
         num_bootstrap: draws.
         confidence: of the intervals.
-        seed: of the draws; the result depends on nothing else.
+        seed: of the draws; give all widths of one law the same.
         ran: shape (K, S), False where a run has not been made yet (and so did not diverge).
 
     Raises:
@@ -98,7 +98,7 @@ def locate_optimum(
             "an optimum needs at least 3 distinct noise scales at which training is stable, got "
             f"{settings.num_usable}; run more settings, or smaller learning rates"
         )
-    rng = np.random.default_rng(seed)
+    seed_rng, shape_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
     estimate, peak = fit_peaks(settings, None, rng=None)
     best = int(np.argmax(settings.means))
     if settings.num_seeds == 1:
@@ -107,8 +107,8 @@ def locate_optimum(
         score_interval = (-np.inf, np.inf)
         beyond = (float(best == 0), float(best == settings.num_usable - 1))
     else:
-        draws = settings.draw_means(num_bootstrap, rng)
-        samples, peaks = fit_peaks(settings, draws, rng=rng)
+        draws = settings.draw_means(num_bootstrap, seed_rng)
+        samples, peaks = fit_peaks(settings, draws, rng=shape_rng)
         tail = (1.0 - confidence) / 2.0
         # Order statistics rather than interpolation: infinite draws must not yield NaN.
         low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")
