@@ -52,7 +52,6 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp lets nobody else read
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
