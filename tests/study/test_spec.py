@@ -1,0 +1,175 @@
+"""Specifications: forms in which they are written, and one line about what is wrong."""
+
+import json
+
+import pytest
+from tiny_studies import fields
+
+from widthwise.errors import InputError
+from widthwise.study import StudySpec
+from widthwise.study.spec import differences
+
+GRID = {"widening_factor": 1, "learning_rate": 0.1, "batch_size": 4}
+TRAINING = {"steps": 10}
+MINIMAL = {"grid": GRID, "training": TRAINING}
+
+
+def with_key(path, value):
+    parts, changed = path.split("."), {k: dict(v) for k, v in MINIMAL.items()}
+    node = changed
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+    node[parts[-1]] = value
+    return changed
+
+
+class TestForms:
+    TOML = (
+        'title = "T"\n[grid]\nwidening_factor = [1, 2]\nlearning_rate = {from=0.1, to=10, num=3}\n'
+        "batch_size = 4\nseeds = 3\n[training]\nepochs = 2.5\n"
+    )
+
+    def test_toml_json_and_dict_are_one(self, tmp_path):
+        (tmp_path / "a.toml").write_text(self.TOML)
+        spec = StudySpec.parse(tmp_path / "a.toml")
+        assert spec.grid[0].learning_rate == (0.1, 1.0, 10.0)
+        assert spec.grid[0].seeds == (0, 1, 2)
+        (tmp_path / "a.json").write_text(json.dumps(spec.fields()))
+        assert StudySpec.parse(tmp_path / "a.json") == spec
+        assert StudySpec.parse(spec.fields()) == spec
+        assert StudySpec.parse(spec) == spec
+        assert StudySpec.parse(str(tmp_path / "a.toml")).hash == spec.hash
+
+    def test_hash_changes_with_every_key(self):
+        base = StudySpec.parse(MINIMAL)
+        assert StudySpec.parse({**MINIMAL, "title": "Other"}).hash != base.hash
+        assert StudySpec.parse(with_key("grid.seeds", 3)).hash != base.hash
+
+    def test_frozen(self):
+        with pytest.raises(ValueError, match="frozen"):
+            StudySpec.parse(MINIMAL).title = "Other"
+
+    def test_differences_name_keys(self):
+        a, b = StudySpec.parse(MINIMAL), StudySpec.parse(with_key("grid.batch_size", 8))
+        assert differences(a, b) == ["grid[0].batch_size: [4] against [8]"]
+        assert differences(a, a) == []
+
+    def test_the_family_file_is_beside_the_specification(self, tmp_path):
+        (tmp_path / "a.toml").write_text(self.TOML + '[family]\nkind = "nets.py:build"\n')
+        assert StudySpec.parse(tmp_path / "a.toml").family.kind == f"{tmp_path / 'nets.py'}:build"
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        ("override", "expected"),
+        [
+            ("grid.seeds=3", (0, 1, 2)),
+            ("grid.seeds=[4, 2]", (2, 4)),
+            (" grid.seeds = 1", (0,)),
+        ],
+    )
+    def test_values_are_toml(self, override, expected):
+        assert StudySpec.parse(MINIMAL, [override]).grid[0].seeds == expected
+
+    def test_bare_words_are_text(self):
+        spec = StudySpec.parse(MINIMAL, ["title=Two words", "family.parameterization=ntk"])
+        assert (spec.title, spec.family.parameterization) == ("Two words", "ntk")
+
+    def test_the_given_dict_is_left_alone(self):
+        before = json.dumps(MINIMAL)
+        StudySpec.parse(MINIMAL, ["grid.seeds=3"])
+        assert json.dumps(MINIMAL) == before
+
+    @pytest.mark.parametrize("override", ["grid.seeds", "=3", "grid.seeds.x=3", "title.x=1"])
+    def test_malformed(self, override):
+        with pytest.raises(InputError):
+            StudySpec.parse(MINIMAL, [override])
+
+    def test_one_of_several_grids_cannot_be_meant(self):
+        with pytest.raises(InputError, match="edit the file instead"):
+            StudySpec.parse({**MINIMAL, "grid": [GRID, GRID]}, ["grid.seeds=3"])
+
+
+WRONG = {
+    "unknown key": ("grid.learning_rat", 0.1, "unknown key .* did you mean 'learning_rate'"),
+    "unknown table": ("trianing", {}, "unknown key 'trianing' .* did you mean 'training'"),
+    "nothing like it": ("family.qqq", 1, "known keys: kind, parameterization"),
+    "negative rate": ("grid.learning_rate", -0.1, "greater than 0, got -0.1"),
+    "zero rate": ("grid.learning_rate", [0.1, 0], "greater than 0"),
+    "rate not a number": ("grid.learning_rate", float("nan"), "learning_rate"),
+    "infinite rate": ("grid.learning_rate", float("inf"), "learning_rate"),
+    "word for a rate": ("grid.learning_rate", "fast", "learning_rate.*got 'fast'"),
+    "momentum 1": ("grid.momentum", 1.0, "momentum.*less than 1, got 1.0"),
+    "negative momentum": ("grid.momentum", -0.5, "momentum"),
+    "momentum not a number": ("grid.momentum", float("nan"), "momentum"),
+    "half an example": ("grid.batch_size", 2.5, "batch_size.*got 2.5"),
+    "no example": ("grid.batch_size", 0, "batch_size"),
+    "no width": ("grid.widening_factor", [], "at least one value"),
+    "no seeds": ("grid.seeds", 0, "seeds"),
+    "negative seed": ("grid.seeds", [-1], "seeds"),
+    "range without num": ("grid.learning_rate", {"from": 1, "to": 2}, "a range is written"),
+    "range downhill": ("grid.learning_rate", {"from": 2, "to": 1, "num": 3}, "0 < from < to"),
+    "range of one": ("grid.learning_rate", {"from": 1, "to": 2, "num": 1}, "num ≥ 2"),
+    "range of words": ("grid.learning_rate", {"from": "a", "to": 2, "num": 3}, "0 < from < to"),
+    "range of nothing": ("grid.batch_size", {"from": 1, "to": None, "num": 3}, "0 < from < to"),
+    "endless range": (
+        "grid.batch_size",
+        {"from": 1, "to": float("inf"), "num": 3},
+        "0 < from < to",
+    ),
+    "two budgets": ("training.epochs", 3, "exactly one .* got steps and epochs"),
+    "too few steps": ("training.steps", 3, "training.steps.*got 3"),
+    "too few evaluations": ("training.evaluations", 2, "evaluations"),
+    "unknown sampling": ("training.sampling", "sorted", "sampling"),
+    "unknown family": ("family.kind", "transformer", "unknown family 'transformer'.*module:func"),
+    "unknown data": ("data.name", "imagenet", "imagenet"),
+    "unknown parameterization": ("family.parameterization", "mup", "standard, ntk, got 'mup'"),
+    "unknown activation": ("family.activation", "step", "relu.*got 'step'"),
+    "two ways of a grid": ("grid.normalized_noise_scale", 1.0, "one or the other"),
+    "limit without scales": ("grid.max_batch_size", 4, "go with normalized_noise_scale"),
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(("path", "value", "message"), WRONG.values(), ids=WRONG)
+    def test_one_line(self, path, value, message):
+        with pytest.raises(InputError, match=message) as caught:
+            StudySpec.parse(with_key(path, value))
+        assert "\n" not in str(caught.value)
+        assert "pydantic" not in str(caught.value)
+
+    def test_the_minimal_one_is_fine(self):
+        assert StudySpec.parse(MINIMAL).title == "Width study"
+
+    @pytest.mark.parametrize("missing", ["grid", "training"])
+    def test_missing_tables(self, missing):
+        with pytest.raises(InputError, match=f"needs '{missing}'"):
+            StudySpec.parse({k: v for k, v in MINIMAL.items() if k != missing})
+
+    def test_no_budget(self):
+        with pytest.raises(InputError, match=r"exactly one .* got none"):
+            StudySpec.parse({**MINIMAL, "training": {}})
+
+    def test_neither_way_of_a_grid(self):
+        with pytest.raises(InputError, match="needs learning_rate and batch_size, or"):
+            StudySpec.parse({**MINIMAL, "grid": {"widening_factor": 1, "learning_rate": 0.1}})
+
+    def test_options_of_built_in_families_do_not_go_with_ones_own(self):
+        with pytest.raises(InputError, match=r"base_width belongs to the built-in families"):
+            StudySpec.parse(fields(family={"kind": "a:b", "base_width": 4}))
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("a.toml", b"[grid\n", "cannot be parsed"),
+            ("a.json", b"{", "cannot be parsed"),
+            ("a.json", b"[1]", "must be a table"),
+            ("a.toml", b"\xff\xfe", "not UTF-8"),
+            ("absent.toml", None, "cannot be read: No such file"),
+        ],
+    )
+    def test_files(self, tmp_path, name, content, message):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            StudySpec.parse(tmp_path / name)
