@@ -1,0 +1,60 @@
+"""Widthwise itself: its packs, trained by its own trainer."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.cells import LEARNING_RATE
+from benchmarks.peers.base import Task
+from widthwise.data import Dataset
+from widthwise.training import PackJob, PackTrainer, Replica
+
+
+class _Runner:
+    def __init__(self, task: Task, data: Dataset, max_replicas: int) -> None:
+        count = -(-len(task.seeds) // max_replicas)
+        self._trainers = [
+            PackTrainer(task.cell.family(), data, _job(task, tuple(int(s) for s in seeds)))
+            for seeds in np.array_split(task.seeds, count)
+        ]
+
+    def block(self, trained: Callable[[], None]) -> None:
+        # A block ends where the trainer evaluates. The others do not evaluate, so the clock is
+        # stopped between training and evaluation, where the trainer reports its progress.
+        *others, last = self._trainers
+        for trainer in others:
+            _train_block(trainer, lambda: None)
+        _train_block(last, trained)
+
+    def losses(self) -> list[float]:
+        curves = [trainer.state()["curves"]["train_loss"] for trainer in self._trainers]
+        return [float(row[row.isfinite()][-1]) for curve in curves for row in curve]
+
+
+def start(task: Task, data: Dataset, *, max_replicas: int = 16) -> _Runner:
+    """Pack the replicas, at most ``max_replicas`` in a pack."""
+    return _Runner(task, data, max_replicas)
+
+
+def _job(task: Task, seeds: tuple[int, ...]) -> PackJob:
+    return PackJob(
+        widening_factor=1.0,
+        batch_size=task.cell.batch_size,
+        steps=task.steps * task.blocks,
+        replicas=tuple(
+            Replica(learning_rate=LEARNING_RATE, momentum=0.0, seed=seed) for seed in seeds
+        ),
+        evaluations=task.blocks,
+    )
+
+
+def _train_block(trainer: PackTrainer, trained: Callable[[], None]) -> None:
+    target = trainer.step + trainer.job.steps // trainer.job.evaluations
+
+    def on_progress(step: int) -> None:
+        if step == target:
+            trained()
+
+    trainer.advance(on_progress)
+    if trainer.num_diverged:
+        raise RuntimeError("a replica diverged: what follows would be timed without it")
