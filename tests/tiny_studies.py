@@ -19,7 +19,7 @@ def clouds(num_train=64, num_test=40, num_validation=0, seed=0):
     labels = rng.integers(NUM_CLASSES, size=total)
     labels[:NUM_CLASSES] = range(NUM_CLASSES)
     centers = rng.normal(size=(NUM_CLASSES, *INPUT_SHAPE))
-    inputs = (centers[labels] + 0.7 * rng.normal(size=(total, *INPUT_SHAPE))).astype(np.float32)
+    inputs = (centers[labels] + 1.5 * rng.normal(size=(total, *INPUT_SHAPE))).astype(np.float32)
     ends = [num_train, num_train + num_test]
     (train, test, validation), classes = np.split(inputs, ends), np.split(labels, ends)
     own = {"validation_inputs": validation, "validation_labels": classes[2]}

@@ -1,0 +1,453 @@
+"""Studies in a directory: results, resuming, damage, leftovers, data in memory."""
+
+import json
+import os
+import time
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from tiny_studies import (
+    clouds,
+    comparable,
+    fields,
+    finished_study,
+    in_this_process,
+    shard_files,
+)
+
+from widthwise.errors import FitError, InputError, StudyError
+from widthwise.execution import Progressed
+from widthwise.noise import normalized_noise_scale
+from widthwise.study import Study
+from widthwise.study.rows import RESULTS_SCHEMA
+from widthwise.study.store import Store
+from widthwise.study.worker import PackCall
+from widthwise.training import PackTrainer
+
+
+@pytest.fixture(autouse=True)
+def trained(monkeypatch):
+    """Packs that were trained, in this process."""
+    return in_this_process(monkeypatch)
+
+
+def again(study, data=None):
+    """The study as another session sees it."""
+    return Study.open(study.directory)
+
+
+class TestResults:
+    CONTRACT = {  # noqa: RUF012 - a table
+        **dict.fromkeys(("run_id", "family", "parameterization", "status", "engine"), pl.String),
+        **dict.fromkeys(("pack", "spec_hash", "data_fingerprint"), pl.String),
+        **dict.fromkeys(("batch_size", "seed", "steps", "num_parameters"), pl.Int64),
+        "diverged_at_step": pl.Int64,
+        **dict.fromkeys(
+            [
+                "widening_factor",
+                "learning_rate",
+                "momentum",
+                "noise_scale",
+                "init_variance",
+                "normalized_noise_scale",
+                "epochs",
+                "physical_time",
+                "test_accuracy",
+                "test_loss",
+                "train_loss",
+                "train_accuracy",
+                "validation_accuracy",
+                "validation_loss",
+                "plateau_slope",
+                "initial_train_loss",
+                "final_train_loss",
+                "seconds",
+            ],
+            pl.Float64,
+        ),
+        "curve_step": pl.List(pl.Int64),
+        **dict.fromkeys(
+            [
+                "curve_test_accuracy",
+                "curve_test_loss",
+                "curve_train_loss",
+                "curve_train_accuracy",
+                "curve_validation_accuracy",
+                "curve_validation_loss",
+            ],
+            pl.List(pl.Float64),
+        ),
+    }
+
+    def test_the_schema(self, tmp_path):
+        table = finished_study(tmp_path / "s").results()
+        assert dict(table.schema) == self.CONTRACT
+        assert dict(RESULTS_SCHEMA) == self.CONTRACT
+
+    def test_one_row_a_run_with_everything_beside_it(self, tmp_path):
+        grid = {"momentum": [0, 0.9], "learning_rate": [0.05, 1e30]}
+        study = finished_study(tmp_path / "s", fields(grid=grid), clouds(num_validation=20))
+        table = study.results()
+        settings = ["widening_factor", "learning_rate", "momentum", "seed"]
+        assert len(table) == len(table.unique(settings)) == study.plan.num_runs == 16
+        assert table["run_id"].n_unique() == 16
+        for row in table.iter_rows(named=True):
+            assert row["normalized_noise_scale"] == pytest.approx(
+                normalized_noise_scale(
+                    row["learning_rate"],
+                    row["batch_size"],
+                    row["momentum"],
+                    init_variance=2 / row["widening_factor"],
+                ),
+                rel=1e-12,
+            )
+            assert row["epochs"] == 24 * 8 / 64
+            assert row["physical_time"] == pytest.approx(
+                row["learning_rate"] * 24 / (1 - row["momentum"])
+            )
+            wild = row["learning_rate"] > 1
+            assert row["status"] == ("diverged" if wild else "ok")
+            for name in ("test_accuracy", "test_loss", "train_loss", "validation_accuracy"):
+                assert (row[name] is None) == wild
+            if not wild:
+                steps = row["curve_step"]
+                late = [a for s, a in zip(steps, row["curve_test_accuracy"], strict=True) if s > 18]
+                assert row["test_accuracy"] == pytest.approx(sum(late) / len(late), abs=1e-12)
+                assert row["diverged_at_step"] is None
+
+    def test_without_validation_its_columns_are_null(self, tmp_path):
+        table = finished_study(tmp_path / "s").results()
+        for name in ("validation_accuracy", "validation_loss", "curve_validation_accuracy"):
+            assert table[name].null_count() == len(table)
+
+    def test_a_fixed_order(self, tmp_path):
+        first, second = (finished_study(tmp_path / name).results() for name in ("a", "b"))
+        assert_frame_equal(comparable(first), comparable(second), check_exact=True)
+        assert first["widening_factor"].is_sorted()
+
+    def test_before_anything_has_landed(self, tmp_path):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        assert study.results().is_empty()
+        assert dict(study.results().schema) == self.CONTRACT
+        with pytest.raises(FitError, match="run the study first"):
+            study.report()
+        assert study.status().runs_landed == 0
+        assert study.status().runs_planned == 8
+
+
+class TestSpecificationIsKept:
+    def test_shards_hold_it(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        for path in shard_files(study.directory):
+            held = json.loads(pl.read_parquet_metadata(path)["widthwise_spec"])
+            assert held == study.spec.fields()
+
+    def test_no_results_without_it(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        (study.directory / "study.json").unlink()
+        with pytest.raises(InputError, match=r"not a study: it has no study.json"):
+            Study.open(study.directory)
+
+    def alter(self, study, change):
+        path = study.directory / "study.json"
+        description = json.loads(path.read_text())
+        change(description)
+        path.write_text(json.dumps(description))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda d: d["spec"]["training"].update(steps=25), "was altered"),
+            (lambda d: d["spec"].update(title="Nicer"), "was altered"),
+            (lambda d: d["spec"].update(nonsense=1), "unknown key 'nonsense'"),
+            (lambda d: d.pop("spec"), "must hold 'spec'"),
+            (lambda d: d.pop("data"), "must hold 'data'"),
+            (lambda d: d.update(format="widthwise-study-0"), "another version"),
+        ],
+    )
+    def test_no_results_with_another(self, tmp_path, change, message):
+        study = finished_study(tmp_path / "s")
+        self.alter(study, change)
+        with pytest.raises(InputError, match=message):
+            Study.open(study.directory)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+    def test_nor_with_a_damaged_one(self, tmp_path, content):
+        study = finished_study(tmp_path / "s")
+        (study.directory / "study.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"study\.json"):
+            Study.open(study.directory)
+
+    def test_shards_of_another_study_are_refused(self, tmp_path):
+        study = finished_study(tmp_path / "a")
+        other = finished_study(tmp_path / "b", fields(title="Other", training={"steps": 16}))
+        stray = shard_files(other.directory)[0]
+        (study.directory / "shards" / stray.name).write_bytes(stray.read_bytes())
+        with pytest.raises(InputError, match="belongs to another"):
+            study.results()
+
+    def test_another_specification_in_the_same_directory(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        with pytest.raises(InputError, match=r"training.steps: 24 against 30"):
+            Study.create(study.directory, fields(training={"steps": 30, "evaluations": 8}))
+
+    def test_the_same_specification_goes_on(self, tmp_path, trained):
+        study = finished_study(tmp_path / "s")
+        trained.clear()
+        Study.create(study.directory, fields()).run(1, progress=False)
+        assert trained == []
+
+    def test_another_study_in_the_place_of_a_removed_one(self, tmp_path):
+        import shutil
+
+        finished_study(tmp_path / "s")
+        shutil.rmtree(tmp_path / "s")
+        wider = finished_study(tmp_path / "s", fields(family={"base_width": 6}), clouds(seed=3))
+        assert set(wider.results()["num_parameters"]) == {6 * 7 + 3 * 7, 12 * 7 + 3 * 13}
+        assert set(wider.results()["data_fingerprint"]) == {clouds(seed=3).fingerprint}
+
+
+class TestDataInMemory:
+    def test_resumes_from_disk_alone(self, tmp_path, trained):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        assert (tmp_path / "s" / "data.npz").exists()
+        other_session = Study.open(tmp_path / "s")
+        other_session.run(1, progress=False)
+        assert len(trained) == len(study.plan.packs)
+        direct = finished_study(tmp_path / "direct")
+        assert_frame_equal(
+            comparable(other_session.results()), comparable(direct.results()), check_exact=True
+        )
+
+    def test_other_data_are_refused(self, tmp_path):
+        finished_study(tmp_path / "s")
+        with pytest.raises(InputError, match="begun with other data"):
+            Study.create(tmp_path / "s", fields(), data=clouds(seed=9))
+        assert Study.create(tmp_path / "s", fields(), data=clouds())
+
+    def test_data_that_changed_on_disk(self, tmp_path):
+        clouds().save(tmp_path / "d.npz")
+        spec = fields(data={"name": "npz", "path": str(tmp_path / "d.npz")})
+        Study.create(tmp_path / "s", spec)
+        clouds(seed=4).save(tmp_path / "d.npz")
+        with pytest.raises(InputError, match="must be those with which the study"):
+            Study.open(tmp_path / "s").run(1, progress=False)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
+    def test_found_set_aside_and_run_again(self, tmp_path, damage, trained, capsys):
+        study = finished_study(tmp_path / "s")
+        whole = study.results()
+        trained.clear()
+        victim, *others = shard_files(study.directory)
+        untouched = {path.name: path.stat().st_ino for path in others}
+        damage(victim)
+        Study.open(study.directory).run(1)
+        said = capsys.readouterr().err
+        assert f"{victim.name} is damaged" in said
+        assert "its runs will be repeated" in said
+        assert trained == [victim.name.partition("-")[0]]
+        assert (study.directory / "set-aside" / victim.name).exists()
+        now = {path.name: path.stat().st_ino for path in shard_files(study.directory)}
+        assert untouched.items() <= now.items()
+        assert len(now) == len(untouched) + 1
+        assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
+        assert study.status().damaged == 1
+
+    def test_results_never_show_a_damaged_shard(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        victim = shard_files(study.directory)[0]
+        flip_a_bit(victim)
+        lost = victim.name.partition("-")[0]
+        assert lost not in set(again(study).results()["pack"])
+        assert len(study.results()) == 4
+
+    def test_sound_shards_stay(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        assert study.verify() == []
+        assert study.status().damaged == 0
+
+    def test_another_process_was_faster(self, tmp_path, monkeypatch):
+        study = finished_study(tmp_path / "s")
+        flip_a_bit(shard_files(study.directory)[0])
+        monkeypatch.setattr(
+            "pathlib.Path.replace", lambda *a: (_ for _ in ()).throw(FileNotFoundError)
+        )
+        assert study.verify() == []
+
+    def test_leftover_temporary_files_do_no_harm(self, tmp_path):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        old = time.time() - 10**6
+        for folder in ("shards", "checkpoints", "locks", "."):
+            for name, age in ((".tmp-old", old), (".tmp-young", time.time())):
+                path = study.directory / folder / name
+                path.write_bytes(b"half a file")
+                os.utime(path, (age, age))
+        study.run(1, progress=False)
+        assert len(study.results()) == 8
+        left = {path.name for path in study.directory.rglob(".tmp-*")}
+        assert left == {".tmp-young"}  # another process may be writing it
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_at(monkeypatch, step):
+    """Training is cut off, as by a crash, once it reaches this step."""
+    advance = PackTrainer.advance
+
+    def cut_short(self, on_progress=None):
+        if self.step >= step:
+            raise StoppedError
+        advance(self, on_progress)
+
+    monkeypatch.setattr(PackTrainer, "advance", cut_short)
+    return lambda: monkeypatch.setattr(PackTrainer, "advance", advance)
+
+
+class TestCheckpoints:
+    def interrupted(self, directory, monkeypatch):
+        monkeypatch.setattr("widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        study = Study.create(directory, fields(), data=clouds())
+        go_on = stop_at(monkeypatch, 12)
+        with pytest.raises(StudyError, match="StoppedError"):
+            study.run(1, progress=False)
+        go_on()
+        (checkpoint,) = (directory / "checkpoints").glob("*.checkpoint")
+        return study, checkpoint
+
+    def steps_trained(self, study):
+        seen = []
+        pack = study.plan.packs[0]
+        PackCall(study.directory, pack)(seen.append)
+        return [event.steps for event in seen if isinstance(event, Progressed)]
+
+    def test_goes_on_where_it_was(self, tmp_path, monkeypatch):
+        study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
+        assert min(self.steps_trained(study)) > 12
+        assert not checkpoint.exists()
+        study.run(1, progress=False)
+        straight = finished_study(tmp_path / "straight")
+        assert_frame_equal(
+            comparable(study.results()), comparable(straight.results()), check_exact=True
+        )
+
+    @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
+    def test_a_damaged_one_is_ignored(self, tmp_path, monkeypatch, damage):
+        study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
+        damage(checkpoint)
+        assert min(self.steps_trained(study)) == 3  # from the beginning
+        study.run(1, progress=False)
+        straight = finished_study(tmp_path / "straight")
+        assert_frame_equal(
+            comparable(study.results()), comparable(straight.results()), check_exact=True
+        )
+
+
+class TestClaims:
+    def test_a_pack_is_held_by_one(self, tmp_path):
+        store = Store(tmp_path)
+        store.prepare()
+        with store.claim("pack") as mine, Store(tmp_path).claim("pack") as theirs:
+            assert mine
+            assert not theirs
+        with store.claim("pack") as mine:
+            assert mine
+
+    def test_a_busy_pack_is_left_and_a_landed_one_not_repeated(self, tmp_path):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        call = PackCall(study.directory, study.plan.packs[0])
+        with Store(study.directory).claim(call.pack.key):
+            assert call(lambda event: None).outcome == "busy"
+        assert call(lambda event: None).outcome == "landed"
+        assert call(lambda event: None).outcome == "already landed"
+
+    def test_a_failure_while_holding_is_not_blamed_on_the_lock(self, tmp_path):
+        store = Store(tmp_path)
+        store.prepare()
+        with pytest.raises(PermissionError), store.claim("pack"):
+            raise PermissionError(13, "something of the user's")
+
+
+class TestFindings:
+    GRID = {  # noqa: RUF012 - a table
+        "batch_size": [1, 2, 4, 8, 16, 32],
+        "learning_rate": 0.3,
+        "seeds": 3,
+    }
+
+    def test_optima_law_and_report(self, tmp_path):
+        study = finished_study(tmp_path / "s", fields(grid=self.GRID, training={"epochs": 10}))
+        summary = study.summary()
+        assert set(summary.optima) | set(summary.problems) == {1.0, 2.0}
+        assert set(study.optima()) == set(summary.optima)
+        if summary.law is None:
+            with pytest.raises(FitError):
+                study.law()
+        page = study.report()
+        assert page == study.directory / "report.html"
+        text = page.read_text()
+        assert study.spec.hash in text
+        kept = pl.read_parquet(study.directory / "results.parquet")
+        assert_frame_equal(kept, study.results(), check_exact=True)
+
+    def test_one_width_has_no_law(self, tmp_path):
+        study = finished_study(tmp_path / "s", fields(grid={**self.GRID, "widening_factor": 1}))
+        with pytest.raises(FitError, match="2 widths"):
+            study.law()
+        assert study.report().exists()
+
+    def test_everything_diverged_is_still_reported(self, tmp_path):
+        grid = {"learning_rate": [1e30, 1e31]}
+        study = finished_study(tmp_path / "s", fields(grid=grid))
+        assert study.status().runs_diverged == 8
+        assert study.optima() == {}
+        assert study.report().exists()
+
+    def test_validation_accuracy_selects(self, tmp_path):
+        spec = fields(grid=self.GRID, training={"epochs": 10})
+        study = finished_study(tmp_path / "s", spec, clouds(num_validation=30))
+        for optimum in study.optima().values():
+            # The standard error of a share of 30, not of 40.
+            share = optimum.score
+            assert optimum.sampling_error == pytest.approx((share * (1 - share) / 30) ** 0.5)
+
+
+def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
+    asked = []
+
+    def measured(family, dataset, width, momentum):
+        asked.append((width, momentum))
+        return 0.8 / width
+
+    monkeypatch.setattr("widthwise.study.study.stable_learning_rate", measured)
+    grid = [{"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02], "seeds": 1}]
+    study = finished_study(tmp_path / "s", fields(grid=grid))
+    assert asked == [(1.0, 0.0), (2.0, 0.0)]
+    assert again(study).plan == study.plan
+    assert len(asked) == 2
+    assert set(study.results()["normalized_noise_scale"].round(9)) == {0.01, 0.02}
+
+
+def test_workers_must_be_one_at_least(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    study = Study.create(tmp_path / "s", fields(), data=clouds())
+    with pytest.raises(InputError, match="workers must be at least 1, got 0"):
+        study.run(0, progress=False)
