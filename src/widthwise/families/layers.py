@@ -66,11 +66,12 @@ def linear(
 ) -> nn.Linear:
     """A dense layer in this parameterization, drawn from ``generator``; the bias starts at 0."""
     multiplier = forward_multiplier(parameterization, fan_in)
-    layer = (
-        nn.Linear(fan_in, fan_out, bias)
-        if multiplier == 1.0
-        else ScaledLinear(fan_in, fan_out, bias, multiplier=multiplier)
-    )
+    with torch.random.fork_rng(devices=[]):  # nn.Linear draws weights that nobody uses
+        layer = (
+            nn.Linear(fan_in, fan_out, bias)
+            if multiplier == 1.0
+            else ScaledLinear(fan_in, fan_out, bias, multiplier=multiplier)
+        )
     std = init_std(parameterization, fan_in, gain)
     with torch.no_grad():
         layer.weight.normal_(0.0, std, generator=generator)
