@@ -1,0 +1,295 @@
+"""Families of the user's own: found, checked, trained, recognized when edited."""
+
+import functools
+import subprocess
+import sys
+
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from tiny_studies import clouds, comparable, fields, in_this_process
+from torch import nn
+
+from widthwise.errors import InputError
+from widthwise.families import UserFamily, reference_to, source_hash, user_family
+from widthwise.study import Study
+
+CHAIN = """
+from torch import nn
+import torch
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.hidden, self.readout = nn.Linear(6, 4 * width), nn.Linear(4 * width, 3)
+
+    def forward(self, x):
+        return self.readout(torch.relu(self.hidden(x.flatten(1))))
+
+def build(width):
+    return Net(width)
+"""
+RESIDUAL = CHAIN.replace(
+    "return self.readout(torch.relu(self.hidden(x.flatten(1))))",
+    """
+        h = self.hidden(x.flatten(1))
+        return self.readout(h + torch.tanh(h))""",
+)
+
+
+def top_level_family(width):
+    """Found by workers as "test_user_families:top_level_family"."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 4 * width), nn.ReLU(), nn.Linear(4 * width, 3))
+
+
+def with_seed(width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    network = top_level_family(width)
+    with torch.no_grad():
+        network[1].weight.normal_(generator=generator)
+    return network
+
+
+class CallableFamily:
+    def __call__(self, width):
+        return top_level_family(width)
+
+
+AS_OBJECT = CallableFamily()
+AS_PARTIAL = functools.partial(top_level_family)
+NOT_A_FUNCTION = 3
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    return in_this_process(monkeypatch)
+
+
+def run(directory, **spec):
+    study = Study.create(directory, fields(**spec), data=clouds())
+    study.run(1, progress=False)
+    return study
+
+
+class TestWaysToName:
+    def test_file_and_function(self, tmp_path, trained):
+        (tmp_path / "nets.py").write_text(CHAIN)
+        table = run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()
+        assert set(table["engine"]) == {"chain"}
+        assert set(table["family"]) == {"build"}
+        assert set(table["status"]) == {"ok"}
+
+    def test_file_beside_the_specification(self, tmp_path, trained, monkeypatch):
+        (tmp_path / "nets.py").write_text(CHAIN)
+        (tmp_path / "spec.toml").write_text(
+            "training = {steps = 24, evaluations = 8}\n"
+            '[family]\nkind = "nets.py:build"\n'
+            "[grid]\nwidening_factor = 1\nlearning_rate = 0.1\nbatch_size = 8\nseeds = 2\n"
+        )
+        monkeypatch.chdir("/")
+        study = Study.create(tmp_path / "s", tmp_path / "spec.toml", data=clouds())
+        study.run(1, progress=False)
+        assert len(study.results()) == 2
+
+    def test_module_and_function(self, tmp_path, trained, monkeypatch):
+        (tmp_path / "nets_in_a_module.py").write_text(CHAIN)
+        monkeypatch.syspath_prepend(tmp_path)
+        study = run(tmp_path / "s", family={"kind": "nets_in_a_module:build"})
+        assert len(study.results()) == 8
+
+    def test_callable(self, tmp_path, trained):
+        study = run(tmp_path / "s", family=top_level_family)
+        assert study.spec.family.kind == f"{__name__}:top_level_family"
+        same = run(
+            tmp_path / "t", family={"kind": top_level_family, "parameterization": "standard"}
+        )
+        ours, theirs = (comparable(s.results()).drop("spec_hash") for s in (study, same))
+        assert_frame_equal(ours, theirs, check_exact=True)
+
+    def test_residual_networks_run_under_vmap(self, tmp_path, trained):
+        (tmp_path / "nets.py").write_text(RESIDUAL)
+        table = run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()
+        assert set(table["engine"]) == {"vmap"}
+        assert set(table["status"]) == {"ok"}
+
+    def test_in_a_worker_process(self, tmp_path):
+        """With everything looked up afresh: the file, the data, the specification."""
+        (tmp_path / "nets.py").write_text(RESIDUAL)
+        spec = {"family": f"{tmp_path / 'nets.py'}:build", "grid": {"widening_factor": 1}}
+        assert set(run(tmp_path / "s", **spec).results()["engine"]) == {"vmap"}
+
+
+class TestBuilding:
+    def test_the_seed_reaches_default_initializations(self):
+        family = UserFamily(reference="m:f", function=top_level_family)
+        first, same, other = (family.build(2, seed=s)[1].weight for s in (1, 1, 2))
+        assert torch.equal(first, same)
+        assert not torch.equal(first, other)
+
+    def test_functions_that_take_a_seed_get_it(self):
+        family = UserFamily(reference="m:f", function=with_seed)
+        assert not torch.equal(family.build(2, seed=1)[1].weight, family.build(2, seed=2)[1].weight)
+
+    def test_the_global_generator_is_left_alone(self):
+        torch.manual_seed(0)
+        expected = torch.rand(3)
+        torch.manual_seed(0)
+        UserFamily(reference="m:f", function=top_level_family).build(2, seed=7)
+        assert torch.equal(torch.rand(3), expected)
+
+    def test_whole_factors_arrive_as_integers(self):
+        seen = []
+
+        def build(width):
+            seen.append(width)
+            return nn.Linear(6, 3)
+
+        family = UserFamily(reference="m:f", function=build)
+        family.build(2.0)
+        family.build(2.5)
+        assert [type(width) for width in seen] == [int, float]
+
+    def test_initial_variance(self):
+        family = UserFamily(reference="m:f", function=top_level_family)
+        assert [family.init_variance(w) for w in (1, 4)] == [1.0, 0.25]
+        ntk = UserFamily(reference="m:f", function=top_level_family, parameterization="ntk")
+        assert [ntk.init_variance(w) for w in (1, 4)] == [1.0, 1.0]
+
+
+class TestSource:
+    @pytest.mark.parametrize("name", ["top_level_family", "AS_OBJECT", "AS_PARTIAL"])
+    def test_of_anything_that_can_be_called(self, name):
+        family = user_family(f"{__name__}:{name}")
+        assert source_hash(family) == source_hash(user_family(f"{__name__}:with_seed"))
+        assert isinstance(family.build(1), nn.Module)
+
+    def test_an_edited_file_is_another_module(self, tmp_path):
+        path = tmp_path / "nets.py"
+        path.write_text(CHAIN)
+        before = user_family(f"{path}:build")
+        path.write_text(CHAIN.replace("4 * width", "5 * width"))
+        after = user_family(f"{path}:build")
+        assert before.build(1).hidden.out_features == 4
+        assert after.build(1).hidden.out_features == 5
+
+    def test_an_edited_file_stops_the_study(self, tmp_path, trained):
+        path = tmp_path / "nets.py"
+        path.write_text(CHAIN)
+        study = Study.create(tmp_path / "s", fields(family=f"{path}:build"), data=clouds())
+        path.write_text(CHAIN + "\n# a remark\n")
+        with pytest.raises(
+            InputError, match=r"the source of the family .* changed since the study"
+        ):
+            study.run(1, progress=False)
+        path.write_text(CHAIN)
+        study.run(1, progress=False)
+        assert len(study.results()) == 8
+
+
+BAD_FILES = {
+    "raises": ("def build(width):\n    raise RuntimeError('boom')", r"raised RuntimeError: boom"),
+    "not a module": ("def build(width):\n    return 3", "must return a torch.nn.Module, got int"),
+    "syntax": ("def build(width:\n", "could not be imported: SyntaxError"),
+    "import": ("import no_such_module_anywhere", "could not be imported: ModuleNotFoundError"),
+    "no function": ("x = 1", "has no 'build'"),
+    "not a function": ("build = 3", "must be a function, got int"),
+    "logits": (CHAIN.replace("width, 3)", "width, 4)"), r"logits of shape \(8, 3\).* got \(8, 4\)"),
+    "inputs": (CHAIN.replace("nn.Linear(6", "nn.Linear(7"), "must accept inputs of shape"),
+    "tuple": (
+        CHAIN.replace("return self.readout(torch", "return 1, self.readout(torch"),
+        "got tuple",
+    ),
+    "dropout": (
+        "from torch import nn\ndef build(width):\n    return nn.Sequential(nn.Flatten(), "
+        "nn.Linear(6, 4 * width), nn.Dropout(0.5), nn.Linear(4 * width, 3))",
+        r"layer '2' \(Dropout\) draws random numbers",
+    ),
+    "batch norm": (
+        "from torch import nn\ndef build(width):\n    return nn.Sequential(nn.Flatten(), "
+        "nn.Linear(6, 4 * width), nn.BatchNorm1d(4 * width), nn.Linear(4 * width, 3))",
+        r"layer '2' \(BatchNorm1d\) keeps buffers",
+    ),
+    "one width only": (
+        CHAIN.replace("return Net(width)", "return Net({1: 1}[width])"),
+        r"build\(2\) must return a module, but it raised KeyError",
+    ),
+    "no parameters": (
+        "from torch import nn\ndef build(width):\n    return nn.Sequential(nn.Flatten(), "
+        "nn.AdaptiveAvgPool1d(3))",
+        "raised RuntimeError",
+    ),
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(("content", "message"), BAD_FILES.values(), ids=BAD_FILES)
+    def test_bad_families(self, tmp_path, trained, content, message):
+        (tmp_path / "nets.py").write_text(content)
+        with pytest.raises(InputError, match=message):
+            run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build")
+
+    def test_a_good_one_passes(self, tmp_path, trained):
+        (tmp_path / "nets.py").write_text(CHAIN)
+        assert len(run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()) == 8
+
+    @pytest.mark.parametrize(
+        ("reference", "message"),
+        [
+            ("nets.py", "is written"),
+            (":build", "is written"),
+            ("no_such_module_anywhere:build", "could not be imported"),
+            ("absent.py:build", "no file"),
+            (f"{__name__}:NOT_A_FUNCTION", "must be a function, got int"),
+            (f"{__name__}:absent.deeper", "has no 'absent.deeper'"),
+        ],
+    )
+    def test_references(self, reference, message):
+        with pytest.raises(InputError, match=message):
+            user_family(reference)
+
+    @pytest.mark.parametrize("function", [lambda width: None, AS_OBJECT, AS_PARTIAL])
+    def test_callables_that_no_worker_finds(self, function):
+        with pytest.raises(InputError, match="importable by worker processes"):
+            reference_to(function)
+
+    def test_nested_functions(self):
+        def nested(width):
+            return None
+
+        with pytest.raises(InputError, match=r"top level of a \.py file"):
+            reference_to(nested)
+
+
+SCRIPT = (
+    CHAIN
+    + """
+import widthwise as ww
+
+def main():
+    data = ww.data.Dataset.read({data!r})
+    spec = dict(family=build, training=dict(steps=24, evaluations=8), grid=dict(
+        widening_factor=1, learning_rate=0.1, batch_size=8, seeds=2))
+    study = ww.Study.create({study!r}, spec, data=data)
+    study.run(1, progress=False)
+    print(len(study.results()))
+"""
+)
+
+
+class TestScripts:
+    def run_script(self, tmp_path, ending):
+        clouds().save(tmp_path / "d.npz")
+        text = SCRIPT.replace("{data!r}", repr(str(tmp_path / "d.npz")))
+        text = text.replace("{study!r}", repr(str(tmp_path / "s")))
+        (tmp_path / "script.py").write_text(text + ending)
+        command = [sys.executable, str(tmp_path / "script.py")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+    def test_a_function_of_the_script_itself(self, tmp_path):
+        done = self.run_script(tmp_path, '\nif __name__ == "__main__":\n    main()\n')
+        assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+    def test_without_a_guard_it_is_told_so(self, tmp_path):
+        done = self.run_script(tmp_path, "\nmain()\n")
+        assert done.returncode == 1
+        assert 'put what runs the study under `if __name__ == "__main__":`' in done.stderr
