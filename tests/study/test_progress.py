@@ -1,0 +1,135 @@
+"""What a user is told while a study runs."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from tiny_studies import clouds, fields, in_this_process
+
+from widthwise import progress
+from widthwise.execution import Finished, Progressed
+from widthwise.study import Study
+from widthwise.study.calibrate import Speed
+
+LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    grid = {"learning_rate": [0.1, 1e30]}
+    return Study.create(tmp_path / "s", fields(grid=grid), data=clouds())
+
+
+class TestLines:
+    def test_cost_first_then_how_far(self, study, capsys, monkeypatch):
+        monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+        study.run(1)
+        said = capsys.readouterr()
+        first, *lines = said.err.splitlines()
+        assert said.out == ""
+        assert re.fullmatch(
+            r"to train: 8 runs in 2 packs, 192 steps, \S+ FLOP, about \d+:\d\d on 1 process", first
+        )
+        found = [LINE.fullmatch(line) for line in lines]
+        assert all(found)
+        done = [int(match[1]) for match in found]
+        assert done == sorted(done)
+        assert (done[-1], found[-1][2], found[-1][4]) == (8, "8", "4")
+
+    def test_not_more_often_than_anyone_reads(self, study, capsys):
+        study.run(1)
+        assert len(capsys.readouterr().err.splitlines()) <= 4  # cost, first, last
+
+    def test_resumed_studies_count_what_was_there(self, study, capsys):
+        study.run(1)
+        next((study.directory / "shards").iterdir()).unlink()
+        capsys.readouterr()
+        study.run(1)
+        first, *lines = capsys.readouterr().err.splitlines()
+        assert first.startswith("to train: 4 of 8 runs in 1 packs")
+        assert LINE.fullmatch(lines[-1])[1] == "8"
+
+    def test_quiet_is_quiet(self, study, capsys):
+        study.run(1, progress=False)
+        assert capsys.readouterr() == ("", "")
+
+    def test_unreachable_scales_are_named(self, tmp_path, monkeypatch, capsys):
+        in_this_process(monkeypatch)
+        grid = [
+            {
+                "widening_factor": 1,
+                "normalized_noise_scale": [0.01, 50],
+                "max_stable_learning_rate": 0.4,
+            }
+        ]
+        Study.create(tmp_path / "s", fields(grid=grid), data=clouds()).run(1)
+        said = capsys.readouterr().err
+        assert (
+            "not reachable with a stable learning rate and a whole batch: ḡ = 50 at w = 1" in said
+        )
+
+
+class TestBar:
+    def test_on_a_terminal(self, study, monkeypatch):
+        screen = io.StringIO()
+        console = Console(file=screen, force_terminal=True, width=200, highlight=False)
+        monkeypatch.setattr(progress, "Console", lambda **options: console)
+        study.run(1)
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+        assert "to train: 8 runs" in text
+        last = LINE.findall(text)[-1]
+        assert (last[0], last[1], last[3]) == ("8", "8", "4")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class TestTally:
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        clock = Clock()
+        monkeypatch.setattr(progress, "monotonic", clock)
+        return clock
+
+    def tally(self, study, workers=1):
+        # A second for each of the two packs.
+        self.packs = list(study.plan.packs)
+        assert len(self.packs) == 2
+        return progress._Tally(study.plan, self.packs, Speed(1 / 24, 0.0), workers)
+
+    def test_by_hand(self, study, clock):
+        tally = self.tally(study)
+        assert tally.total == pytest.approx(2.0)
+        assert tally.line() == "0/8 runs · 0 runs/min · 0:02 left · 0 diverged"
+        clock.now = 30.0
+        tally.update(Progressed(self.packs[0].key, 12, 1))
+        # Half of one pack of four runs in half a minute; three times as much is left.
+        assert tally.rate == pytest.approx(4.0)
+        assert tally.seconds_left == pytest.approx(90.0)
+        assert tally.runs_done == 0
+        clock.now = 60.0
+        tally.update(Finished(self.packs[0].key, "landed", 2))
+        assert tally.line() == "4/8 runs · 4 runs/min · 1:00 left · 2 diverged"
+
+    def test_two_workers_take_half_as_long(self, study, clock):
+        assert self.tally(study, workers=2).seconds_left == pytest.approx(1.0)
+
+    def test_busy_is_not_done(self, study, clock):
+        tally = self.tally(study)
+        tally.update(Finished(self.packs[0].key, "busy"))
+        assert tally.runs_done == 0
+        tally.update(Finished(self.packs[0].key, "already landed"))
+        assert tally.runs_done == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (754, "12:34"), (3661, "1:01:01")]
+)
+def test_clock(seconds, text):
+    assert progress._clock(seconds) == text
