@@ -95,7 +95,11 @@ def _available(every: Sequence[Way]) -> list[Way]:
 
 
 def _environment(args: argparse.Namespace, argv: Sequence[str] | None) -> dict[str, Any]:
-    given = sys.argv[1:] if argv is None else argv
+    # Folders outside the repository are the reader's business, not the page's.
+    given = [
+        Path(word).name if Path(word).is_absolute() else word
+        for word in (sys.argv[1:] if argv is None else argv)
+    ]
     return {
         "command": " ".join(["python -m benchmarks.mlp_peers", *given]),
         "CPU": _cpu_model(),

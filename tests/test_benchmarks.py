@@ -1,5 +1,6 @@
 """The comparison with other ways of training: its arithmetic, and that all ways train alike."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -103,3 +104,20 @@ def test_bad_options_are_refused(capsys):
     with pytest.raises(SystemExit):
         mlp_peers.main(["--without", "Width"])
     assert "cannot skip Widthwise" in capsys.readouterr().err
+
+
+def test_the_script_writes_page_and_record(tmp_path, monkeypatch, capsys):
+    def fake_times(teams, cell, *, rounds, seconds):
+        return {way.name: [100.0] * rounds for way in ways(2)}
+
+    monkeypatch.setattr(mlp_peers, "cores", lambda: [0, 1])
+    monkeypatch.setattr(mlp_peers, "_available", lambda every: list(every))
+    monkeypatch.setattr(mlp_peers, "assemble", lambda stack, selected: [])
+    monkeypatch.setattr(mlp_peers, "time_cell", fake_times)
+    output = tmp_path / "page.md"
+    assert mlp_peers.main(["--quick", "--cells", "0", "1", "--output", str(output)]) == 0
+    assert "1.00 times as fast as the best of the loops" in capsys.readouterr().out
+    record = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [cell["width"] for cell in record["cells"]] == [64, 256]
+    assert record["geometric_means"]["ensembles"]["center"] == pytest.approx(1.0, rel=1e-12)
+    assert str(tmp_path) not in json.dumps(record)
