@@ -1,0 +1,246 @@
+"""Studies as users run them: real processes, killed, interrupted, two at once."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from tiny_studies import clouds, comparable, shard_files
+
+from widthwise.study import Study
+
+SPEC = """
+title = "Killed and resumed"
+data = { name = "npz", path = "DATA", preprocessing = "none" }
+training = { steps = 3000, evaluations = 40 }
+[family]
+kind = "family.py:network"
+[grid]
+widening_factor = [1, 2]
+learning_rate = [0.02, 0.1, 1e30]
+momentum = [0.0, 0.9]
+batch_size = [1, 2, 4, 8]
+seeds = 2
+"""
+# Checkpoints at every evaluation, so that kills meet them; a mark when a worker begins to train.
+FAMILY = """
+import sys
+from pathlib import Path
+from torch import nn
+import widthwise.study.worker
+
+widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+
+def network(width):
+    if "widthwise.execution.worker" in sys.orig_argv:
+        Path("STARTED").touch()
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 4 * width), nn.ReLU(), nn.Linear(4 * width, 3))
+"""
+# Starts commands by forking, so that most of them need not load everything first.
+NURSERY = """
+import os, sys
+import widthwise.cli
+
+for line in sys.stdin:
+    sys.argv = ["widthwise", *line.strip().split("|")]
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        widthwise.cli.main()
+    try:
+        os.setpgid(child, child)
+    except OSError:
+        pass  # it was faster
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+NUM_PACKS = 8
+PATIENCE = 240.0
+# Two or three on a quiet machine.
+SECONDS_TO_STOP = 15.0
+
+
+class Place:
+    """A folder with a specification, and processes started on it."""
+
+    def __init__(self, folder):
+        self.folder, self.started = folder, folder / "started"
+        folder.mkdir(exist_ok=True)
+        clouds(num_train=64).save(folder / "data.npz")
+        (folder / "spec.toml").write_text(SPEC.replace("DATA", str(folder / "data.npz")))
+        # One text for all places: what depends on the place comes through a link.
+        (folder / "family.py").write_text(FAMILY.replace("STARTED", str(self.started)))
+        self.study = folder / "study"
+
+    def arguments(self):
+        spec = str(self.folder / "spec.toml")
+        return ["run", spec, "-o", str(self.study), "--workers", "1"]
+
+    def popen(self, command, **pipes):
+        self.started.unlink(missing_ok=True)
+        mark = {"OMP_NUM_THREADS": "1", "WIDTHWISE_TEST_PLACE": str(self.folder)}
+        return subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **mark},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **pipes,
+        )
+
+    def start(self, *options):
+        command = ["-m", "widthwise", *self.arguments(), *options]
+        return self.popen(command, stderr=subprocess.PIPE)
+
+    def run(self, workers=2):
+        """To the end, led from this process."""
+        Study.create(self.study, self.folder / "spec.toml").run(workers, progress=False)
+
+    def wait_until_training(self):
+        deadline = time.monotonic() + PATIENCE
+        while not self.started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def living(self):
+        """Processes that were started from here, or by what was."""
+        wanted = f"WIDTHWISE_TEST_PLACE={self.folder}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it has ended
+        return found
+
+    def all_gone(self, within, but=()):
+        deadline = time.monotonic() + within
+        while set(self.living()) - set(but):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def results(self):
+        return Study.open(self.study).results()
+
+
+def finish(process):
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def identities(place):
+    """What would change if a shard were written again."""
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in shard_files(place.study)
+    }
+
+
+def same_runs(table, reference):
+    """Equal bit for bit, but for times and for what names the place."""
+    places = ["pack", "run_id", "spec_hash"]
+    order = ["widening_factor", "batch_size", "learning_rate", "momentum", "seed"]
+    assert_frame_equal(
+        comparable(table).drop(places).sort(order),
+        comparable(reference).drop(places).sort(order),
+        check_exact=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The study, run without being disturbed."""
+    place = Place(tmp_path_factory.mktemp("reference"))
+    place.run()
+    table = place.results()
+    assert len(table) == 2 * 3 * 2 * 4 * 2
+    assert table["pack"].n_unique() == NUM_PACKS
+    assert set(table["status"]) == {"ok", "diverged"}
+    return table
+
+
+def kill_at(place, nursery, delay, *, training):
+    """SIGKILL to the whole group, ``delay`` seconds after the start, or after training began."""
+    place.started.unlink(missing_ok=True)
+    nursery.stdin.write("|".join([*place.arguments(), "-q"]) + "\n")
+    nursery.stdin.flush()
+    child = int(nursery.stdout.readline())
+    if training:
+        place.wait_until_training()
+    time.sleep(delay)
+    os.killpg(child, signal.SIGKILL)
+    assert int(nursery.stdout.readline()) == signal.SIGKILL, "it had ended before it was killed"
+    assert place.all_gone(SECONDS_TO_STOP, but=[nursery.pid]), "workers outlived their parent"
+
+
+def kill_ten_times(folder, seed):
+    place, moments = Place(folder), random.Random(seed)
+    before = {}
+    with place.popen(["-c", NURSERY], stdin=subprocess.PIPE) as nursery:
+        for attempt in range(10):
+            training = attempt >= 2
+            delay = moments.uniform(0.0, 0.5 if training else 3.0)
+            kill_at(place, nursery, delay, training=training)
+            now = identities(place)
+            assert before.items() <= now.items(), "a pack was run again after it had landed"
+            before = now
+        nursery.stdin.close()
+    place.run(workers=1)
+    assert before.items() <= identities(place).items()
+    return place
+
+
+class TestKilled:
+    def test_at_twenty_random_moments(self, reference, tmp_path):
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(kill_ten_times, tmp_path / str(seed), seed) for seed in (1, 2)]
+            places = [run.result() for run in runs]
+        for place in places:
+            assert len(shard_files(place.study)) == NUM_PACKS
+            same_runs(place.results(), reference)
+
+    def test_the_comparison_notices_the_smallest_change(self, reference):
+        changed = reference.with_columns(pl.col("initial_train_loss") * (1 + 1e-15))
+        with pytest.raises(AssertionError):
+            same_runs(changed, reference)
+
+
+class TestTwoAtOnce:
+    def test_nothing_is_lost(self, reference, tmp_path):
+        place = Place(tmp_path)
+        both = [place.start("-q"), place.start("-q")]
+        for process in both:
+            finish(process)
+        names = [path.stem.partition("-")[0] for path in shard_files(place.study)]
+        assert len(names) == len(set(names)) == NUM_PACKS
+        same_runs(place.results(), reference)
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stops_says_how_to_go_on_and_goes_on(self, number, reference, tmp_path):
+        place = Place(tmp_path)
+        process = place.start()
+        place.wait_until_training()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=SECONDS_TO_STOP)
+        assert process.returncode == 130
+        assert re.search(rf"interrupted: \d+ .*go on with: widthwise run {place.study}", err)
+        assert "Traceback" not in err
+        assert place.all_gone(SECONDS_TO_STOP)
+        if number == signal.SIGTERM:
+            return
+        place.run()
+        same_runs(place.results(), reference)
