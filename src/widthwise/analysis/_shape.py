@@ -26,11 +26,14 @@ FloatArray = NDArray[np.float64]
 # cover on parabolas, bumps, exponential collapses and plateaus alike. They are judgments.
 
 # Per grid step; mirrored, because nothing here presumes which side is steep.
-_MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
+_MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0])
 SKEWNESS = np.concatenate([[0.0], _MAGNITUDE, -_MAGNITUDE])
-SKEWNESS_SPREAD = 2.0
+SKEWNESS_SPREAD = 3.0
 # Log-odds of two half parabolas against the parabola, at equal fit.
 HALVES_ODDS = -0.5
+# Largest ratio of their two curvatures. Without a bound, two half parabolas fit any cliff with a
+# peak right at its foot, however far that lies from the best settings.
+RATIO = 120.0
 # Joints tried: this many per grid step, and so far beyond an edge that nothing brackets.
 JOINTS_PER_STEP = 8
 BEYOND = np.array([0.5, 1.0, 2.0, 4.0])
@@ -40,8 +43,6 @@ SHAPE_ERROR = 0.12
 NEIGHBOR_SHARE = 0.15
 # A setting is clearly worse than the best if it lies below it by this many standard errors.
 CLEARLY_WORSE = 3.0
-# An exact parabola fits both families; the one whose vertex needs no grid of joints wins.
-TIE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +101,9 @@ def fit_peaks(
     """Log noise scale (D,) of the peak of each row of `means` (D, K), and its score (D,).
 
     With `rng`, each row is a draw: the shape error is drawn too, and the shape in proportion to
-    its fit to the observed means. Without, `means` is None and the best shape fits the observed.
+    its fit to the observed means. Without, `means` is None and the best skewed parabola fits the
+    observed: half parabolas tell what else the peak could be, but would put it at the foot of a
+    cliff whenever the settings there fit.
     Minus or plus infinity where the fitted curve is highest beyond the lowest or highest setting.
     """
     window = open_window(settings)
@@ -125,11 +128,11 @@ def fit_peaks(
         where[i], peak[i] = _vertex(values @ solver.T, skewness, window)
     belief = -0.5 * (misfit + (SKEWNESS[:, None] / SKEWNESS_SPREAD) ** 2)
     belief = np.where(np.isnan(where), -np.inf, belief)
-    joint, joint_peak, joint_misfit = _two_halves(window, observed, values)
-    where, peak = np.vstack([where, joint]), np.vstack([peak, joint_peak])
-    belief = np.vstack([belief, np.full((1, len(values)), -0.5 * joint_misfit - TIE)])
     if rng is not None:
-        belief[-1] += HALVES_ODDS
+        joint, joint_peak, joint_misfit = _two_halves(window, observed, values)
+        where, peak = np.vstack([where, joint]), np.vstack([peak, joint_peak])
+        odds = np.full((1, len(values)), HALVES_ODDS - 0.5 * joint_misfit)
+        belief = np.vstack([belief, np.where(np.isnan(joint), -np.inf, odds)])
         belief = belief + leaning
     chosen = np.argmax(belief, axis=0)
     take = np.arange(len(values))
@@ -184,8 +187,8 @@ def _two_halves(
 ) -> tuple[FloatArray, FloatArray, float]:
     """Joint (D,) and height (D,) of the best two half parabolas, and the misfit of `observed`.
 
-    For a fixed joint the fit is linear in the height and two curvatures, neither of which may be
-    negative; so every joint on a fine grid is tried, with both curvatures and with either.
+    For a fixed joint the fit is linear in the height and two curvatures, so every joint on a fine
+    grid is tried; those at which the curvatures are not positive and of a bounded ratio drop out.
     """
     low, high = np.clip(window.edges, *window.bracket)
     joints = np.linspace(low, high, round((high - low) * JOINTS_PER_STEP) + 1)
@@ -202,20 +205,15 @@ def _two_halves(
     full *= root[:, None]
     rows = np.concatenate([observed, values]) * root
     total = np.sum(rows**2, axis=1)
-    misfit, height = [], []
     projected = np.matmul(np.swapaxes(full, 1, 2), rows.T)  # (joints, 3, draws)
-    for kept in ([0, 1, 2], [0, 1], [0, 2]):
-        basis, onto = full[:, :, kept], projected[:, kept]
-        solver = np.linalg.pinv(np.swapaxes(basis, 1, 2) @ basis, hermitian=True)
-        coefficients = solver @ onto
-        allowed = np.all(coefficients[:, 1:] >= 0.0, axis=1)
-        explained = np.einsum("ckd,ckd->cd", coefficients, onto)
-        misfit.append(np.where(allowed, total - explained, np.inf))
-        height.append(coefficients[:, 0])
-    stacked, heights = np.concatenate(misfit), np.concatenate(height)
-    best, take = np.argmin(stacked, axis=0), np.arange(len(rows))
-    where = np.tile(joints, 3)[best]
-    where = np.where(stacked[best, take] < np.inf, where, np.nan)
+    solver = np.linalg.pinv(np.swapaxes(full, 1, 2) @ full, hermitian=True)
+    coefficients = solver @ projected
+    left, right = coefficients[:, 1], coefficients[:, 2]
+    allowed = (left > 0.0) & (right > 0.0) & (right <= RATIO * left) & (left <= RATIO * right)
+    explained = np.einsum("ckd,ckd->cd", coefficients, projected)
+    misfit = np.where(allowed, total - explained, np.inf)
+    best, take = np.argmin(misfit, axis=0), np.arange(len(rows))
+    where = np.where(misfit[best, take] < np.inf, joints[best], np.nan)
     where = np.where(where < window.edges[0], -np.inf, where)
     where = np.where(where > window.edges[1], np.inf, where)
-    return where[1:], heights[best, take][1:], float(stacked[best[0], 0])
+    return where[1:], coefficients[best, 0, take][1:], float(misfit[best[0], 0])

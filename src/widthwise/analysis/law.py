@@ -180,8 +180,8 @@ def _fit_draws(
         with np.errstate(divide="ignore", invalid="ignore"):
             exponent = (sw * sxy - sx * sy) / (sw * sxx - sx**2)
             level = (sy - exponent * sx) / sw
-        line = level[:, None] + exponent[:, None] * x
-        contradicts = np.where(draws < 0, line > target, line < target)
+            line = level[:, None] + exponent[:, None] * x
+            contradicts = np.where(draws < 0, line > target, line < target)
         previous = active
         active = found | (contradicts & ~found)
         if np.array_equal(active, previous):
