@@ -18,7 +18,7 @@ class Cell:
 
     width: int
     batch_size: int
-    num_replicas: int = 16
+    num_replicas: int = 32  # sixteen a process on two cores: a study's pack
 
     @property
     def layers(self) -> tuple[tuple[int, int], ...]:

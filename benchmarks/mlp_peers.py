@@ -1,4 +1,4 @@
-"""Sixteen MLPs trained by Widthwise, by ordinary loops, by torch.func and by JAX, side by side.
+"""Thirty-two MLPs trained by Widthwise, by ordinary loops, by torch.func and by JAX, side by side.
 
 Run from the repository root, on a machine with nothing else to do:
 
@@ -69,7 +69,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cells", type=int, nargs="+", default=range(len(CELLS)), help="which cells, from 0"
     )
     parser.add_argument(
-        "--max-replicas", type=int, default=16, help="most replicas in a pack (default 16)"
+        "--max-replicas", type=int, help="most replicas in a pack (default: as the planner chooses)"
     )
     parser.add_argument(
         "--without", nargs="+", default=(), metavar="WORD", help="skip ways with this in the name"
@@ -78,7 +78,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.quick:
         args.rounds, args.seconds = 3, 0.1
-    if args.rounds < 1 or args.seconds <= 0 or args.max_replicas < 1:
+    if args.rounds < 1 or args.seconds <= 0 or (args.max_replicas or 1) < 1:
         parser.error("--rounds, --seconds and --max-replicas must be positive")
     if not set(args.cells) <= set(range(len(CELLS))):
         parser.error(f"--cells must lie in 0 … {len(CELLS) - 1}")

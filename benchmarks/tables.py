@@ -17,7 +17,7 @@ def markdown(
     """The whole page."""
     trained = [way.name for way in ways if way.group != "peak"]
     parts = [
-        "# Training 16 MLPs: Widthwise and its peers",
+        "# Training 32 MLPs: Widthwise and its peers",
         "Written by `" + environment["command"] + "`; see [performance.md](../performance.md) "
         "for what is compared and why. Every way starts from the same weights, sees the same "
         "batches and ends with the same losses (checked in each run).",

@@ -48,7 +48,7 @@ def cores() -> list[int]:
 OURS, PEAK, PEAK_ONE = "Widthwise", "product, all cores", "product, one core"
 
 
-def ways(num_cores: int, max_replicas: int = 16) -> tuple[Way, ...]:
+def ways(num_cores: int, max_replicas: int | None = None) -> tuple[Way, ...]:
     """Every way, on this many cores: one process a core, or one process with a thread a core."""
     n = num_cores
     pinned = hasattr(os, "sched_setaffinity")

@@ -25,6 +25,10 @@ class ProgressReporter(Protocol):
         """Something worth a line of its own."""
         ...
 
+    def warn(self, message: str) -> None:
+        """Something the user must know even if progress is not shown."""
+        ...
+
     def waiting(self, what: str) -> AbstractContextManager[object]:
         """Around something that takes seconds and has no progress."""
         ...
@@ -55,6 +59,9 @@ def make_reporter(progress: bool) -> ProgressReporter:
 class _Silent:
     def note(self, message: str) -> None:
         pass
+
+    def warn(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
 
     def waiting(self, what: str) -> AbstractContextManager[object]:
         return nullcontext()

@@ -33,7 +33,7 @@ SKEWNESS_SPREAD = 3.0
 HALVES_ODDS = -0.5
 # Largest ratio of their two curvatures. Without a bound, two half parabolas fit any cliff with a
 # peak right at its foot, however far that lies from the best settings.
-RATIO = 120.0
+RATIO = 400.0
 # Joints tried: this many per grid step, and so far beyond an edge that nothing brackets.
 JOINTS_PER_STEP = 8
 BEYOND = np.array([0.5, 1.0, 2.0, 4.0])

@@ -140,7 +140,7 @@ def locate_optimum(
         reason=None if censoring == "none" else settings.edge_reason(censoring),
         best_index=settings.best_member[best],
         num_seeds=settings.num_seeds,
-        sampling_error=_sampling_error(score, num_test),
+        sampling_error=_sampling_error(float(settings.means[best]), num_test),
         samples=samples,
         measured=(
             float(np.exp(settings.log_noise_scale[0])),

@@ -15,12 +15,14 @@ from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.noise import batch_size_for, learning_rate_for
 from widthwise.study.cost import ModuleCost
-from widthwise.study.spec import GridSpec, StudySpec, TrainingSpec
+from widthwise.study.spec import GridSpec, PackingSpec, StudySpec, TrainingSpec
 from widthwise.training import PackJob, Replica
 
 # Part of every shard's name: raise it when the meaning of a result changes.
 SCHEMA_VERSION = 1
 _MIN_STEPS = 8
+# Fewer replicas pay the overhead of a step so often that no cache makes up for it.
+_MIN_CACHED_REPLICAS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,19 +240,27 @@ def _split(
     replicas: Sequence[Replica], spec: StudySpec, cost: ModuleCost, width: float, batch: int
 ) -> Iterable[Sequence[Replica]]:
     momentum = any(r.momentum > 0 for r in replicas)
-    each = cost.pack_bytes(batch, momentum=momentum)
-    budget = spec.packing.memory_mb * 1e6
-    fitting = int(budget // each)
-    if fitting < 1:
+    largest = replicas_per_pack(spec.packing, cost, batch, momentum=momentum)
+    if largest < 1:
+        each = cost.pack_bytes(batch, momentum=momentum)
         raise InputError(
             f"one run at widening factor {width:g} and batch size {batch} needs about "
             f"{each / 1e6:.0f} MB, got packing.memory_mb = {spec.packing.memory_mb:g}; raise it"
         )
-    largest = min(spec.packing.max_replicas, fitting)
     count = math.ceil(len(replicas) / largest)
     # Even parts: 17 runs as 9 + 8, not 16 + 1.
     bounds = [round(i * len(replicas) / count) for i in range(count + 1)]
     return [replicas[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+def replicas_per_pack(
+    packing: PackingSpec, cost: ModuleCost, batch_size: int, *, momentum: bool
+) -> int:
+    """Most replicas of a network that a pack should hold; 0 if not even one fits in memory."""
+    weights = 4 * cost.num_parameters * (1 + momentum)
+    cached = max(_MIN_CACHED_REPLICAS, int(packing.cache_mb * 1e6 // weights))
+    fitting = int(packing.memory_mb * 1e6 // cost.pack_bytes(batch_size, momentum=momentum))
+    return min(packing.max_replicas, cached, fitting)
 
 
 def _planned(

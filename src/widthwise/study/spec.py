@@ -227,10 +227,13 @@ class PackingSpec(_Frozen):
     Attributes:
         max_replicas: most runs in a pack.
         memory_mb: most memory of one pack in MB; packs are split to fit.
+        cache_mb: weights of a pack that stay in a core's share of the cache, in MB: packs of wide
+            networks are kept below it, down to four replicas.
     """
 
     max_replicas: _Whole = 16
     memory_mb: _Positive = 1024.0
+    cache_mb: _Positive = 5.0
 
 
 class AnalysisSpec(_Frozen):

@@ -176,7 +176,7 @@ class Study:
         reporter = make_reporter(progress)
         self._store.prepare()
         for damage in self._store.verify():
-            reporter.note(str(damage))
+            reporter.warn(str(damage))
         with reporter.waiting("planning"):
             plan = self.plan
         missing = self._missing(plan)
