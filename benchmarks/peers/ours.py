@@ -24,12 +24,14 @@ class _Runner:
         ]
 
     def block(self, trained: Callable[[], None]) -> None:
-        # A block ends where the trainer evaluates. The others do not evaluate, so the clock is
-        # stopped between training and evaluation, where the trainer reports its progress.
-        *others, last = self._trainers
-        for trainer in others:
-            _train_block(trainer, lambda: None)
-        _train_block(last, trained)
+        for trainer in self._trainers:
+            trainer.train(trainer.step + trainer.job.steps // trainer.job.evaluations)
+        trained()
+        # The others do not evaluate, so the clock is stopped before these reach their evaluation.
+        for trainer in self._trainers:
+            trainer.advance()
+            if trainer.num_diverged:
+                raise RuntimeError("a replica diverged: what follows would be timed without it")
 
     def losses(self) -> list[float]:
         curves = [trainer.state()["curves"]["train_loss"] for trainer in self._trainers]
@@ -59,15 +61,3 @@ def _job(task: Task, seeds: tuple[int, ...]) -> PackJob:
         ),
         evaluations=task.blocks,
     )
-
-
-def _train_block(trainer: PackTrainer, trained: Callable[[], None]) -> None:
-    target = trainer.step + trainer.job.steps // trainer.job.evaluations
-
-    def on_progress(step: int) -> None:
-        if step == target:
-            trained()
-
-    trainer.advance(on_progress)
-    if trainer.num_diverged:
-        raise RuntimeError("a replica diverged: what follows would be timed without it")

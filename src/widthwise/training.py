@@ -155,17 +155,26 @@ class PackTrainer:
         """Replicas dropped so far because their loss left the finite numbers."""
         return len(self._diverged_at)
 
+    def train(self, until: int, on_progress: Callable[[int], None] | None = None) -> None:
+        """Train up to step ``until``, without evaluating.
+
+        Args:
+            until: not beyond the next evaluation.
+            on_progress: called every few hundred steps with the number of steps done.
+        """
+        while self.step < until and self._alive:
+            self._train_chunk(self._chunk(until))
+            if on_progress is not None:
+                on_progress(self.step)
+
     def advance(self, on_progress: Callable[[int], None] | None = None) -> None:
         """Train up to the next evaluation, and evaluate.
 
         Args:
-            on_progress: called every few hundred steps with the number of steps done.
+            on_progress: as for :meth:`train`.
         """
         target = self._schedule[self._evaluated]
-        while self.step < target and self._alive:
-            self._train(self._chunk(target))
-            if on_progress is not None:
-                on_progress(self.step)
+        self.train(target, on_progress)
         self.step = target
         self._evaluate()
 
@@ -200,7 +209,7 @@ class PackTrainer:
         ahead = _INDICES_AHEAD // (len(self._alive) * self.job.batch_size)
         return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
 
-    def _train(self, num_steps: int) -> None:
+    def _train_chunk(self, num_steps: int) -> None:
         job, data, num_alive = self.job, self._data, len(self._alive)
         by_seed = {
             seed: batch_indices(
