@@ -21,7 +21,8 @@ from widthwise.training import PackJob, Replica
 # Part of every shard's name: raise it when the meaning of a result changes.
 SCHEMA_VERSION = 1
 _MIN_STEPS = 8
-# Fewer replicas pay the overhead of a step so often that no cache makes up for it.
+# If fewer replicas stay in cache, their weights are streamed from memory anyway, and larger packs
+# do that better (measured at width 1024: benchmarks.mlp_peers --max-replicas 4 against 16).
 _MIN_CACHED_REPLICAS = 4
 
 
@@ -258,7 +259,9 @@ def replicas_per_pack(
 ) -> int:
     """Most replicas of a network that a pack should hold; 0 if not even one fits in memory."""
     weights = 4 * cost.num_parameters * (1 + momentum)
-    cached = max(_MIN_CACHED_REPLICAS, int(packing.cache_mb * 1e6 // weights))
+    cached = int(packing.cache_mb * 1e6 // weights)
+    if cached < _MIN_CACHED_REPLICAS:
+        cached = packing.max_replicas
     fitting = int(packing.memory_mb * 1e6 // cost.pack_bytes(batch_size, momentum=momentum))
     return min(packing.max_replicas, cached, fitting)
 

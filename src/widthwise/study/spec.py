@@ -228,7 +228,7 @@ class PackingSpec(_Frozen):
         max_replicas: most runs in a pack.
         memory_mb: most memory of one pack in MB; packs are split to fit.
         cache_mb: weights of a pack that stay in a core's share of the cache, in MB: packs of wide
-            networks are kept below it, down to four replicas.
+            networks are kept below it, unless that would leave fewer than four replicas.
     """
 
     max_replicas: _Whole = 16
