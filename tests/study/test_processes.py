@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,6 +67,8 @@ NUM_PACKS = 8
 PATIENCE = 240.0
 # Two or three on a quiet machine.
 SECONDS_TO_STOP = 15.0
+# Reading a network's layers patches nn.Module for the whole process: one thread at a time.
+LEADING = threading.Lock()
 
 
 class Place:
@@ -102,7 +105,8 @@ class Place:
 
     def run(self, workers=2):
         """To the end, led from this process."""
-        Study.create(self.study, self.folder / "spec.toml").run(workers, progress=False)
+        with LEADING:
+            Study.create(self.study, self.folder / "spec.toml").run(workers, progress=False)
 
     def wait_until_training(self):
         deadline = time.monotonic() + PATIENCE

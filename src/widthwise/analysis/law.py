@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from widthwise.analysis.optimum import Optimum
 from widthwise.errors import FitError, InputError
@@ -219,10 +219,10 @@ def _stretch(
     line = level + exponent * (log_factors - center)
     residual = np.array([np.log(o.noise_scale) for o in optima]) - line
     chi_square = float(np.sum((residual[found] / spread[found]) ** 2))
-    chance = float(stats.chi2.sf(chi_square, degrees))
+    chance = float(special.chdtrc(degrees, chi_square))
     if chance >= LACK_OF_FIT:
         return 1.0, chance
-    student = float(stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
+    student = float(special.stdtrit(degrees, 0.975) / special.ndtri(0.975))
     return student * float(np.sqrt(chi_square / degrees)), chance
 
 

@@ -34,7 +34,8 @@ class _Tracer(fx.Tracer):
 def read_chain(module: nn.Module) -> tuple[ChainLayer, ...]:
     """The layers that ``module.forward`` applies to its flattened input, in order.
 
-    Works on ``nn.Sequential`` and on hand-written ``forward``s alike, by symbolic tracing.
+    Works on ``nn.Sequential`` and on hand-written ``forward``s alike, by symbolic tracing, which
+    patches ``nn.Module`` for a moment: no other thread may call modules meanwhile.
 
     Raises:
         NotAChainError: if forward branches, uses a layer that has no packed form here, uses a

@@ -1,5 +1,8 @@
 """The largest stable learning rate, measured where a plan needs it to choose ε."""
 
+import itertools
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from widthwise.data import Dataset
@@ -11,38 +14,65 @@ from widthwise.training import PackJob, Replica, train_pack
 _LEARNING_RATES = tuple(float(x) for x in 2.0 ** np.arange(-12, 10.25, 0.5))
 _SEEDS = (0, 1, 2)
 _STEPS = 200
-_BATCH_SIZE = 64
+BATCH_SIZE = 64
 _STABLE_SHARE = 0.9
 
 
 def stable_learning_rate(
-    family: WidthFamily, dataset: Dataset, widening_factor: float, momentum: float
+    family: WidthFamily,
+    dataset: Dataset,
+    widening_factor: float,
+    momentum: float,
+    *,
+    max_replicas: int,
 ) -> float:
     """The largest ε of a half-octave grid up to which at least 90 % of seeds end a short probe
     (200 steps, batches of 64) below their initial loss.
 
+    Args:
+        max_replicas: most runs to train at once.
+
     Raises:
         FitError: if not even the smallest is stable.
     """
-    replicas = tuple(
-        Replica(learning_rate=rate, momentum=momentum, seed=seed)
-        for rate in _LEARNING_RATES
-        for seed in _SEEDS
-    )
-    job = PackJob(
-        widening_factor=widening_factor,
-        batch_size=min(_BATCH_SIZE, dataset.num_train),
-        steps=_STEPS,
-        replicas=replicas,
-        evaluations=8,
-    )
-    outcomes = train_pack(family, dataset, job)
-    stable = np.array([result.status == "ok" for result in outcomes]).reshape(-1, len(_SEEDS))
-    below = stable.mean(axis=1) >= _STABLE_SHARE
-    if not below[0]:
+    probed = _probe(family, dataset, widening_factor, momentum, max_replicas)
+    stable = [rate for rate, sound in itertools.takewhile(lambda pair: pair[1], probed)]
+    if not stable:
         raise FitError(
             f"no learning rate down to {_LEARNING_RATES[0]:.2g} is stable at widening factor "
             f"{widening_factor:g} with momentum {momentum:g}; look at the data and the network"
         )
-    first_unstable = int(np.argmin(below)) if not below.all() else len(below)
-    return _LEARNING_RATES[first_unstable - 1]
+    return stable[-1]
+
+
+def _probe(
+    family: WidthFamily,
+    dataset: Dataset,
+    widening_factor: float,
+    momentum: float,
+    max_replicas: int,
+) -> Iterator[tuple[float, bool]]:
+    """Each learning rate, from the smallest, and whether it is stable; trained as asked for."""
+    at_once = max(1, max_replicas // len(_SEEDS))
+    for first in range(0, len(_LEARNING_RATES), at_once):
+        rates = _LEARNING_RATES[first : first + at_once]
+        job = _probe_job(dataset, widening_factor, momentum, rates)
+        sound = [result.status == "ok" for result in train_pack(family, dataset, job)]
+        shares = np.array(sound).reshape(len(rates), len(_SEEDS)).mean(axis=1)
+        yield from zip(rates, (bool(share >= _STABLE_SHARE) for share in shares), strict=True)
+
+
+def _probe_job(
+    dataset: Dataset, widening_factor: float, momentum: float, rates: Sequence[float]
+) -> PackJob:
+    return PackJob(
+        widening_factor=widening_factor,
+        batch_size=min(BATCH_SIZE, dataset.num_train),
+        steps=_STEPS,
+        replicas=tuple(
+            Replica(learning_rate=rate, momentum=momentum, seed=seed)
+            for rate in rates
+            for seed in _SEEDS
+        ),
+        evaluations=8,
+    )

@@ -39,11 +39,12 @@ from widthwise.study.context import (
     make_context,
     read_description,
 )
+from widthwise.study.cost import ModuleCost
 from widthwise.study.files import explained, write_atomically
-from widthwise.study.plan import Plan, PlannedPack, plan_study, widths_to_probe
+from widthwise.study.plan import Plan, PlannedPack, plan_study, replicas_per_pack, widths_to_probe
 from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.spec import StudySpec, differences
-from widthwise.study.stability import stable_learning_rate
+from widthwise.study.stability import BATCH_SIZE, stable_learning_rate
 from widthwise.study.store import Damage, Store
 from widthwise.study.summary import Summary, score_column, summarize
 from widthwise.study.worker import PackCall
@@ -149,7 +150,7 @@ class Study:
         """Its packs. Measures the largest stable learning rates first, if the grid is written in
         noise scales; what was measured is kept, so that a resumed study has the same plan."""
         context = load_context(self.directory)
-        data = context.dataset
+        data, costs = context.dataset, context.costs()
         return plan_study(
             self.spec,
             context.family,
@@ -157,8 +158,8 @@ class Study:
             num_evaluated=context.num_evaluated,
             data_fingerprint=context.data_fingerprint,
             family_identity=context.family_identity(),
-            costs=context.costs(),
-            stable_learning_rates=self._stable_learning_rates(context),
+            costs=costs,
+            stable_learning_rates=self._stable_learning_rates(context, costs),
         )
 
     def run(self, workers: int | None = None, *, progress: bool = True) -> None:
@@ -306,7 +307,9 @@ class Study:
                 case Progressed() | Finished():
                     reporter.update(event)
 
-    def _stable_learning_rates(self, context: Context) -> dict[tuple[float, float], float]:
+    def _stable_learning_rates(
+        self, context: Context, costs: Mapping[float, ModuleCost]
+    ) -> dict[tuple[float, float], float]:
         pairs = widths_to_probe(self.spec)
         if not pairs:
             return {}
@@ -320,7 +323,16 @@ class Study:
                             "widening_factor": width,
                             "momentum": momentum,
                             "learning_rate": stable_learning_rate(
-                                context.family, context.dataset, width, momentum
+                                context.family,
+                                context.dataset,
+                                width,
+                                momentum,
+                                max_replicas=replicas_per_pack(
+                                    self.spec.packing,
+                                    costs[width],
+                                    BATCH_SIZE,
+                                    momentum=momentum > 0,
+                                ),
                             ),
                         }
                         for width, momentum in pairs
