@@ -378,7 +378,7 @@ class TestInterrupt:
         """They are not measured again, only to say how far it had come."""
         calls = []
 
-        def interrupted(*arguments):
+        def interrupted(*arguments, **options):
             calls.append(arguments)
             raise KeyboardInterrupt
 

@@ -221,6 +221,12 @@ class TestProof:
         with pytest.raises(InputError, match="the logits"):
             pack([ARCHITECTURES["standard"][0](0)], [0.1], example=self.example())
 
+    def test_outputs_that_are_no_numbers_are_refused(self):
+        module = ARCHITECTURES["standard"][0](0)
+        nn.init.constant_(module[1].weight, float("inf"))
+        with pytest.raises(InputError, match="must be finite"):
+            pack([module], [0.1], example=self.example())
+
 
 class TestRefusals:
     def test_dropout_is_named(self):

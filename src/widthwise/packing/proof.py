@@ -28,6 +28,11 @@ def prove(
     """
     with torch.no_grad():
         own = torch.stack([module(inputs) for module in modules])
+    if not bool(torch.isfinite(own).all()):
+        raise InputError(
+            "the outputs of a freshly initialized module must be finite numbers, got "
+            f"{float(own.abs().max())}; look at its initialization and at the data"
+        )
     _compare("the logits", packed.logits(inputs), own)
     before = [packed.parameters(i) for i in range(len(modules))]
     losses = own.new_empty(len(modules))
