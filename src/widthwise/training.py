@@ -30,7 +30,8 @@ VALIDATED = ("validation_loss", "validation_accuracy")
 MAX_TRAIN_EVALUATION = 10_000
 # Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
 _INDICES_AHEAD = 1 << 18
-_EVALUATION_ROWS = 512
+# Examples in flight while a pack is evaluated.
+EVALUATION_ROWS = 512
 _MAX_STEPS_AHEAD = 512
 
 
@@ -301,8 +302,8 @@ def evaluate(
     """Mean cross-entropy and accuracy of every replica on the same examples, each (R,)."""
     loss = torch.zeros(packed.num_replicas, dtype=torch.float64)
     correct = torch.zeros(packed.num_replicas, dtype=torch.int64)
-    for first in range(0, len(labels), _EVALUATION_ROWS):
-        x, y = inputs[first : first + _EVALUATION_ROWS], labels[first : first + _EVALUATION_ROWS]
+    for first in range(0, len(labels), EVALUATION_ROWS):
+        x, y = inputs[first : first + EVALUATION_ROWS], labels[first : first + EVALUATION_ROWS]
         logits = packed.logits(x)
         correct += (logits.argmax(2) == y).sum(1)
         targets = y.expand(packed.num_replicas, -1)

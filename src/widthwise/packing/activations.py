@@ -15,7 +15,7 @@ class ActivationRule:
     """y = forward(x) and the product of a gradient with dy/dx.
 
     Attributes:
-        forward: x → y; may overwrite x if ``in_place``.
+        forward: x → y; overwrites x unless ``saves_input``.
         backward: (gradient with respect to y, saved) → gradient with respect to x, written into
             the first argument where the operation allows it.
         saves_input: whether ``saved`` is x (then forward must not overwrite it) or y.

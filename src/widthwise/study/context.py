@@ -14,6 +14,7 @@ from widthwise.families import UserFamily, WidthFamily, check_logits, source_has
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.spec import StudySpec
 from widthwise.study.store import Store
+from widthwise.training import MAX_TRAIN_EVALUATION
 
 STUDY_FILE = "study.json"
 DATA_FILE = "data.npz"
@@ -41,7 +42,7 @@ class Context:
     def num_evaluated(self) -> int:
         """Examples on which a run is evaluated each time."""
         data = self.dataset
-        return min(data.num_train, 10_000) + data.num_test + data.num_validation
+        return min(data.num_train, MAX_TRAIN_EVALUATION) + data.num_test + data.num_validation
 
     def family_identity(self) -> dict[str, Any]:
         """Plain values that tell this family from every other, wherever its file lies."""

@@ -8,9 +8,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from widthwise.errors import InputError
-
-# Examples in flight while a pack is evaluated; see widthwise.training.
-_EVALUATED_AT_ONCE = 512
+from widthwise.training import EVALUATION_ROWS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class ModuleCost:
         activations and their gradients, and what evaluation needs."""
         weights = self.num_parameters * (3 + momentum)
         batch = batch_size * (self.num_inputs + 3 * self.num_activations)
-        evaluation = _EVALUATED_AT_ONCE * 2 * self.num_activations
+        evaluation = EVALUATION_ROWS * 2 * self.num_activations
         return 4 * (weights + batch + evaluation)
 
 
