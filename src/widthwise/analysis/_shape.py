@@ -22,8 +22,9 @@ from widthwise.analysis._settings import Settings
 
 FloatArray = NDArray[np.float64]
 
-# The constants below were chosen by planted_coverage.py: the smallest for which the intervals
-# cover on parabolas, bumps, exponential collapses and plateaus alike. They are judgments.
+# The constants below are judgments, chosen by planted_coverage.py: intervals that cover on
+# parabolas, bumps, exponential collapses and plateaus, and stay near the best settings on a real
+# study whose accuracy ends in a cliff.
 
 # Per grid step; mirrored, because nothing here presumes which side is steep.
 _MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0])
