@@ -7,13 +7,14 @@ from torch import Tensor
 
 
 class Pack(Protocol):
-    """R replicas of one architecture, trained together by SGD with heavy-ball momentum.
+    """R replicas of one architecture, trained together by SGD.
 
-    Update: v ← m v + ∇L; θ ← θ − ε v, with L the batch's mean cross-entropy, and ε and m per
-    replica (``torch.optim.SGD`` without dampening).
+    Update: ``torch.optim.SGD`` without dampening, on the batch's mean loss, with ε and m per
+    replica; weight decay, Nesterov momentum and the loss as the pack's recipe says.
 
     Attributes:
-        engine: "chain" (written-out backward pass, fused update) or "vmap" (torch.func).
+        engine: "chain" (dense layers; written-out backward pass, fused update), "graph" (layers
+            in packed form; autograd) or "vmap" (the module's forward under ``torch.func.vmap``).
         reason: why this engine was taken.
         num_replicas: R; falls when replicas are dropped.
     """
@@ -24,18 +25,29 @@ class Pack(Protocol):
     @property
     def num_replicas(self) -> int: ...
 
-    def step(self, inputs: Tensor, targets: Tensor, losses: Tensor) -> None:
+    def step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        losses: Tensor,
+        *,
+        number: int = 0,
+        rate_factor: float | Tensor = 1.0,
+    ) -> None:
         """One update of every replica.
 
         Args:
             inputs: (R, B, *example_shape).
             targets: (R, B) class indices.
             losses: (R,), receives each replica's mean loss before the update.
+            number: of the update; dropout's masks depend on it and on the replica's seed.
+            rate_factor: multiplies every learning rate.
         """
         ...
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Every replica's logits on the same examples: (n, *example_shape) → (R, n, classes)."""
+        """Every replica's logits on the same examples, in evaluation mode:
+        (n, *example_shape) → (R, n, classes)."""
         ...
 
     def keep(self, replicas: Sequence[int]) -> None:
@@ -44,6 +56,10 @@ class Pack(Protocol):
 
     def parameters(self, replica: int) -> dict[str, Tensor]:
         """Copies of one replica's parameters under the module's own names."""
+        ...
+
+    def buffers(self, replica: int) -> dict[str, Tensor]:
+        """Copies of one replica's buffers, such as running statistics."""
         ...
 
     def state(self) -> dict[str, Tensor]:

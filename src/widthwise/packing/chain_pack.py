@@ -12,8 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from widthwise.losses import loss_and_gradient
 from widthwise.packing.activations import ActivationRule
 from widthwise.packing.chain import ChainLayer, Dense
+from widthwise.packing.fused_update import FusedUpdate
+from widthwise.recipe import Recipe
 
 
 class _PackedDense:
@@ -50,8 +53,6 @@ class _Workspace:
         like = dense[0].weight
         self.outputs = [like.new_empty(shape) for shape in shapes]
         self.gradients = [like.new_empty(shape) for shape in shapes]
-        self.picked = like.new_empty((shapes[0][0], batch_size, 1))
-        self.minus_one = like.new_full((1, 1, 1), -1.0).expand_as(self.picked)
 
 
 class ChainPack:
@@ -66,6 +67,7 @@ class ChainPack:
         modules: Sequence[nn.Module],
         learning_rates: Tensor,
         momenta: Tensor,
+        recipe: Recipe,
     ) -> None:
         parameters = [
             {name: p.detach() for name, p in module.named_parameters()} for module in modules
@@ -78,20 +80,27 @@ class ChainPack:
                 self._activations.append(None)
             else:
                 self._activations[-1] = layer
-        dtype = self._dense[0].weight.dtype
-        self._learning_rates = learning_rates.to(dtype).view(-1, 1, 1).clone()
-        self._momenta = momenta.to(dtype).view(-1, 1, 1).clone()
-        if bool((self._momenta != 0).any()):
+        self._recipe = recipe
+        like = self._dense[0].weight
+        self._set_update(learning_rates.to(like).view(-1, 1, 1), momenta.to(like).view(-1, 1, 1))
+        if self._update.has_momentum:
             for dense in self._dense:
                 dense.start_velocities()
-        self._set_rates()
 
     @property
     def num_replicas(self) -> int:
-        return self._learning_rates.shape[0]
+        return self._update.learning_rates.shape[0]
 
     @torch.inference_mode()
-    def step(self, inputs: Tensor, targets: Tensor, losses: Tensor) -> None:
+    def step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        losses: Tensor,
+        *,
+        number: int = 0,
+        rate_factor: float | Tensor = 1.0,
+    ) -> None:
         batch_size = inputs.shape[1]
         work = self._workspaces.get(batch_size)
         if work is None:
@@ -111,16 +120,10 @@ class ChainPack:
                 saved.append(out if activation.saves_input else activated)
                 fed.append(activated)
 
-        log_probabilities = torch.log_softmax(fed[-1], 2)
-        classes = targets.unsqueeze(2)
-        torch.gather(log_probabilities, 2, classes, out=work.picked)
-        torch.mean(work.picked, (1, 2), out=losses)
-        losses.neg_()
-        gradient = log_probabilities.exp_()
-        gradient.scatter_add_(2, classes, work.minus_one)
-        # The loss's 1/B and every replica's −ε once here: all that follows is linear in it, so
-        # each weight gradient below arrives as the step to be added.
-        gradient.mul_(self._step_scale(batch_size))
+        gradient = loss_and_gradient(fed[-1], targets, losses, self._recipe)
+        # Every replica's −ε/B once here: all that follows is linear in it, so each weight gradient
+        # below arrives as the step to be added.
+        gradient.mul_(self._update.scale(batch_size, rate_factor))
         for i in range(len(self._dense) - 1, -1, -1):
             dense, fed_in = self._dense[i], fed[i]
             if i > 0:
@@ -129,29 +132,28 @@ class ChainPack:
                 torch.baddbmm(
                     down, gradient, dense.weight, beta=0, alpha=dense.multiplier, out=down
                 )
-            self._update(dense, gradient, fed_in)
+            self._update_layer(dense, gradient, fed_in, rate_factor)
             if i > 0:
                 activation = self._activations[i - 1]
                 gradient = down if activation is None else activation.backward(down, saved[i - 1])
 
-    def _update(self, dense: _PackedDense, gradient: Tensor, fed_in: Tensor) -> None:
-        transposed, scale = gradient.transpose(1, 2), dense.multiplier
-        if not dense.velocities:
-            dense.weight.baddbmm_(transposed, fed_in, alpha=scale)
-            if dense.bias is not None:
-                dense.bias.add_(gradient.sum(1, keepdim=True))
-            return
-        velocity = dense.velocities["weight"]  # −ε v
-        if self._common_momentum is None:
-            velocity.mul_(self._momenta)
-            velocity.baddbmm_(transposed, fed_in, alpha=scale)
-        else:
-            velocity.baddbmm_(transposed, fed_in, beta=self._common_momentum, alpha=scale)
-        dense.weight.add_(velocity)
+    def _update_layer(
+        self, dense: _PackedDense, gradient: Tensor, fed_in: Tensor, rate_factor: float | Tensor
+    ) -> None:
+        transposed, multiplier = gradient.transpose(1, 2), dense.multiplier
+
+        def add_weight_gradient(target: Tensor, beta: float) -> None:
+            target.baddbmm_(transposed, fed_in, beta=beta, alpha=multiplier)
+
+        def add_bias_gradient(target: Tensor, beta: float) -> None:
+            if beta != 1.0:
+                target.mul_(beta)
+            target.add_(gradient.sum(1, keepdim=True))
+
+        velocities, update = dense.velocities, self._update
+        update(dense.weight, velocities.get("weight"), add_weight_gradient, rate_factor)
         if dense.bias is not None:
-            velocity = dense.velocities["bias"]
-            velocity.mul_(self._momenta).add_(gradient.sum(1, keepdim=True))
-            dense.bias.add_(velocity)
+            update(dense.bias, velocities.get("bias"), add_bias_gradient, rate_factor)
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
@@ -178,9 +180,10 @@ class ChainPack:
         index = torch.as_tensor(replicas, dtype=torch.int64)
         for dense in self._dense:
             dense.keep(index)
-        self._learning_rates = self._learning_rates.index_select(0, index)
-        self._momenta = self._momenta.index_select(0, index)
-        self._set_rates()
+        update = self._update
+        self._set_update(
+            update.learning_rates.index_select(0, index), update.momenta.index_select(0, index)
+        )
 
     def parameters(self, replica: int) -> dict[str, Tensor]:
         return {
@@ -190,6 +193,9 @@ class ChainPack:
             for dense in self._dense
             for name, tensor in dense.tensors.items()
         }
+
+    def buffers(self, replica: int) -> dict[str, Tensor]:
+        return {}  # what has buffers is no chain
 
     def state(self) -> dict[str, Tensor]:
         return {
@@ -204,16 +210,9 @@ class ChainPack:
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
 
-    def _set_rates(self) -> None:
+    def _set_update(self, learning_rates: Tensor, momenta: Tensor) -> None:
+        self._update = FusedUpdate(learning_rates, momenta, self._recipe)
         self._workspaces: dict[int, _Workspace] = {}
-        self._scales: dict[int, Tensor] = {}
-        values = {float(m) for m in self._momenta.view(-1)}
-        self._common_momentum = values.pop() if len(values) == 1 else None
-
-    def _step_scale(self, batch_size: int) -> Tensor:
-        if batch_size not in self._scales:
-            self._scales[batch_size] = self._learning_rates / -batch_size
-        return self._scales[batch_size]
 
 
 def _product(dense: _PackedDense, inputs: Tensor, out: Tensor) -> None:

@@ -1,0 +1,187 @@
+"""A forward pass for all replicas, read from the torch.fx graph of one network."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from widthwise.packing.draws import Draws
+from widthwise.packing.function_rules import FUNCTION_RULES, IN_PLACE
+from widthwise.packing.layer_rules import LAYER_RULES, Apply
+from widthwise.packing.stacked import aliases
+from widthwise.packing.tracing import NotPackableError, trace
+from widthwise.packing.values import PerReplica, Run
+
+_RELU_FUNCTIONS = (torch.relu, functional.relu, "relu", "relu_", torch.relu_)
+_MAX_POOL_FUNCTIONS = (functional.max_pool1d, functional.max_pool2d)
+_MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    name: str
+    apply: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    forget: tuple[str, ...]  # values that nothing needs after it
+
+
+class Program:
+    """The operations of one network's forward, each in its packed form.
+
+    Attributes:
+        instructions: in the order of the network's own forward.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        """Read ``module``, in the training or evaluation mode that each of its layers is in.
+
+        Raises:
+            NotPackableError: naming the layer or operation that has no packed form.
+        """
+        module = deepcopy(module)
+        graph = trace(module)
+        for node in graph.nodes:
+            _refuse_visible_overwriting(node, module)
+        _pool_before_relu(graph, module)
+        names = aliases(module)
+        last_use = _last_uses(graph)
+        self._input, self._output = "", ""
+        self.instructions: list[_Instruction] = []
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                self._input = node.name
+            elif node.op == "output":
+                if not isinstance(node.args[0], fx.Node):
+                    raise NotPackableError("forward returns something else than one tensor")
+                self._output = node.args[0].name
+            else:
+                apply = _read(node, module, names)
+                forget = tuple(last_use.get(node.name, ()))
+                self.instructions.append(
+                    _Instruction(node.name, apply, node.args, dict(node.kwargs), forget)
+                )
+
+    def __call__(
+        self,
+        tensors: dict[str, Tensor],
+        inputs: Tensor,
+        draws: Draws | None = None,
+        *,
+        shared: bool = False,
+    ) -> Tensor:
+        """Every replica's logits.
+
+        Args:
+            tensors: parameters and buffers, (R, …); running statistics are changed in place.
+            inputs: (R, B, *shape), or with ``shared`` (n, *shape): the same for every replica.
+            draws: dropout's, in training.
+            shared: see inputs.
+
+        Returns:
+            (R, B, classes).
+
+        Raises:
+            NotPackableError: if a shape turns out to have no packed form.
+        """
+        replicas = next(iter(tensors.values())).shape[0]
+        if shared:
+            first = inputs.unsqueeze(1).expand(-1, replicas, *[-1] * (inputs.ndim - 1))
+        else:
+            first = inputs.transpose(0, 1)
+        run = Run(tensors, draws)
+        values: dict[str, Any] = {self._input: first}
+        for instruction in self.instructions:
+            args = fx.node.map_arg(instruction.args, lambda node: values[node.name])
+            kwargs = fx.node.map_arg(instruction.kwargs, lambda node: values[node.name])
+            values[instruction.name] = instruction.apply(run, *args, **kwargs)
+            for name in instruction.forget:
+                del values[name]
+        output = values[self._output]
+        if not isinstance(output, Tensor) or output.ndim != 3:
+            raise NotPackableError("forward returns something else than (batch, classes)")
+        return output.transpose(0, 1)
+
+
+def _read(node: fx.Node, module: nn.Module, names: dict[str, str]) -> Apply:
+    if node.op == "get_attr":
+        target = str(node.target)
+        if target not in names:
+            raise NotPackableError(f"{target!r} is neither a parameter nor a buffer")
+        return lambda run: PerReplica(run.tensors[names[target]])
+    if node.op == "call_module":
+        path = str(node.target)
+        layer = module.get_submodule(path)
+        rule = LAYER_RULES.get(type(layer))
+        what = f"layer {path!r} ({type(layer).__name__})"
+        if rule is None:
+            raise NotPackableError(f"{what} has no packed form")
+        own = {
+            kind: names[f"{path}.{kind}"]
+            for kind, _ in [*layer.named_parameters(), *layer.named_buffers()]
+        }
+        try:
+            return rule(layer, own)
+        except NotPackableError as error:
+            raise NotPackableError(f"{what} has no packed form: {error}") from None
+    if node.target not in FUNCTION_RULES:
+        raise NotPackableError(f"operation {node.name!r} has no packed form")
+    return FUNCTION_RULES[node.target]
+
+
+def _layer_of(node: fx.Node, module: nn.Module) -> nn.Module | None:
+    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _refuse_visible_overwriting(node: fx.Node, module: nn.Module) -> None:
+    """Operations in place are computed aside, which nobody can tell if nobody looks again."""
+    layer = _layer_of(node, module)
+    overwrites = (
+        node.target in IN_PLACE
+        or bool(node.kwargs.get("inplace"))
+        or bool(getattr(layer, "inplace", False))
+        or (isinstance(node.target, str) and node.op == "call_method" and node.target[-1] == "_")
+    )
+    if overwrites and isinstance(node.args[0], fx.Node):
+        source = node.args[0]
+        if source.op == "placeholder" or len(source.users) > 1:
+            raise NotPackableError(f"{node.name!r} overwrites a value that is used again")
+
+
+def _pool_before_relu(graph: fx.Graph, module: nn.Module) -> None:
+    """max-pool(relu(x)) = relu(max-pool(x)), gradient included, with a quarter of the work."""
+    for pool in list(graph.nodes):
+        layer = _layer_of(pool, module)
+        pools = type(layer) in _MAX_POOLS or pool.target in _MAX_POOL_FUNCTIONS
+        relu = pool.args[0] if pools and pool.args else None
+        if not isinstance(relu, fx.Node) or len(relu.users) != 1:
+            continue
+        is_relu = type(_layer_of(relu, module)) is nn.ReLU or (
+            relu.op != "call_module" and relu.target in _RELU_FUNCTIONS
+        )
+        if not is_relu:
+            continue
+        (before,) = relu.all_input_nodes
+        pool.replace_input_with(relu, before)
+        with graph.inserting_after(pool):
+            after = graph.node_copy(relu)
+        pool.replace_all_uses_with(after, delete_user_cb=lambda user, a=after: user is not a)  # type: ignore[misc]
+        after.replace_input_with(before, pool)
+        graph.erase_node(relu)
+
+
+def _last_uses(graph: fx.Graph) -> dict[str, Sequence[str]]:
+    """Instruction → values that are used there for the last time."""
+    seen: set[str] = set()
+    last: dict[str, list[str]] = {}
+    for node in reversed(graph.nodes):
+        for used in node.all_input_nodes:
+            if used.name not in seen:
+                seen.add(used.name)
+                if node.op != "output":
+                    last.setdefault(node.name, []).append(used.name)
+    return dict(last)
