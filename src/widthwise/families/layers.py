@@ -1,6 +1,7 @@
 """Layers that families are built from: ordinary ``torch.nn.Module``s."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +25,62 @@ ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
 }
 
 
+# Normalization → the layers that come with it; a table, so that a new one is a new row.
+NORMALIZATIONS: dict[str, Callable[[int], tuple[nn.Module, ...]]] = {
+    "none": lambda channels: (),
+    "batch": lambda channels: (nn.BatchNorm2d(channels),),
+}
+
+POOLINGS: dict[str, Callable[[int], nn.Module]] = {
+    "max": nn.MaxPool2d,
+    "average": nn.AvgPool2d,
+}
+
+_Layer = TypeVar("_Layer", nn.Linear, nn.Conv2d)
+_Row = TypeVar("_Row")
+
+
 def activation(name: str) -> tuple[nn.Module, float]:
     """The activation of this name and the gain of the layer before it.
 
     Raises:
         InputError: if there is none.
     """
-    if name not in ACTIVATIONS:
-        raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
-    build, gain = ACTIVATIONS[name]
+    build, gain = _row(ACTIVATIONS, "activation", name)
     return build(), gain
+
+
+def norm(normalization: str, channels: int) -> tuple[nn.Module, ...]:
+    """The layers that normalize this many channels: none or one.
+
+    Raises:
+        InputError: if there is no normalization of this name.
+    """
+    return _row(NORMALIZATIONS, "normalization", normalization)(channels)
+
+
+def pool(pooling: str, size: int) -> nn.Module:
+    """Pooling over squares of size × size that do not overlap.
+
+    Raises:
+        InputError: if there is no pooling of this name.
+    """
+    return _row(POOLINGS, "pooling", pooling)(size)
+
+
+def _row(table: Mapping[str, _Row], what: str, name: str) -> _Row:
+    if name not in table:
+        raise InputError(f"{what} must be one of {', '.join(table)}, got {name!r}")
+    return table[name]
+
+
+def _drawn(layer: _Layer, std: float, generator: torch.Generator) -> _Layer:
+    """The layer with weights from N(0, std²) and biases at 0."""
+    with torch.no_grad():
+        layer.weight.normal_(0.0, std, generator=generator)
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
 
 
 class ScaledLinear(nn.Linear):
@@ -55,6 +102,37 @@ class ScaledLinear(nn.Linear):
         return f"{super().extra_repr()}, multiplier={self.multiplier:g}"
 
 
+class ScaledConv2d(nn.Conv2d):
+    """Convolution with a fixed factor on its product: y = multiplier · (W ∗ x) + b.
+
+    The NTK parameterization's layer, with multiplier = 1/√fan_in and fan_in = k²·C_in/groups.
+    Shapes and options as ``nn.Conv2d``. The weights are multiplied, not the images: of the three
+    tensors whose scaling gives the same y, they are the smallest in all but the widest layers on
+    the smallest images.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *args: Any,
+        multiplier: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, *args, **options)
+        self.multiplier = multiplier
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name nn.Conv2d uses
+        # nn.Conv2d's own: it knows about padding modes.
+        output: Tensor = self._conv_forward(input, self.weight * self.multiplier, self.bias)
+        return output
+
+    def extra_repr(self) -> str:
+        ordinary = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{ordinary}, multiplier={self.multiplier:g}"
+
+
 def linear(
     parameterization: str,
     fan_in: int,
@@ -72,9 +150,31 @@ def linear(
             if multiplier == 1.0
             else ScaledLinear(fan_in, fan_out, bias, multiplier=multiplier)
         )
-    std = init_std(parameterization, fan_in, gain)
-    with torch.no_grad():
-        layer.weight.normal_(0.0, std, generator=generator)
-        if bias:
-            layer.bias.zero_()
-    return layer
+    return _drawn(layer, init_std(parameterization, fan_in, gain), generator)
+
+
+def conv(
+    parameterization: str,
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    gain: float,
+    bias: bool,
+    generator: torch.Generator,
+) -> nn.Conv2d:
+    """A square convolution in this parameterization, drawn from ``generator``; the bias starts at
+    0. fan_in = kernel_size²·in_channels; odd kernels are padded by half their size, so that
+    stride 1 keeps the image's size.
+    """
+    fan_in = kernel_size**2 * in_channels
+    multiplier = forward_multiplier(parameterization, fan_in)
+    sizes = (in_channels, out_channels, kernel_size, stride, kernel_size // 2)
+    with torch.random.fork_rng(devices=[]):  # nn.Conv2d draws weights that nobody uses
+        layer = (
+            nn.Conv2d(*sizes, bias=bias)
+            if multiplier == 1.0
+            else ScaledConv2d(*sizes, bias=bias, multiplier=multiplier)
+        )
+    return _drawn(layer, init_std(parameterization, fan_in, gain), generator)
