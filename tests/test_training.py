@@ -35,9 +35,17 @@ class Residual(nn.Module):
         return self.readout(h + torch.tanh(self.inner(h)))
 
 
+class Rolled(Residual):
+    """With an operation that has no packed form."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.roll(super().forward(x), 1, dims=1)
+
+
 DOUBLE = {
     "chain": UserFamily(reference="tests:double_network", function=double_network),
-    "vmap": UserFamily(reference="tests:residual", function=lambda w: Residual(w).double()),
+    "graph": UserFamily(reference="tests:residual", function=lambda w: Residual(w).double()),
+    "vmap": UserFamily(reference="tests:rolled", function=lambda w: Rolled(w).double()),
 }
 SINGLE = mlp(input_shape=INPUT_SHAPE, num_classes=NUM_CLASSES, base_width=4)
 MIXED = (
@@ -175,7 +183,7 @@ class TestPacksDoNotMix:
             seen.update({(seed, first + k): tuple(rows) for k, rows in enumerate(drawn.tolist())})
             return drawn
 
-        monkeypatch.setattr("widthwise.training.batch_indices", noted)
+        monkeypatch.setattr("widthwise.feeding.batch_indices", noted)
         results = train_pack(SINGLE, clouds(), job(replicas))
         return seen, results
 

@@ -28,7 +28,7 @@ class Recipe:
             to 0 at the end (Loshchilov & Hutter 2017, without restarts); "step" multiplies ε by
             ``decay_factor`` at each of ``decay_at``.
         warmup: part of the steps in [0, 1) over which the learning rate rises linearly to ε.
-        decay_at: parts of the run in (0, 1), ascending; only for "step".
+        decay_at: parts of the run in (0, 1), ascending, not within the warm-up; only for "step".
         decay_factor: positive; only for "step".
         loss: mean over the batch; "mean-squared-error" is against one-hot targets, mean over
             classes too (``torch.nn.functional.mse_loss``).
@@ -78,12 +78,17 @@ class Recipe:
                 f"label_smoothing goes with cross-entropy, got loss {self.loss!r}; "
                 "leave one of them out"
             )
-        if not self.decay_factor > 0.0:
-            raise InputError(f"decay_factor must be positive, got {self.decay_factor}")
+        if not 0.0 < self.decay_factor < float("inf"):
+            raise InputError(f"decay_factor must lie in (0, ∞), got {self.decay_factor}")
         ascending = all(a < b for a, b in itertools.pairwise(self.decay_at))
         if not ascending or not all(0.0 < part < 1.0 for part in self.decay_at):
             raise InputError(
                 f"decay_at holds ascending parts of the run in (0, 1), got {self.decay_at}"
+            )
+        if self.decay_at and self.decay_at[0] < self.warmup:
+            raise InputError(
+                f"decay_at must begin after the warm-up, got {self.decay_at[0]} with warmup "
+                f"{self.warmup}; change one of them"
             )
         if bool(self.decay_at) != (self.schedule == "step"):
             raise InputError(
@@ -94,6 +99,11 @@ class Recipe:
             raise InputError(f"crop_padding must be at least 1, got {self.crop_padding}")
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise InputError(f"ghost_batch_size must be at least 2, got {self.ghost_batch_size}")
+
+    @property
+    def constant_rate(self) -> bool:
+        """Whether every step has the same learning rate."""
+        return self.schedule == "constant" and self.warmup == 0.0
 
     @property
     def crops(self) -> bool:

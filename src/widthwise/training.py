@@ -6,21 +6,26 @@ checkpoint drives a :class:`PackTrainer` from evaluation to evaluation; everyone
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from widthwise.analysis.late_times import late_mean, plateau_slope
-from widthwise.batches import Sampling, batch_indices
+from widthwise.batches import Sampling
+from widthwise.building import build_modules, check_batch_size, check_network
 from widthwise.data import Dataset
 from widthwise.errors import InputError
-from widthwise.families import WidthFamily, check_logits
+from widthwise.evaluation import EVALUATION_ROWS as EVALUATION_ROWS
+from widthwise.evaluation import evaluate, evaluation_rows, largest_activation
+from widthwise.families import WidthFamily
+from widthwise.feeding import BatchFeed
 from widthwise.packing import Pack, pack
+from widthwise.recipe import Recipe
+from widthwise.schedule import rate_factors
 
 Status = Literal["ok", "diverged"]
 EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -30,9 +35,9 @@ VALIDATED = ("validation_loss", "validation_accuracy")
 MAX_TRAIN_EVALUATION = 10_000
 # Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
 _INDICES_AHEAD = 1 << 18
-# Examples in flight while a pack is evaluated.
-EVALUATION_ROWS = 512
 _MAX_STEPS_AHEAD = 512
+# Examples on which a fresh pack proves itself, and on which networks are tried.
+_SAMPLE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,7 @@ class PackJob:
         evaluations: number of evenly spaced evaluations after the one at initialization; the last
             is at the last step.
         late_fraction: evaluations in this last part of training are averaged.
+        recipe: loss, schedule, augmentation and the like.
     """
 
     widening_factor: float
@@ -66,6 +72,7 @@ class PackJob:
     sampling: Sampling = "epochs"
     evaluations: int = 20
     late_fraction: float = 0.25
+    recipe: Recipe = field(default_factory=Recipe)
 
     def evaluation_steps(self) -> list[int]:
         """Steps after which runs are evaluated, beginning with 0.
@@ -122,7 +129,8 @@ class PackTrainer:
     """A pack in training, advanced from one evaluation to the next.
 
     Raises:
-        InputError: if the family's modules do not fit the data or cannot be packed.
+        InputError: if the family's modules do not fit the data or the batch size, or cannot be
+            packed.
     """
 
     def __init__(self, family: WidthFamily, dataset: Dataset, job: PackJob) -> None:
@@ -133,11 +141,24 @@ class PackTrainer:
             )
         self.job = job
         self._schedule = job.evaluation_steps()
-        by_seed = {r.seed: family.build(job.widening_factor, r.seed) for r in job.replicas}
-        modules = [by_seed[r.seed] for r in job.replicas]
+        modules = build_modules(
+            family, job.widening_factor, [r.seed for r in job.replicas], job.recipe
+        )
         self._data = _Tensors.of(dataset, _dtype(modules[0]))
+        self._feed = BatchFeed(
+            self._data.train,
+            self._data.train_labels,
+            batch_size=job.batch_size,
+            sampling=job.sampling,
+            recipe=job.recipe,
+        )
         self._pack = _build_pack(family, job, modules, self._data)
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
+        self._rows = evaluation_rows(
+            largest_activation(modules[0], self._data.train[:_SAMPLE]),
+            self._num_parameters,
+            len(modules),
+        )
         self._alive = list(range(len(job.replicas)))
         self._diverged_at: dict[int, int] = {}
         names = EVALUATED + (VALIDATED if self._data.validation is not None else ())
@@ -211,28 +232,13 @@ class PackTrainer:
         return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
 
     def _train_chunk(self, num_steps: int) -> None:
-        job, data, num_alive = self.job, self._data, len(self._alive)
-        by_seed = {
-            seed: batch_indices(
-                seed,
-                self.step,
-                num_steps,
-                batch_size=job.batch_size,
-                num_train=len(data.train_labels),
-                sampling=job.sampling,
-            )
-            for seed in {job.replicas[i].seed for i in self._alive}
-        }
-        drawn = np.stack([by_seed[job.replicas[i].seed] for i in self._alive], axis=1)
-        indices = torch.from_numpy(drawn.reshape(num_steps, -1))
-        targets = data.train_labels[indices].view(num_steps, num_alive, job.batch_size)
-        flat = torch.empty((indices.shape[1], *data.train.shape[1:]), dtype=data.train.dtype)
-        inputs = flat.view(num_alive, job.batch_size, *data.train.shape[1:])
-        losses = torch.empty((num_steps, num_alive), dtype=data.train.dtype)
+        job = self.job
+        losses = torch.empty((num_steps, len(self._alive)), dtype=self._data.train.dtype)
+        factors = rate_factors(job.recipe, self.step, num_steps, job.steps).tolist()
+        seeds = [job.replicas[i].seed for i in self._alive]
         step = self._pack.step
-        for k in range(num_steps):
-            torch.index_select(data.train, 0, indices[k], out=flat)
-            step(inputs, targets[k], losses[k])
+        for k, (inputs, targets) in enumerate(self._feed.steps(seeds, self.step, num_steps)):
+            step(inputs, targets, losses[k], number=self.step + k, rate_factor=factors[k])
         self._drop_diverged(losses)
         self.step += num_steps
 
@@ -255,7 +261,7 @@ class PackTrainer:
     def _evaluate(self) -> None:
         if self._alive:
             for name, (inputs, labels) in self._data.evaluation_sets().items():
-                loss, accuracy = evaluate(self._pack, inputs, labels)
+                loss, accuracy = evaluate(self._pack, inputs, labels, self.job.recipe, self._rows)
                 self._curves[f"{name}_loss"][self._alive, self._evaluated] = loss
                 self._curves[f"{name}_accuracy"][self._alive, self._evaluated] = accuracy
             # Weights can leave the finite numbers in the very last update before an evaluation.
@@ -294,23 +300,6 @@ class PackTrainer:
             num_parameters=self._num_parameters,
             engine=self._pack.engine,
         )
-
-
-def evaluate(
-    packed: Pack, inputs: Tensor, labels: Tensor
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean cross-entropy and accuracy of every replica on the same examples, each (R,)."""
-    loss = torch.zeros(packed.num_replicas, dtype=torch.float64)
-    correct = torch.zeros(packed.num_replicas, dtype=torch.int64)
-    for first in range(0, len(labels), EVALUATION_ROWS):
-        x, y = inputs[first : first + EVALUATION_ROWS], labels[first : first + EVALUATION_ROWS]
-        logits = packed.logits(x)
-        correct += (logits.argmax(2) == y).sum(1)
-        targets = y.expand(packed.num_replicas, -1)
-        loss += functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(
-            1, dtype=torch.float64
-        )
-    return (loss / len(labels)).numpy(), (correct.double() / len(labels)).numpy()
 
 
 @dataclass(frozen=True)
@@ -356,11 +345,16 @@ def _dtype(module: nn.Module) -> torch.dtype:
 def _build_pack(
     family: WidthFamily, job: PackJob, modules: Sequence[nn.Module], data: _Tensors
 ) -> Pack:
-    inputs, targets = data.train[:8], data.train_labels[:8]
-    check_logits(family, modules[0], inputs, data.num_classes)
+    check_network(family, modules[0], data.train[:_SAMPLE], data.num_classes)
+    check_batch_size(modules[0], data.train[: job.batch_size], job.recipe)
+    # Ghost batch norm takes whole parts only; two of them show whether they are kept apart.
+    ghost = job.recipe.ghost_batch_size
+    rows = _SAMPLE if ghost is None else min(2 * ghost, len(data.train) // ghost * ghost)
     return pack(
         modules,
         [r.learning_rate for r in job.replicas],
         [r.momentum for r in job.replicas],
-        example=(inputs, targets),
+        recipe=job.recipe,
+        seeds=[r.seed for r in job.replicas],
+        example=(data.train[:rows], data.train_labels[:rows]),
     )
