@@ -6,10 +6,9 @@ import threading
 from multiprocessing.connection import Connection
 from time import monotonic, sleep
 
-import torch
-
 from widthwise.errors import InputError
 from widthwise.execution.base import Failed, Finished, Progressed, Task
+from widthwise.execution.process import prepare_process
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -17,9 +16,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 def serve(connection: Connection) -> None:
     """Perform what arrives, and send back what came of it."""
-    torch.set_num_threads(1)
-    # Gradients that underflow would otherwise be hundreds of times slower to multiply.
-    torch.set_flush_denormal(True)
+    prepare_process()
     try:
         sys.path[:] = connection.recv()
         while True:

@@ -129,13 +129,15 @@ def _size(run: Run, value: Tensor, dim: int | None = None) -> Any:
 def _getattr(run: Run, value: Any, name: str) -> Any:
     if not isinstance(value, Tensor):
         return getattr(value, name)
-    known = {"shape": lambda: torch.Size(shape_of(value)), "ndim": lambda: value.ndim - 1}
-    plain = {"device": value.device, "dtype": value.dtype}
-    if name in plain:
-        return plain[name]
+    known = {
+        "shape": torch.Size(shape_of(value)),
+        "ndim": value.ndim - 1,
+        "device": value.device,
+        "dtype": value.dtype,
+    }
     if name not in known:
         raise NotPackableError(f"the attribute {name!r} of a value")
-    return known[name]()
+    return known[name]
 
 
 def _getitem(run: Run, value: Any, index: Any) -> Any:
@@ -299,8 +301,8 @@ FUNCTION_RULES: dict[Any, FunctionRule] = {
     torch.stack: _stack,
     torch.chunk: lambda run, value, chunks, dim=0: value.chunk(chunks, axis(value, dim)),
     "chunk": lambda run, value, chunks, dim=0: value.chunk(chunks, axis(value, dim)),
-    torch.split: lambda run, value, size, dim=0: value.split(size, axis(value, dim)),
-    "split": lambda run, value, size, dim=0: value.split(size, axis(value, dim)),
+    torch.split: lambda run, value, size, dim=0: torch.split(value, size, axis(value, dim)),
+    "split": lambda run, value, size, dim=0: torch.split(value, size, axis(value, dim)),
     "unbind": _along(torch.unbind),
     "contiguous": _contiguous,
     "size": _size,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from widthwise.families.layers import ScaledLinear
-from widthwise.packing._pending import GhostBatchNorm1d, GhostBatchNorm2d, ScaledConv2d
+from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
+from widthwise.families.layers import ScaledConv2d, ScaledLinear
 from widthwise.packing.tracing import NotPackableError
 from widthwise.packing.values import PerReplica, Run, axis, merge, split
 from widthwise.packing.vmapped import mask_shape
@@ -106,7 +106,7 @@ def _batch_norm(layer: Any, names: dict[str, str]) -> Apply:
         # A view of each, so that running statistics are written where they are kept.
         flat = {kind: run.tensors[name].view(-1) for kind, name in names.items()}
         merged = merge(value)
-        parts = [merged] if ghost is None else merged.split(ghost)
+        parts = [merged] if ghost is None else torch.split(merged, ghost)
         normalized = []
         for part in parts:
             momentum = layer.momentum or 0.0

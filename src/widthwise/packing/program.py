@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from widthwise.packing.draws import Draws
 from widthwise.packing.function_rules import FUNCTION_RULES, IN_PLACE
-from widthwise.packing.layer_rules import LAYER_RULES, Apply
+from widthwise.packing.layer_rules import LAYER_RULES
 from widthwise.packing.stacked import aliases
 from widthwise.packing.tracing import NotPackableError, trace
 from widthwise.packing.values import PerReplica, Run
@@ -107,12 +108,12 @@ class Program:
         return output.transpose(0, 1)
 
 
-def _read(node: fx.Node, module: nn.Module, names: dict[str, str]) -> Apply:
+def _read(node: fx.Node, module: nn.Module, names: dict[str, str]) -> Callable[..., Any]:
     if node.op == "get_attr":
         target = str(node.target)
         if target not in names:
             raise NotPackableError(f"{target!r} is neither a parameter nor a buffer")
-        return lambda run: PerReplica(run.tensors[names[target]])
+        return partial(_per_replica, names[target])
     if node.op == "call_module":
         path = str(node.target)
         layer = module.get_submodule(path)
@@ -131,6 +132,10 @@ def _read(node: fx.Node, module: nn.Module, names: dict[str, str]) -> Apply:
     if node.target not in FUNCTION_RULES:
         raise NotPackableError(f"operation {node.name!r} has no packed form")
     return FUNCTION_RULES[node.target]
+
+
+def _per_replica(name: str, run: Run) -> PerReplica:
+    return PerReplica(run.tensors[name])
 
 
 def _layer_of(node: fx.Node, module: nn.Module) -> nn.Module | None:
@@ -169,7 +174,7 @@ def _pool_before_relu(graph: fx.Graph, module: nn.Module) -> None:
         pool.replace_input_with(relu, before)
         with graph.inserting_after(pool):
             after = graph.node_copy(relu)
-        pool.replace_all_uses_with(after, delete_user_cb=lambda user, a=after: user is not a)  # type: ignore[misc]
+        pool.replace_all_uses_with(after, delete_user_cb=lambda user, a=after: user is not a)
         after.replace_input_with(before, pool)
         graph.erase_node(relu)
 

@@ -90,4 +90,4 @@ def laid_out(stacked: Tensor) -> Tensor:
     if stacked.ndim != 5:
         return stacked
     side_by_side = stacked.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    return side_by_side.unflatten(0, stacked.shape[:2])
+    return side_by_side.view(stacked.shape)

@@ -2,8 +2,8 @@
 
 from torch import fx, nn
 
-from widthwise.families.layers import ScaledLinear
-from widthwise.packing._pending import GhostBatchNorm1d, GhostBatchNorm2d, ScaledConv2d
+from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
+from widthwise.families.layers import ScaledConv2d, ScaledLinear
 
 _LEAVES = (ScaledLinear, ScaledConv2d, GhostBatchNorm1d, GhostBatchNorm2d)
 

@@ -9,6 +9,7 @@ axis, such as a parameter used as it is, is (R, …), wrapped in :class:`PerRepl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from widthwise.packing.draws import Draws
@@ -79,7 +80,7 @@ def merge(value: Tensor) -> Tensor:
 
 def split(merged: Tensor, replicas: int) -> Tensor:
     """(B, R·C, …) → (B, R, C, …), a view."""
-    return merged.unflatten(1, (replicas, -1))
+    return torch.unflatten(merged, 1, (replicas, -1))
 
 
 def reshape(value: Tensor, shape: Sequence[int]) -> Tensor:
