@@ -1,6 +1,13 @@
 """Width families: networks that differ only in width."""
 
 from widthwise.families.base import WidthFamily, check_logits
+from widthwise.families.cnn import CNNFamily, cnn
+from widthwise.families.ghost_norm import (
+    GhostBatchNorm1d,
+    GhostBatchNorm2d,
+    with_ghost_batch_norm,
+)
+from widthwise.families.layers import ScaledConv2d, ScaledLinear
 from widthwise.families.mlp import MLPFamily, mlp
 from widthwise.families.user import (
     UserFamily,
@@ -9,15 +16,25 @@ from widthwise.families.user import (
     source_hash,
     user_family,
 )
+from widthwise.families.wide_resnet import WideResNetFamily, wide_resnet
 
 __all__ = [
+    "CNNFamily",
+    "GhostBatchNorm1d",
+    "GhostBatchNorm2d",
     "MLPFamily",
+    "ScaledConv2d",
+    "ScaledLinear",
     "UserFamily",
+    "WideResNetFamily",
     "WidthFamily",
     "check_logits",
+    "cnn",
     "mlp",
     "reference_to",
     "refuse_while_importing",
     "source_hash",
     "user_family",
+    "wide_resnet",
+    "with_ghost_batch_norm",
 ]

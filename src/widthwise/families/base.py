@@ -1,5 +1,6 @@
 """What the rest of the package needs to know of a width family."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +54,36 @@ class Width:
                 f"{widening_factor:g} = {width:g}; change one of them"
             )
         return round(width)
+
+
+def require_at_least_one(**counts: int) -> None:
+    """Make sure that sizes and numbers of layers are at least 1.
+
+    Raises:
+        InputError: naming the first that is not.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} must be at least 1, got {count}")
+
+
+def image_size(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """(channels, height, width) of an image; one of shape (height, width) has one channel.
+
+    Raises:
+        InputError: if the shape is not that of an image.
+
+    >>> image_size((28, 28))
+    (1, 28, 28)
+    """
+    sizes = tuple(input_shape)
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
+        raise InputError(
+            "input_shape of a convolutional family must be (height, width) or (channels, height, "
+            f"width), all at least 1, got {sizes}; use an mlp for data of another form"
+        )
+    channels, height, width = sizes if len(sizes) == 3 else (1, *sizes)
+    return channels, height, width
 
 
 def check_logits(family: WidthFamily, module: nn.Module, inputs: Tensor, num_classes: int) -> None:

@@ -1,6 +1,6 @@
 """Layers that families are built from: ordinary ``torch.nn.Module``s."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -66,6 +66,15 @@ def pool(pooling: str, size: int) -> nn.Module:
         InputError: if there is no pooling of this name.
     """
     return _row(POOLINGS, "pooling", pooling)(size)
+
+
+def as_image(input_shape: Sequence[int]) -> tuple[nn.Module, ...]:
+    """The layers that make (batch, *input_shape) images of (batch, channels, height, width): none,
+    or one that gives (height, width) its one channel.
+    """
+    if len(input_shape) == 3:
+        return ()
+    return (nn.Unflatten(1, (1, input_shape[0])),)
 
 
 def _row(table: Mapping[str, _Row], what: str, name: str) -> _Row:
