@@ -10,6 +10,7 @@ from tiny_studies import clouds, fields
 
 from widthwise.errors import InputError
 from widthwise.noise import normalized_noise_scale
+from widthwise.recipe import Recipe
 from widthwise.study import StudySpec
 from widthwise.study.context import make_context
 from widthwise.study.plan import plan_study, widths_to_probe
@@ -83,6 +84,16 @@ class TestGrids:
     def test_batch_beyond_the_training_set(self):
         with pytest.raises(InputError, match="must not exceed the 64 training examples, got 128"):
             plan(grid={"batch_size": [8, 128]})
+
+    def test_batches_that_are_no_whole_ghost_batches(self):
+        with pytest.raises(InputError, match=r"multiple of training.ghost_batch_size = 5, got 8"):
+            plan(training={"steps": 24, "ghost_batch_size": 5})
+
+    def test_every_pack_gets_the_recipe(self):
+        options = {"schedule": "step", "decay_at": [0.5], "weight_decay": 0.01, "warmup": 0.1}
+        found = plan(training={"steps": 24, **options})
+        expected = Recipe(schedule="step", decay_at=(0.5,), weight_decay=0.01, warmup=0.1)
+        assert {pack.job.recipe for pack in found.packs} == {expected}
 
 
 class TestBudgets:
@@ -172,6 +183,29 @@ class TestNoiseScales:
         assert found.unreachable == ((1.0, 100.0), (2.0, 100.0), (4.0, 100.0))
         assert found.num_runs == 3
 
+    def test_batches_are_whole_ghost_batches(self):
+        changes = {
+            "grid": noise_grid(
+                widening_factor=1,
+                normalized_noise_scale=[1e-9, 0.005, 0.01, 0.02],
+                max_stable_learning_rate=0.4,
+                max_batch_size=50,
+            )
+        }
+        training = {"steps": 24, "evaluations": 8, "ghost_batch_size": 4}
+        found = plan(**changes, training=training)
+        # σ_init² is 2 at w = 1 and ε at most 0.1: ḡ = ε/(2B), so B = 0.05/ḡ, 10 → 8 and 5 → 4.
+        assert sorted(run[1] for run in runs(found)) == [4, 8, 48]
+        for _, batch, _, rate, _, _ in runs(found):
+            assert rate <= 0.1 * (1 + 1e-12), batch
+        assert found.unreachable == ((1.0, 0.02),)
+        assert plan(**changes).unreachable == ()
+
+    def test_ghost_batches_larger_than_any_batch(self):
+        grid = noise_grid(max_stable_learning_rate=0.4, max_batch_size=16)
+        with pytest.raises(InputError, match=r"must not exceed .* 16 examples, got 32"):
+            plan(grid=grid, training={"steps": 24, "ghost_batch_size": 32})
+
     def test_full_batch_is_the_end(self):
         grid = noise_grid(
             normalized_noise_scale=1e-9, max_stable_learning_rate=0.4, max_batch_size=10**6
@@ -220,6 +254,19 @@ OTHER = {
     "evaluations": {"training": {"steps": 24, "evaluations": 9}},
     "late_fraction": {"training": {"steps": 24, "evaluations": 8, "late_fraction": 0.5}},
     "sampling": {"training": {"steps": 24, "evaluations": 8, "sampling": "replacement"}},
+    **{
+        f"{name} = {value}": {"training": {"steps": 24, "evaluations": 8, name: value}}
+        for name, value in (
+            ("weight_decay", 0.01),
+            ("warmup", 0.1),
+            ("schedule", "cosine"),
+            ("loss", "mean-squared-error"),
+            ("label_smoothing", 0.1),
+            ("augmentation", "flip"),
+            ("ghost_batch_size", 4),
+            ("precision", "bf16"),
+        )
+    },
     "base_width": {"family": {"base_width": 8}},
     "depth": {"family": {"base_width": 4, "depth": 2}},
     "bias": {"family": {"base_width": 4, "bias": False}},

@@ -1,13 +1,15 @@
 """Specifications: forms in which they are written, and one line about what is wrong."""
 
+import dataclasses
 import json
 
 import pytest
 from tiny_studies import fields
 
 from widthwise.errors import InputError
+from widthwise.recipe import Recipe
 from widthwise.study import StudySpec
-from widthwise.study.spec import differences
+from widthwise.study.spec import TrainingSpec, differences
 
 GRID = {"widening_factor": 1, "learning_rate": 0.1, "batch_size": 4}
 TRAINING = {"steps": 10}
@@ -173,3 +175,76 @@ class TestRefusals:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=message):
             StudySpec.parse(tmp_path / name)
+
+
+def trained_with(**options):
+    return StudySpec.parse({**MINIMAL, "training": {**TRAINING, **options}})
+
+
+WRONG_OPTIONS = {
+    "unknown schedule": ({"schedule": "linear"}, "schedule: .*'constant', 'cosine' or 'step'"),
+    "unknown loss": ({"loss": "hinge"}, "loss: .*got 'hinge'"),
+    "unknown augmentation": ({"augmentation": "rotate"}, "augmentation: .*got 'rotate'"),
+    "unknown precision": ({"precision": "fp8"}, "precision: .*got 'fp8'"),
+    "negative decay": ({"weight_decay": -1.0}, r"training: weight_decay must lie in .*got -1.0"),
+    "decay no number": ({"weight_decay": float("nan")}, "weight_decay must lie"),
+    "warm-up of all": ({"warmup": 1.0}, r"warmup is a part of the run in \[0, 1\), got 1.0"),
+    "step at no time": ({"schedule": "step"}, "decay_at go together"),
+    "times of no step": ({"decay_at": [0.5]}, "decay_at go together"),
+    "half a pixel": ({"crop_padding": 1.5}, "crop_padding: .*got 1.5"),
+    "ghosts of one": ({"ghost_batch_size": 1}, "ghost_batch_size must be at least 2, got 1"),
+    "smoothed squares": (
+        {"label_smoothing": 0.1, "loss": "mean-squared-error"},
+        "label_smoothing goes with cross-entropy",
+    ),
+    "nesterov alone": ({"nesterov": True}, "nesterov needs momentum, got momentum 0 in every grid"),
+    "misspelt": ({"wieght_decay": 0.1}, "did you mean 'weight_decay'"),
+}
+
+
+class TestTrainingOptions:
+    def test_they_are_those_of_a_recipe_with_its_defaults(self):
+        assert trained_with().training.recipe == Recipe()
+        own = {f.name: f.default for f in dataclasses.fields(Recipe)}
+        assert {n: TrainingSpec.model_fields[n].default for n in own} == own
+
+    def test_each_reaches_the_recipe(self):
+        options = {
+            "nesterov": True,
+            "weight_decay": 0.1,
+            "schedule": "step",
+            "warmup": 0.1,
+            "decay_at": (0.5, 0.75),
+            "decay_factor": 0.2,
+            "loss": "cross-entropy",
+            "label_smoothing": 0.1,
+            "augmentation": "crop-flip",
+            "crop_padding": 2,
+            "ghost_batch_size": 16,
+            "precision": "bf16",
+        }
+        assert set(options) == {field.name for field in dataclasses.fields(Recipe)}
+        spec = StudySpec.parse(
+            {"grid": {**GRID, "momentum": 0.9}, "training": {**TRAINING, **options}}
+        )
+        assert spec.training.recipe == Recipe(**options)
+        assert StudySpec.parse(json.loads(json.dumps(spec.fields()))) == spec
+        assert spec.hash != trained_with().hash
+
+    @pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS.values(), ids=WRONG_OPTIONS)
+    def test_refusals_are_one_line(self, options, message):
+        with pytest.raises(InputError, match=message) as caught:
+            trained_with(**options)
+        assert "\n" not in str(caught.value)
+        assert "pydantic" not in str(caught.value)
+
+    def test_nesterov_with_momentum_somewhere(self):
+        grids = [GRID, {**GRID, "momentum": [0, 0.9]}]
+        training = {**TRAINING, "nesterov": True}
+        assert StudySpec.parse({"grid": grids, "training": training}).training.nesterov
+
+    @pytest.mark.parametrize("options", [{"schedule": "cosine"}, {"warmup": 0.1}])
+    def test_physical_time_is_of_a_constant_rate(self, options):
+        with pytest.raises(InputError, match="physical_time needs a constant learning rate, got"):
+            StudySpec.parse({"grid": GRID, "training": {"physical_time": 5, **options}})
+        assert StudySpec.parse({"grid": GRID, "training": {"epochs": 5, **options}})

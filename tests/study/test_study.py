@@ -1,5 +1,6 @@
 """Studies in a directory: results, resuming, damage, leftovers, data in memory."""
 
+import dataclasses
 import json
 import os
 import time
@@ -19,6 +20,7 @@ from tiny_studies import (
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import Progressed
 from widthwise.noise import normalized_noise_scale
+from widthwise.recipe import Recipe
 from widthwise.study import Study
 from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.store import Store
@@ -43,8 +45,16 @@ class TestResults:
         **dict.fromkeys(("pack", "spec_hash", "data_fingerprint"), pl.String),
         **dict.fromkeys(("batch_size", "seed", "steps", "num_parameters"), pl.Int64),
         "diverged_at_step": pl.Int64,
+        "nesterov": pl.Boolean,
+        **dict.fromkeys(("schedule", "loss", "augmentation", "precision"), pl.String),
+        **dict.fromkeys(("crop_padding", "ghost_batch_size"), pl.Int64),
+        "decay_at": pl.List(pl.Float64),
         **dict.fromkeys(
             [
+                "weight_decay",
+                "warmup",
+                "decay_factor",
+                "label_smoothing",
                 "widening_factor",
                 "learning_rate",
                 "momentum",
@@ -115,6 +125,40 @@ class TestResults:
                 late = [a for s, a in zip(steps, row["curve_test_accuracy"], strict=True) if s > 18]
                 assert row["test_accuracy"] == pytest.approx(sum(late) / len(late), abs=1e-12)
                 assert row["diverged_at_step"] is None
+
+    def test_options_of_training_are_recorded(self, tmp_path):
+        options = {
+            "nesterov": True,
+            "weight_decay": 0.01,
+            "schedule": "step",
+            "warmup": 0.25,
+            "decay_at": [0.5, 0.75],
+            "decay_factor": 0.5,
+            "loss": "cross-entropy",
+            "label_smoothing": 0.1,
+            "augmentation": "crop",
+            "crop_padding": 1,
+            "ghost_batch_size": None,
+            "precision": "float32",
+        }
+        training = {"steps": 24, "evaluations": 8, **options}
+        spec = fields(grid={"momentum": [0, 0.9]}, training=training)
+        table = finished_study(tmp_path / "s", spec).results()
+        recipe_fields = {field.name for field in dataclasses.fields(Recipe)}
+        assert set(options) == recipe_fields <= set(RESULTS_SCHEMA)
+        for row in table.iter_rows(named=True):
+            assert {name: row[name] for name in options} == options
+            # Six steps of warm-up, six at ε, six at ε/2, six at ε/4.
+            factors = (1 + 2 + 3 + 4 + 5 + 6) / 6 + 6 + 3 + 1.5
+            assert row["physical_time"] == pytest.approx(
+                row["learning_rate"] * factors / (1 - row["momentum"]), rel=1e-12
+            )
+
+    def test_the_papers_setting_is_recorded_too(self, tmp_path):
+        table = finished_study(tmp_path / "s").results()
+        for name, value in dataclasses.asdict(Recipe()).items():
+            recorded = table[name].to_list()
+            assert recorded == [list(value) if isinstance(value, tuple) else value] * len(table)
 
     def test_without_validation_its_columns_are_null(self, tmp_path):
         table = finished_study(tmp_path / "s").results()

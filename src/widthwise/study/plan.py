@@ -19,7 +19,7 @@ from widthwise.study.spec import GridSpec, PackingSpec, StudySpec, TrainingSpec
 from widthwise.training import PackJob, Replica
 
 # Part of every shard's name: raise it when the meaning of a result changes.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MIN_STEPS = 8
 # If fewer replicas stay in cache, their weights are streamed from memory anyway, and larger packs
 # do that better (measured at width 1024: benchmarks.mlp_peers --max-replicas 4 against 16).
@@ -168,7 +168,14 @@ def _noise_settings(
     """At each wanted ḡ the largest ε that is safely stable, because cost at equal physical time
     depends on ḡ alone while larger steps waste fewer of them; then B, rounded, and ε again."""
     assert grid.normalized_noise_scale is not None
-    cap = min(grid.max_batch_size or max(1, num_train // 4), num_train)
+    unit = training.ghost_batch_size or 1  # batches are whole numbers of these
+    allowed = min(grid.max_batch_size or max(unit, num_train // 4), num_train)
+    if unit > allowed:
+        raise InputError(
+            f"training.ghost_batch_size must not exceed the largest batch allowed, {allowed} "
+            f"examples, got {unit}; use smaller parts or a larger max_batch_size"
+        )
+    cap = allowed // unit * unit
     settings, unreachable = [], set()
     for width, momentum in itertools.product(grid.widening_factor, grid.momentum):
         limit = grid.max_stable_learning_rate or stable[width, momentum]
@@ -176,11 +183,11 @@ def _noise_settings(
         variance = family.init_variance(width)
         for scale in grid.normalized_noise_scale:
             wanted = batch_size_for(scale, largest, momentum, init_variance=variance)
-            if wanted < 1.0 - 1e-9:
+            if wanted < unit * (1.0 - 1e-9):
                 unreachable.add((width, scale))
                 continue
             # Down, not to the nearest: rounding up would take ε above its limit.
-            batch = min(max(1, math.floor(wanted + 1e-9)), cap)
+            batch = min(max(1, math.floor(wanted / unit + 1e-9)) * unit, cap)
             rate = learning_rate_for(scale, batch, momentum, init_variance=variance)
             settings.append(_setting(width, rate, batch, momentum, training, num_train))
     return settings, unreachable
@@ -222,7 +229,13 @@ def _jobs(
             Replica(learning_rate=setting.learning_rate, momentum=setting.momentum, seed=seed)
             for seed in seeds
         )
+    ghost = spec.training.ghost_batch_size or 1
     for (width, batch, steps), replicas in groups.items():
+        if batch % ghost:
+            raise InputError(
+                f"batch_size must be a multiple of training.ghost_batch_size = {ghost}, got "
+                f"{batch} at widening factor {width:g}; change one of them"
+            )
         # Momentum first: a pack with one momentum takes the fused velocity update.
         replicas.sort(key=lambda r: (r.momentum, r.learning_rate, r.seed))
         for part in _split(replicas, spec, costs[width], width, batch):
@@ -234,6 +247,7 @@ def _jobs(
                 sampling=spec.training.sampling,
                 evaluations=spec.training.evaluations,
                 late_fraction=spec.training.late_fraction,
+                recipe=spec.training.recipe,
             )
 
 

@@ -1,5 +1,6 @@
 """The results table: one row a run, with every hyper-parameter beside what came of it."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +9,26 @@ import polars as pl
 
 from widthwise.families import WidthFamily
 from widthwise.noise import noise_scale, normalized_noise_scale
+from widthwise.schedule import rate_factors
 from widthwise.training import EVALUATED, VALIDATED, PackJob, RunResult
 
 _MEASURED = (*EVALUATED, *VALIDATED)
+
+# The fields of widthwise.recipe.Recipe, under their own names.
+_RECIPE: dict[str, Any] = {
+    "nesterov": pl.Boolean,
+    "weight_decay": pl.Float64,
+    "schedule": pl.String,
+    "warmup": pl.Float64,
+    "decay_at": pl.List(pl.Float64),
+    "decay_factor": pl.Float64,
+    "loss": pl.String,
+    "label_smoothing": pl.Float64,
+    "augmentation": pl.String,
+    "crop_padding": pl.Int64,
+    "ghost_batch_size": pl.Int64,
+    "precision": pl.String,
+}
 
 RESULTS_SCHEMA: dict[str, Any] = {
     "run_id": pl.String,
@@ -27,6 +45,7 @@ RESULTS_SCHEMA: dict[str, Any] = {
     "steps": pl.Int64,
     "epochs": pl.Float64,
     "physical_time": pl.Float64,
+    **_RECIPE,
     "status": pl.String,
     "diverged_at_step": pl.Int64,
     **dict.fromkeys(_MEASURED, pl.Float64),
@@ -58,8 +77,11 @@ def result_rows(
     """Rows of one pack.
 
     Late-time means are null where a run diverged; ``seconds`` is the pack's time divided by its
-    number of runs.
+    number of runs. With a schedule, ``learning_rate`` and the noise scales are those of its peak,
+    while ``physical_time`` is the sum of ε_t/(1 − m) over the run's steps t.
     """
+    recipe = dataclasses.asdict(job.recipe)
+    total_factor = float(rate_factors(job.recipe, 0, job.steps, job.steps).sum())
     variance = family.init_variance(job.widening_factor)
     rows = []
     for i, result in enumerate(results):
@@ -80,7 +102,8 @@ def result_rows(
             ),
             "steps": job.steps,
             "epochs": job.steps * job.batch_size / num_train,
-            "physical_time": rate * job.steps / (1.0 - momentum),
+            "physical_time": rate * total_factor / (1.0 - momentum),
+            **recipe,
             "status": result.status,
             "diverged_at_step": result.diverged_at_step,
             "plateau_slope": _or_null(result.plateau_slope),

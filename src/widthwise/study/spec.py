@@ -4,6 +4,7 @@ Grids are written as lists, as log ranges ``{from = 0.1, to = 10, num = 7}``, or
 noise scales from which the planner chooses learning rates and batch sizes.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -27,6 +28,7 @@ from widthwise.errors import InputError
 from widthwise.families import MLPFamily, UserFamily, WidthFamily, mlp, reference_to, user_family
 from widthwise.families.layers import ACTIVATIONS
 from widthwise.parameterization import width_rule
+from widthwise.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
 from widthwise.study.reading import explain, override_fields, read_fields, with_whole_path
 
 _RANGE_KEYS = {"from", "to", "num"}
@@ -190,16 +192,20 @@ class GridSpec(_Frozen):
 
 
 class TrainingSpec(_Frozen):
-    """How long, and how runs are evaluated. Exactly one of steps, epochs, physical_time.
+    """How long and how runs are trained, and how they are evaluated. Exactly one of steps, epochs,
+    physical_time.
 
     Attributes:
         steps: number of updates, the same for every setting.
         epochs: passes over the training examples.
         physical_time: τ = ε·steps/(1−m), the same for every setting: the fair comparison across
-            learning rates.
+            learning rates. Only with a constant learning rate: with a schedule ε is its peak, and
+            τ would not say how far a run gets.
         evaluations: evenly spaced; the last is at the end.
         late_fraction: evaluations in this last part of training are averaged.
         sampling: "epochs" (reshuffled) or "replacement".
+
+    The other attributes are those of :class:`widthwise.recipe.Recipe`, with its defaults.
     """
 
     steps: Annotated[int, Field(ge=8)] | None = None
@@ -208,6 +214,34 @@ class TrainingSpec(_Frozen):
     evaluations: Annotated[int, Field(ge=8, le=1000)] = 20
     late_fraction: Annotated[float, Field(ge=0.25, le=1)] = 0.25
     sampling: Sampling = "epochs"
+    nesterov: bool = Recipe.nesterov
+    weight_decay: float = Recipe.weight_decay
+    schedule: ScheduleKind = Recipe.schedule
+    warmup: float = Recipe.warmup
+    decay_at: tuple[float, ...] = Recipe.decay_at
+    decay_factor: float = Recipe.decay_factor
+    loss: LossKind = Recipe.loss
+    label_smoothing: float = Recipe.label_smoothing
+    augmentation: Augmentation = Recipe.augmentation
+    crop_padding: int = Recipe.crop_padding
+    ghost_batch_size: int | None = Recipe.ghost_batch_size
+    precision: Precision = Recipe.precision
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training options that packs receive."""
+        names = [field.name for field in dataclasses.fields(Recipe)]
+        return Recipe(**{name: getattr(self, name) for name in names})
+
+    @model_validator(mode="after")
+    def _sound_recipe(self) -> Self:
+        constant = self.recipe.constant_rate  # a recipe refuses what contradicts itself
+        if self.physical_time is not None and not constant:
+            raise ValueError(
+                "physical_time needs a constant learning rate, got schedule "
+                f"{self.schedule!r} with warmup {self.warmup:g}; give steps or epochs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -269,6 +303,15 @@ class StudySpec(_Frozen):
     training: TrainingSpec
     packing: PackingSpec = PackingSpec()
     analysis: AnalysisSpec = AnalysisSpec()
+
+    @model_validator(mode="after")
+    def _momentum_to_look_ahead(self) -> Self:
+        if self.training.nesterov and not any(any(grid.momentum) for grid in self.grid):
+            raise ValueError(
+                "training.nesterov needs momentum, got momentum 0 in every grid; set grid.momentum "
+                "or leave nesterov out"
+            )
+        return self
 
     @classmethod
     def parse(cls, source: Any, overrides: Iterable[str] = ()) -> Self:
