@@ -14,6 +14,8 @@ from widthwise.batches import batch_indices
 from widthwise.building import check_batch_size
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, mlp
+from widthwise.packing.draws import Draws
+from widthwise.packing.vmapped import OwnDropout
 from widthwise.recipe import Recipe
 from widthwise.schedule import rate_factors
 from widthwise.training import PackJob, PackTrainer, Replica, train_pack
@@ -132,7 +134,8 @@ def train_alone(build, data, replica, pack_job):
         # All but batch norm treats every example by itself, so that a pass for each part of the
         # batch is ghost batch norm.
         parts = batch.split(recipe.ghost_batch_size or len(batch))
-        logits = torch.cat([module(part) for part in parts])
+        with OwnDropout(Draws([replica.seed], step), torch.tensor(0)):
+            logits = torch.cat([module(part) for part in parts])
         optimizer.param_groups[0]["lr"] = replica.learning_rate * factors[step]
         optimizer.zero_grad()
         loss_of(logits, labels[rows], recipe, recipe.label_smoothing).backward()
@@ -179,6 +182,20 @@ def test_the_comparison_notices_each_option(options):
     data = clouds()
     results = train_pack(family(NETWORKS["chain"]), data, job(Recipe(**options)))
     assert largest_error(results, NETWORKS["chain"], data, job(Recipe())) > 1e-3
+
+
+DROPOUTS = {
+    "graph": lambda width: network(nn.Dropout(0.3)),
+    "vmap": lambda width: network(Rolled(), nn.Dropout(0.3)),
+}
+
+
+@pytest.mark.parametrize("engine", DROPOUTS)
+def test_dropout_has_a_stream_a_seed_that_counts_steps(engine):
+    data, pack_job = clouds(), job(Recipe())
+    results = train_pack(family(DROPOUTS[engine]), data, pack_job)
+    assert {r.engine for r in results} == {engine}
+    assert largest_error(results, DROPOUTS[engine], data, pack_job) < TOLERANCE
 
 
 class TestGhostBatchNorm:
@@ -264,6 +281,7 @@ def test_more_runs_change_no_ones_transforms():
 RESUMED = {
     "dense": (mlp((2, 3), NUM_CLASSES, base_width=4), {}),
     "batch norm": (family(NETWORKS["graph"]), {"ghost_batch_size": 4}),
+    "dropout": (family(DROPOUTS["graph"]), {}),
 }
 
 
