@@ -6,6 +6,7 @@ import json
 import pytest
 from tiny_studies import fields
 
+from widthwise import families
 from widthwise.errors import InputError
 from widthwise.recipe import Recipe
 from widthwise.study import StudySpec
@@ -248,3 +249,88 @@ class TestTrainingOptions:
         with pytest.raises(InputError, match="physical_time needs a constant learning rate, got"):
             StudySpec.parse({"grid": GRID, "training": {"physical_time": 5, **options}})
         assert StudySpec.parse({"grid": GRID, "training": {"epochs": 5, **options}})
+
+
+def family_fields(**family):
+    return StudySpec.parse({**MINIMAL, "family": family}).fields()["family"]
+
+
+class TestFamilies:
+    @pytest.mark.parametrize(
+        ("given", "image"),
+        [
+            ({"kind": "mlp", "depth": 2, "activation": "tanh"}, (28, 28)),
+            ({"kind": "cnn", "normalization": "batch", "pooling": "average"}, (28, 28)),
+            ({"kind": "cnn", "base_width": 3, "bias": False}, (3, 32, 32)),
+            ({"kind": "wide_resnet", "depth": 16, "parameterization": "ntk"}, (28, 28)),
+            ({"kind": "wide_resnet", "normalization": "batch", "widen_stem": False}, (3, 32, 32)),
+        ],
+    )
+    def test_every_key_reaches_the_family(self, given, image):
+        options = {key: value for key, value in given.items() if key != "kind"}
+        expected = getattr(families, given["kind"])(image, 10, **options)
+        assert StudySpec.parse({**MINIMAL, "family": given}).family.family(image, 10) == expected
+
+    @pytest.mark.parametrize("kind", ["mlp", "cnn", "wide_resnet"])
+    def test_defaults_are_the_familys_own_and_written_out(self, kind):
+        own = getattr(families, kind)((32, 32), 10)
+        written = family_fields(kind=kind)
+        assert written.pop("kind") == kind
+        built = dataclasses.asdict(own)
+        assert written == {k: built[k] for k in built.keys() - {"input_shape", "num_classes"}}
+        assert family_fields(kind=kind, **written) == {"kind": kind, **written}
+
+    def test_none_is_the_default(self):
+        assert family_fields(kind="cnn", depth=None) == family_fields(kind="cnn")
+
+    def test_an_mlp_has_the_keys_it_always_had(self):
+        """Hashes of studies must not change because other families have options."""
+        keys = ["kind", "parameterization", "base_width", "depth", "bias", "activation"]
+        assert list(family_fields(base_width=8)) == keys
+
+    def test_a_family_of_ones_own_has_two_keys(self):
+        expected = {"kind": "nets:build", "parameterization": "ntk"}
+        assert family_fields(kind="nets:build", parameterization="ntk") == expected
+
+    def test_options_that_matter_change_the_hash(self):
+        plain, batch, average = (
+            StudySpec.parse({**MINIMAL, "family": {"kind": "cnn", **options}}).hash
+            for options in ({}, {"normalization": "batch"}, {"pooling": "average"})
+        )
+        assert len({plain, batch, average}) == 3
+
+    @pytest.mark.parametrize(
+        ("family", "message"),
+        [
+            ({"kind": "mlp", "pooling": "max"}, "pooling belongs to .* cnn, not to 'mlp'; leave"),
+            (
+                {"kind": "mlp", "normalization": "batch"},
+                "normalization belongs to the built-in families cnn, wide_resnet, not to 'mlp'",
+            ),
+            ({"kind": "wide_resnet", "pooling": "max"}, "pooling belongs .* not to 'wide_resnet'"),
+            ({"kind": "cnn", "widen_stem": False}, "widen_stem belongs .* wide_resnet, not to"),
+            ({"kind": "a:b", "bias": False}, "bias belongs .* mlp, cnn, wide_resnet, not to 'a:b'"),
+            ({"kind": "cnn", "pooling": "min"}, "pooling must be one of max, average, got 'min'"),
+            ({"kind": "cnn", "normalization": "layer"}, "one of none, batch, got 'layer'"),
+            ({"kind": "cnn", "depth": 0}, "depth.*got 0"),
+            ({"kind": "resnet"}, "unknown family 'resnet': kind must be one of mlp, cnn, wide_res"),
+            ({"kind": 3}, "family.kind.*got 3"),
+            ({"kind": ["cnn"]}, "family.kind.*got"),
+        ],
+    )
+    def test_refusals(self, family, message):
+        with pytest.raises(InputError, match=message) as caught:
+            StudySpec.parse({**MINIMAL, "family": family})
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("family", "message"),
+        [
+            ({"kind": "wide_resnet", "depth": 12}, r"6k \+ 4 .* got 12"),
+            ({"kind": "cnn", "depth": 4}, "pools 4 times, .* at least 16 pixels"),
+        ],
+    )
+    def test_what_only_the_data_can_tell(self, family, message):
+        spec = StudySpec.parse({**MINIMAL, "family": family})
+        with pytest.raises(InputError, match=message):
+            spec.family.family((8, 8), 10)
