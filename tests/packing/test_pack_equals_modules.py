@@ -4,8 +4,15 @@ import copy
 
 import pytest
 import torch
+from packing.training_alone import (
+    HandWritten,
+    Residual,
+    batches,
+    largest_error,
+    seeded,
+    train_packed,
+)
 from torch import nn
-from torch.nn import functional
 
 from widthwise import families
 from widthwise.errors import InputError
@@ -18,26 +25,7 @@ MOMENTA = {
     "common": [0.9, 0.9, 0.9, 0.9],
     "mixed": [0.9, 0.0, 0.5, 0.99],
 }
-
-
-class HandWritten(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.readout = nn.Linear(9, 3)
-        self.hidden = nn.Linear(6, 9)
-
-    def forward(self, x):
-        return self.readout(torch.relu(self.hidden(torch.flatten(x, 1))))
-
-
-class Residual(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.enter, self.inner, self.readout = nn.Linear(6, 7), nn.Linear(7, 7), nn.Linear(7, 3)
-
-    def forward(self, x):
-        h = self.enter(x.flatten(1)).relu()
-        return self.readout(h + torch.tanh(self.inner(h)))
+VECTOR, IMAGE = (2, 3), (1, 8, 8)
 
 
 def mlp(**options):
@@ -45,12 +33,18 @@ def mlp(**options):
     return lambda seed: family.build(2, seed)
 
 
-def seeded(build):
-    def make(seed):
-        torch.manual_seed(seed)
-        return build()
-
-    return make
+def convolutional(kind, normalization, parameterization):
+    """Depth and images as small as they go."""
+    depth = {"cnn": 2, "wide_resnet": 10}[kind]
+    family = getattr(families, kind)(
+        input_shape=IMAGE,
+        num_classes=3,
+        base_width=2,
+        depth=depth,
+        normalization=normalization,
+        parameterization=parameterization,
+    )
+    return lambda seed: family.build(2, seed)
 
 
 ARCHITECTURES = {
@@ -66,94 +60,76 @@ ARCHITECTURES = {
         seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3))),
         "chain",
     ),
-    "residual": (seeded(Residual), "vmap"),
+    "residual": (seeded(Residual), "graph"),
     "layer norm": (
         seeded(
             lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3))
         ),
-        "vmap",
+        "graph",
     ),
 }
 
 
-def batches(steps, replicas, dtype, batch_size=5):
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(
-        (steps, replicas, batch_size, 2, 3), generator=generator, dtype=torch.float64
+FAMILIES = {
+    f"{kind}, {normalization}, {parameterization}": convolutional(
+        kind, normalization, parameterization
     )
-    targets = torch.randint(3, (steps, replicas, batch_size), generator=generator)
-    return inputs.to(dtype), targets
-
-
-def train_alone(module, learning_rate, momentum, inputs, targets):
-    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum)
-    losses = []
-    for x, y in zip(inputs, targets, strict=True):
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(module(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return torch.tensor(losses, dtype=torch.float64)
-
-
-def largest_errors(make, momenta, dtype, steps):
-    """Largest error of losses and of weights relative to the largest weight, over all replicas."""
-    modules = [make(seed).to(dtype) for seed in range(len(LEARNING_RATES))]
-    packed = pack(modules, LEARNING_RATES, momenta)
-    inputs, targets = batches(steps, len(modules), dtype)
-    losses = torch.empty(steps, len(modules), dtype=dtype)
-    for step in range(steps):
-        packed.step(inputs[step], targets[step], losses[step])
-    loss_error = weight_error = 0.0
-    for i, module in enumerate(modules):
-        alone = train_alone(module, LEARNING_RATES[i], momenta[i], inputs[:, i], targets[:, i])
-        loss_error = max(loss_error, float((losses[:, i] - alone).abs().max()))
-        ours = packed.parameters(i)
-        for name, parameter in module.named_parameters():
-            scale = max(1.0, float(parameter.detach().abs().max()))
-            weight_error = max(
-                weight_error, float((ours[name] - parameter.detach()).abs().max()) / scale
-            )
-        logits = packed.logits(inputs[0, 0])[i]
-        torch.testing.assert_close(logits, module(inputs[0, 0]), rtol=1e-3, atol=1e-4)
-    return packed.engine, loss_error, weight_error
+    for kind in ("cnn", "wide_resnet")
+    for normalization in ("none", "batch")
+    for parameterization in ("standard", "ntk")
+}
 
 
 @pytest.mark.parametrize("momenta", MOMENTA.values(), ids=MOMENTA)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_float64_to_1e_10_after_100_steps(architecture, momenta):
-    make, expected_engine = ARCHITECTURES[architecture]
-    engine, loss_error, weight_error = largest_errors(make, momenta, torch.float64, 100)
-    assert engine == expected_engine
-    assert max(loss_error, weight_error) < 1e-10
+    make, engine = ARCHITECTURES[architecture]
+    inputs, targets = batches(100, 4, VECTOR)
+    error, packed = largest_error(make, LEARNING_RATES, momenta, inputs, targets)
+    assert packed.engine == engine
+    assert error < 1e-10
+
+
+@pytest.mark.parametrize("momenta", [MOMENTA["mixed"], MOMENTA["none"]], ids=["mixed", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_to_1e_9_after_50_steps(family, momenta):
+    inputs, targets = batches(50, 4, IMAGE)
+    rates = [rate / 4 for rate in LEARNING_RATES]
+    error, packed = largest_error(FAMILIES[family], rates, momenta, inputs, targets)
+    assert packed.engine == "graph", packed.reason
+    assert error < 1e-9
 
 
 @pytest.mark.parametrize("momenta", MOMENTA.values(), ids=MOMENTA)
 @pytest.mark.parametrize("architecture", ["standard", "ntk", "residual"])
 def test_float32_to_1e_4_after_20_steps(architecture, momenta):
     make, _ = ARCHITECTURES[architecture]
-    _, loss_error, weight_error = largest_errors(make, momenta, torch.float32, 20)
-    assert max(loss_error, weight_error) < 1e-4
+    inputs, targets = batches(20, 4, VECTOR, dtype=torch.float32)
+    error, _ = largest_error(make, LEARNING_RATES, momenta, inputs, targets)
+    assert error < 1e-4
 
 
-def test_the_comparison_notices_a_wrong_learning_rate(monkeypatch):
-    make, _ = ARCHITECTURES["standard"]
-    monkeypatch.setattr(
-        "widthwise.packing.ChainPack._step_scale",
-        lambda self, batch_size: self._learning_rates / -batch_size * (1 + 1e-6),
-    )
-    _, loss_error, weight_error = largest_errors(make, MOMENTA["none"], torch.float64, 100)
-    assert max(loss_error, weight_error) > 1e-10
-
-
-@pytest.mark.parametrize("architecture", ["ntk", "residual"])
-def test_dropped_replicas_leave_the_others_alone(architecture):
+@pytest.mark.parametrize("architecture", ["standard", "residual"])
+def test_the_comparison_notices_a_wrong_learning_rate(architecture):
     make, _ = ARCHITECTURES[architecture]
+    inputs, targets = batches(100, 4, VECTOR)
+    factors = [1.0] * 100
+    _, _, losses = train_packed(make, LEARNING_RATES, MOMENTA["none"], inputs, targets)
+    factors[50] = 1 + 1e-6
+    _, _, wrong = train_packed(
+        make, LEARNING_RATES, MOMENTA["none"], inputs, targets, factors=factors
+    )
+    assert float((losses - wrong).abs().max()) > 1e-10
+
+
+@pytest.mark.parametrize("network", ["ntk", "residual", "cnn, batch, ntk"])
+def test_dropped_replicas_leave_the_others_alone(network):
+    make = FAMILIES.get(network) or ARCHITECTURES[network][0]
     modules = [make(seed).double() for seed in range(4)]
-    inputs, targets = batches(20, 4, torch.float64)
-    whole = pack(modules, LEARNING_RATES, MOMENTA["mixed"])
-    thinned = pack(modules, LEARNING_RATES, MOMENTA["mixed"])
+    inputs, targets = batches(20, 4, IMAGE if network in FAMILIES else VECTOR)
+    example = inputs[0, 0], targets[0, 0]
+    whole = pack(modules, LEARNING_RATES, MOMENTA["mixed"], example=example)
+    thinned = pack(modules, LEARNING_RATES, MOMENTA["mixed"], example=example)
     losses = torch.empty(4, dtype=torch.float64)
     for step in range(20):
         whole.step(inputs[step], targets[step], losses)
@@ -162,18 +138,22 @@ def test_dropped_replicas_leave_the_others_alone(architecture):
         rows = [1, 3] if step >= 10 else [0, 1, 2, 3]
         thinned.step(inputs[step][rows], targets[step][rows], losses[: len(rows)])
     assert thinned.num_replicas == 2
-    for name, value in thinned.parameters(1).items():
-        torch.testing.assert_close(value, whole.parameters(3)[name], rtol=1e-12, atol=1e-12)
+    for name, value in (thinned.parameters(1) | thinned.buffers(1)).items():
+        other = (whole.parameters(3) | whole.buffers(3))[name]
+        torch.testing.assert_close(value, other, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("architecture", ["ntk", "residual"])
-def test_a_restored_pack_goes_on_bit_for_bit(architecture):
-    make, _ = ARCHITECTURES[architecture]
-    inputs, targets = batches(6, 4, torch.float32)
+@pytest.mark.parametrize("network", ["ntk", "residual", "cnn, batch, ntk"])
+def test_a_restored_pack_goes_on_bit_for_bit(network):
+    make = FAMILIES.get(network) or ARCHITECTURES[network][0]
+    shape = IMAGE if network in FAMILIES else VECTOR
+    inputs, targets = batches(6, 4, shape, dtype=torch.float32)
     losses = torch.empty(4)
 
     def fresh():
-        return pack([make(seed) for seed in range(4)], LEARNING_RATES, MOMENTA["mixed"])
+        modules = [make(seed) for seed in range(4)]
+        example = inputs[0, 0], targets[0, 0]
+        return pack(modules, LEARNING_RATES, MOMENTA["mixed"], example=example)
 
     straight, interrupted = fresh(), fresh()
     for step in range(6):
@@ -183,22 +163,26 @@ def test_a_restored_pack_goes_on_bit_for_bit(architecture):
             state = {name: tensor.clone() for name, tensor in interrupted.state().items()}
             interrupted = fresh()
             interrupted.restore(state)
-    for name, value in interrupted.parameters(2).items():
-        assert torch.equal(value, straight.parameters(2)[name])
+    for name, value in (interrupted.parameters(2) | interrupted.buffers(2)).items():
+        assert torch.equal(value, (straight.parameters(2) | straight.buffers(2))[name])
 
 
-def test_the_modules_are_not_changed():
-    module = ARCHITECTURES["ntk"][0](0)
+@pytest.mark.parametrize("network", ["ntk", "cnn, batch, standard"])
+def test_the_modules_are_not_changed(network):
+    module = (FAMILIES.get(network) or ARCHITECTURES[network][0])(0)
     before = copy.deepcopy(module.state_dict())
-    packed = pack([module], [0.1])
-    inputs, targets = batches(1, 1, torch.float32)
+    shape = IMAGE if network in FAMILIES else VECTOR
+    inputs, targets = batches(1, 1, shape, dtype=torch.float32)
+    packed = pack([module], [0.1], example=(inputs[0, 0], targets[0, 0]))
     packed.step(inputs[0], targets[0], torch.empty(1))
+    assert module.training
+    assert all(p.grad is None for p in module.parameters())
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
 class TestProof:
     def example(self):
-        inputs, targets = batches(1, 1, torch.float32, batch_size=16)
+        inputs, targets = batches(1, 1, VECTOR, dtype=torch.float32, batch_size=16)
         return inputs[0, 0], targets[0, 0]
 
     @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -227,24 +211,51 @@ class TestProof:
         with pytest.raises(InputError, match="must be finite"):
             pack([module], [0.1], example=self.example())
 
+    def test_a_packed_form_that_is_wrong_gives_way_to_vmap(self, monkeypatch):
+        from widthwise.packing import program
+
+        rule = program.LAYER_RULES[nn.Linear]
+
+        def wrong(layer, names):
+            right = rule(layer, names)
+            return lambda run, value: right(run, value) * 1.01
+
+        monkeypatch.setitem(program.LAYER_RULES, nn.Linear, wrong)
+        packed = pack([Residual()], [0.1], example=self.example())
+        assert packed.engine == "vmap"
+        assert "the logits differ" in packed.reason
+
+    @pytest.mark.parametrize("what", ["running_mean", "running_var", "num_batches_tracked"])
+    def test_wrong_running_statistics_are_caught(self, monkeypatch, what):
+        from widthwise.packing import autograd_pack
+
+        make = seeded(
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+        )
+        step = autograd_pack.AutogradPack.step
+
+        def wrong(self, *args, **kwargs):
+            step(self, *args, **kwargs)
+            self._stacked.buffers[f"2.{what}"].add_(1)
+
+        monkeypatch.setattr(autograd_pack.AutogradPack, "step", wrong)
+        with pytest.raises(InputError, match=f"the buffer '2.{what}'"):
+            pack([make(0)], [0.1], example=self.example())
+
 
 class TestRefusals:
-    def test_dropout_is_named(self):
-        module = nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.Dropout(0.5), nn.Linear(3, 3))
-        with pytest.raises(InputError, match=r"'2' \(Dropout\)"):
-            pack([module], [0.1])
-
-    def test_running_statistics_are_named(self):
-        module = nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.BatchNorm1d(3))
-        with pytest.raises(InputError, match=r"'2' \(BatchNorm1d\)"):
-            pack([module], [0.1])
-
     def test_shapes_must_agree(self):
         with pytest.raises(InputError, match=r"module 1 differs in '1.weight'"):
             pack(
                 [nn.Sequential(nn.Flatten(), nn.Linear(6, n)) for n in (3, 4)],
                 [0.1, 0.1],
             )
+
+    def test_what_is_trained_must_agree(self):
+        modules = [nn.Linear(6, 3), nn.Linear(6, 3)]
+        modules[1].bias.requires_grad_(False)
+        with pytest.raises(InputError, match=r"module 1 differs in 'bias': .*frozen"):
+            pack(modules, [0.1, 0.1])
 
     @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
     def test_learning_rates_must_be_positive(self, rate):
@@ -256,26 +267,10 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"momentum must lie in \[0, 1\)"):
             pack([nn.Linear(6, 3)], [0.1], [momentum])
 
+    def test_something_must_be_trained(self):
+        with pytest.raises(InputError, match="no parameters to train"):
+            pack([nn.Linear(6, 3).requires_grad_(False)], [0.1])
 
-class TestEngineChoice:
-    def test_frozen_parameters_stay(self):
-        module = ARCHITECTURES["hand-written"][0](0)
-        module.hidden.weight.requires_grad_(False)
-        packed = pack([module], [0.1])
-        assert packed.engine == "vmap"
-        assert "frozen" in packed.reason
-        inputs, targets = batches(1, 1, torch.float32)
-        packed.step(inputs[0], targets[0], torch.empty(1))
-        after = packed.parameters(0)
-        assert torch.equal(after["hidden.weight"], module.hidden.weight)
-        assert not torch.equal(after["readout.weight"], module.readout.weight)
-
-    def test_a_layer_used_twice_is_not_a_chain(self):
-        layer = nn.Linear(6, 6)
-        module = nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer)
-        assert pack([module], [0.1]).engine == "vmap"
-
-    def test_hooks_are_not_lost(self):
-        module = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
-        module[1].register_forward_hook(lambda m, args, out: out * 2)
-        assert "hooks" in pack([module], [0.1]).reason
+    def test_one_seed_a_module(self):
+        with pytest.raises(InputError, match="2 seeds"):
+            pack([nn.Linear(6, 3)], [0.1], seeds=[1, 2])

@@ -49,4 +49,4 @@ class Draws:
         masks = [keep_mask(seed, self.step, self._calls, shape, probability) for seed in self.seeds]
         self._calls += 1
         scale = 1.0 / (1.0 - probability) if probability < 1.0 else 0.0
-        return torch.stack(masks).mul_(scale).to(like.device, like.dtype)
+        return torch.stack(masks).to(like.device, like.dtype).mul_(scale)

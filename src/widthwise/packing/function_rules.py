@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from widthwise.packing.layer_rules import channelwise, convolution, dropout, linear
+from widthwise.packing.layer_rules import (
+    channelwise,
+    convolution,
+    dropout,
+    group_norm,
+    layer_norm,
+    linear,
+)
 from widthwise.packing.tracing import NotPackableError
 from widthwise.packing.values import PerReplica, Run, axis, reshape, shape_of
 
@@ -180,7 +187,7 @@ def _attention(run: Run, q: Tensor, k: Tensor, v: Tensor, **kwargs: Any) -> Tens
 
 
 def _linear(run: Run, value: Tensor, weight: Any, bias: Any = None) -> Tensor:
-    return linear(value, _own(weight), None if bias is None else _own(bias))
+    return linear(value, _own(weight), _own_or_none(bias))
 
 
 def _convolution(function: Callable[..., Tensor], num_axes: int) -> FunctionRule:
@@ -193,10 +200,30 @@ def _convolution(function: Callable[..., Tensor], num_axes: int) -> FunctionRule
         if value.ndim - 1 != num_axes:
             raise NotPackableError("a convolution without a batch axis")
         groups = options.pop("groups", 1)
-        own_bias = None if bias is None else _own(bias)
-        return convolution(value, _own(weight), own_bias, function, groups, **options)
+        return convolution(value, _own(weight), _own_or_none(bias), function, groups, **options)
 
     return apply
+
+
+def _group_norm(
+    run: Run, value: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    return group_norm(value, groups, _own_or_none(weight), _own_or_none(bias), eps)
+
+
+def _layer_norm(
+    run: Run,
+    value: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    return layer_norm(value, normalized_shape, _own_or_none(weight), _own_or_none(bias), eps)
+
+
+def _own_or_none(parameter: Any) -> Tensor | None:
+    return None if parameter is None else _own(parameter)
 
 
 def _own(parameter: Any) -> Tensor:
@@ -214,13 +241,20 @@ def _dropout(own_axes: int | None) -> FunctionRule:
     return apply
 
 
+def _check_shape(run: Run, condition: Any, message: str = "") -> None:
+    if not isinstance(condition, bool):
+        raise NotPackableError("an assertion about values")
+    torch._assert(condition, message)  # type: ignore[no-untyped-call]
+
+
 def _contiguous(run: Run, value: Tensor, **kwargs: Any) -> Tensor:
     return value  # a layout, not a value
 
 
 _ELEMENTWISE: tuple[Any, ...] = (
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.neg, operator.pow),
-    operator.floordiv,
+    *(operator.floordiv, operator.eq, operator.ne, operator.lt, operator.le, operator.gt),
+    operator.ge,
     *(torch.add, torch.sub, torch.mul, torch.div, torch.neg, torch.pow),
     *(torch.exp, torch.log, torch.sqrt, torch.rsqrt, torch.square, torch.abs, torch.erf),
     *(torch.sin, torch.cos, torch.tanh, torch.sigmoid, torch.clamp, torch.maximum, torch.minimum),
@@ -272,6 +306,8 @@ FUNCTION_RULES: dict[Any, FunctionRule] = {
     functional.adaptive_avg_pool2d: _pooling(functional.adaptive_avg_pool2d, 4),
     functional.adaptive_max_pool2d: _pooling(functional.adaptive_max_pool2d, 4),
     functional.linear: _linear,
+    functional.group_norm: _group_norm,
+    functional.layer_norm: _layer_norm,
     functional.conv1d: _convolution(functional.conv1d, 3),
     functional.conv2d: _convolution(functional.conv2d, 4),
     functional.dropout: _dropout(None),
@@ -305,6 +341,7 @@ FUNCTION_RULES: dict[Any, FunctionRule] = {
     "split": lambda run, value, size, dim=0: torch.split(value, size, axis(value, dim)),
     "unbind": _along(torch.unbind),
     "contiguous": _contiguous,
+    torch._assert: _check_shape,
     "size": _size,
     getattr: _getattr,
     operator.getitem: _getitem,

@@ -4,7 +4,7 @@ A rule takes the layer and a way to its tensors and gives a function of (run, in
 out as :mod:`widthwise.packing.values` says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
+from widthwise.packing.own_dropout import mask_shape
 from widthwise.packing.tracing import NotPackableError
 from widthwise.packing.values import PerReplica, Run, axis, merge, split
-from widthwise.packing.vmapped import mask_shape
 
 Apply = Callable[[Run, Any], Any]
 # The layer, and the names under which the pack keeps its tensors.
@@ -132,36 +132,39 @@ def _batch_norm(layer: Any, names: dict[str, str]) -> Apply:
     return apply
 
 
-def _group_norm(layer: nn.GroupNorm, names: dict[str, str]) -> Apply:
-    def apply(run: Run, value: Tensor) -> Tensor:
-        flat = {kind: run.tensors[name].flatten() for kind, name in names.items()}
-        replicas = value.shape[1]
-        out = functional.group_norm(
-            merge(value),
-            replicas * layer.num_groups,
-            flat.get("weight"),
-            flat.get("bias"),
-            layer.eps,
-        )
-        return split(out, replicas)
+def group_norm(
+    value: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Weight and bias (R, C)."""
+    replicas = value.shape[1]
+    flat = [None if t is None else t.flatten() for t in (weight, bias)]
+    return split(functional.group_norm(merge(value), replicas * groups, *flat, eps), replicas)
 
-    return apply
+
+def layer_norm(
+    value: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Weight and bias (R, *shape)."""
+    if len(shape) > value.ndim - 2:
+        raise NotPackableError("a LayerNorm over the batch axis")
+    out = functional.layer_norm(value, list(shape), eps=eps)
+    if weight is not None:
+        out = out * PerReplica(weight).beside(value.ndim - 1)
+    if bias is not None:
+        out = out + PerReplica(bias).beside(value.ndim - 1)
+    return out
+
+
+def _group_norm(layer: nn.GroupNorm, names: dict[str, str]) -> Apply:
+    weight, bias = names.get("weight"), names.get("bias")
+    return lambda run, value: group_norm(
+        value, layer.num_groups, run.find(weight), run.find(bias), layer.eps
+    )
 
 
 def _layer_norm(layer: nn.LayerNorm, names: dict[str, str]) -> Apply:
-    shape = list(layer.normalized_shape)
-
-    def apply(run: Run, value: Tensor) -> Tensor:
-        if len(shape) > value.ndim - 2:
-            raise NotPackableError("a LayerNorm over the batch axis")
-        out = functional.layer_norm(value, shape, eps=layer.eps)
-        if "weight" in names:
-            out = out * PerReplica(run.tensors[names["weight"]]).beside(value.ndim - 1)
-        if "bias" in names:
-            out = out + PerReplica(run.tensors[names["bias"]]).beside(value.ndim - 1)
-        return out
-
-    return apply
+    weight, bias, shape = names.get("weight"), names.get("bias"), layer.normalized_shape
+    return lambda run, value: layer_norm(value, shape, run.find(weight), run.find(bias), layer.eps)
 
 
 def _embedding(layer: nn.Embedding, names: dict[str, str]) -> Apply:

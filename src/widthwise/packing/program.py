@@ -99,7 +99,10 @@ class Program:
         for instruction in self.instructions:
             args = fx.node.map_arg(instruction.args, lambda node: values[node.name])
             kwargs = fx.node.map_arg(instruction.kwargs, lambda node: values[node.name])
-            values[instruction.name] = instruction.apply(run, *args, **kwargs)
+            try:
+                values[instruction.name] = instruction.apply(run, *args, **kwargs)
+            except NotPackableError as error:
+                raise NotPackableError(f"operation {instruction.name!r}: {error}") from None
             for name in instruction.forget:
                 del values[name]
         output = values[self._output]

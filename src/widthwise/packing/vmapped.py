@@ -9,67 +9,28 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 from widthwise.errors import InputError
 from widthwise.packing.draws import Draws
+from widthwise.packing.own_dropout import OwnDropout
+from widthwise.packing.stacked import aliases
 
 _Tensors = dict[str, Tensor]
 
-# Functional dropouts → how many leading axes of an input have their own draw; None: all of them.
-_DROPOUTS: dict[object, int | None] = {
-    functional.dropout: None,
-    functional.dropout1d: 2,
-    functional.dropout2d: 2,
-    functional.dropout3d: 2,
-}
+# vmap has these for plainly contiguous inputs only: in channels-last layout the first raises, the
+# second warns of a slow way round.
+_CONTIGUOUS = (functional.group_norm, functional.adaptive_avg_pool2d)
 
 
-class OwnDropout(TorchFunctionMode):
-    """Dropout from a replica's own stream instead of PyTorch's global generator.
-
-    Args:
-        draws: of this step, for all replicas; None leaves dropout to PyTorch.
-        replica: which of them this is, a 0-d tensor that ``vmap`` may run over.
-    """
-
-    def __init__(self, draws: Draws | None, replica: Tensor) -> None:
-        super().__init__()
-        self._draws, self._replica = draws, replica
+class _OneReplica(OwnDropout):
+    """What a forward under ``vmap`` needs besides its own dropout."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if self._draws is not None and func in _DROPOUTS:
-            return self._dropout(_DROPOUTS[func], *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-    def _dropout(
-        self,
-        own_axes: int | None,
-        input: Tensor,  # noqa: A002 - the name torch.nn.functional uses
-        p: float = 0.5,
-        training: bool = True,
-        inplace: bool = False,
-    ) -> Tensor:
-        if not training or p == 0.0:
-            return input
-        shape = mask_shape(input.shape, own_axes)
-        assert self._draws is not None
-        masks = self._draws.scaled_masks(shape, p, input)
-        mine = masks.index_select(0, self._replica.reshape(1)).squeeze(0)
-        return input.mul_(mine) if inplace else input * mine
-
-
-def mask_shape(shape: Sequence[int], own_axes: int | None) -> list[int]:
-    """Shape of a dropout mask that is broadcast over all but the first ``own_axes`` axes.
-
-    >>> mask_shape((8, 3, 5, 5), 2)
-    [8, 3, 1, 1]
-    """
-    if own_axes is None:
-        return list(shape)
-    return [n if axis < own_axes else 1 for axis, n in enumerate(shape)]
+        if func in _CONTIGUOUS and args:
+            args = (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
@@ -80,15 +41,17 @@ def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
     Raises:
         InputError: when called, if ``vmap`` cannot run it, naming the layer.
     """
-    skeleton = deepcopy(module).to("meta")
+    skeleton = deepcopy(module).to("meta")  # in which nothing is shared any more
+    names = aliases(module)
     path = _innermost_path(skeleton)
 
     def one(tensors: _Tensors, inputs: Tensor, replica: Tensor, draws: Draws | None) -> Tensor:
         path.clear()
         # Entered in evaluation too: a mode keeps attention from a kernel that vmap can only loop
         # over, as does the choice of the kernel that is written in plain operations.
-        with OwnDropout(draws, replica), sdpa_kernel(SDPBackend.MATH):
-            output: Tensor = functional_call(skeleton, tensors, (inputs,))
+        with _OneReplica(draws, replica), sdpa_kernel(SDPBackend.MATH):
+            every = {name: tensors[kept] for name, kept in names.items()}
+            output: Tensor = functional_call(skeleton, every, (inputs,))
         return output
 
     def forward(
@@ -101,11 +64,13 @@ def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
                 tensors, inputs, numbers, draws
             )
         except Exception as error:
-            where = f"layer {path[-1]!r}" if path and path[-1] else "forward"
+            name = path[-1] if path else ""
+            where = f"layer {name!r}" if name else "forward"
+            kind = type(skeleton.get_submodule(name)).__name__
             raise InputError(
                 f"packed training needs a forward that torch.func.vmap can run, but {where} "
-                f"({type(module).__name__}) raised {type(error).__name__}: "
-                f"{str(error).strip().splitlines()[0]}; rewrite that layer"
+                f"({kind}) raised {type(error).__name__}: {str(error).strip().splitlines()[0]}; "
+                "rewrite that layer (random numbers: nn.Dropout is supported)"
             ) from error
         return output
 
