@@ -5,9 +5,19 @@ forward product, as many for the weight gradient and (but for the first layer) f
 gradient. Bytes: the weights are read forward, read backward and read and written by the update,
 16·n_in·n_out in float32 (24 with momentum's velocity). An ordinary loop also writes the gradient,
 reads it back and walks the weights once more, and pays its per-operation overhead R times.
+
+With ``precision = "bf16"`` the products have bfloat16 operands: a copy of the weights, activations
+and their gradients. The operations are the same. The weights that are trained, biases, velocities
+and losses stay in float32, because bfloat16 has 8 significant bits: a step below 1/512 of a weight
+would be rounded away. A product of bfloat16 numbers cannot be added to float32 ones in one go, so
+the weight gradient is stored after all: 4·n_in·n_out bytes for reading the copy forward and
+backward, 4 for the gradient written and read, 8 for the update and 6 for the new copy, together
+22·n_in·n_out against 16, and with momentum 16 more against 8 more; activations are half as many
+bytes. It pays where the products are faster by more than that: with matrix units, not without.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +29,23 @@ from widthwise.packing.fused_update import FusedUpdate
 from widthwise.recipe import Recipe
 
 
+class _Operands(NamedTuple):
+    """What a layer multiplies with and adds: weight (R, n_out, n_in), bias (R, 1, n_out)."""
+
+    weight: Tensor
+    weight_t: Tensor
+    bias: Tensor | None
+    multiplier: float
+
+
 class _PackedDense:
-    """One dense layer of all replicas: weight (R, n_out, n_in), bias (R, 1, n_out)."""
+    """One dense layer of all replicas.
+
+    Attributes:
+        weight, bias: what is trained and evaluated, (R, n_out, n_in) and (R, 1, n_out).
+        exact: they as operands.
+        operands: those of training; here the same.
+    """
 
     def __init__(self, layer: Dense, parameters: Sequence[dict[str, Tensor]]) -> None:
         self.path, self.multiplier = layer.path, layer.multiplier
@@ -42,7 +67,40 @@ class _PackedDense:
     def _bind(self) -> None:
         self.weight = self.tensors["weight"]
         self.bias = self.tensors.get("bias")
-        self.weight_t = self.weight.transpose(1, 2)
+        self.exact = self.operands = self._operands(self.weight, self.bias)
+
+    def _operands(self, weight: Tensor, bias: Tensor | None) -> _Operands:
+        return _Operands(weight, weight.transpose(1, 2), bias, self.multiplier)
+
+    def add_weight_gradient(
+        self, target: Tensor, beta: float, gradient: Tensor, fed_in: Tensor
+    ) -> None:
+        """target ← beta · target + multiplier · gradientᵀ · fed_in."""
+        target.baddbmm_(gradient.transpose(1, 2), fed_in, beta=beta, alpha=self.multiplier)
+
+
+class _PackedDenseBF16(_PackedDense):
+    """The same, multiplied in bfloat16: see the top of this module."""
+
+    def _bind(self) -> None:
+        super()._bind()
+        bias = None if self.bias is None else self.bias.bfloat16()
+        self.operands = self._operands(self.weight.bfloat16(), bias)
+        self._product = torch.empty_like(self.operands.weight)
+
+    def refresh(self) -> None:
+        """To be called whenever the weights have changed."""
+        self.operands.weight.copy_(self.weight)
+        if self.bias is not None and self.operands.bias is not None:
+            self.operands.bias.copy_(self.bias)
+
+    def add_weight_gradient(
+        self, target: Tensor, beta: float, gradient: Tensor, fed_in: Tensor
+    ) -> None:
+        torch.bmm(gradient.transpose(1, 2), fed_in, out=self._product)
+        if beta != 1.0:
+            target.mul_(beta)
+        target.add_(self._product, alpha=self.multiplier)
 
 
 class _Workspace:
@@ -50,7 +108,7 @@ class _Workspace:
 
     def __init__(self, dense: Sequence[_PackedDense], batch_size: int) -> None:
         shapes = [(d.weight.shape[0], batch_size, d.weight.shape[1]) for d in dense]
-        like = dense[0].weight
+        like = dense[0].operands.weight
         self.outputs = [like.new_empty(shape) for shape in shapes]
         self.gradients = [like.new_empty(shape) for shape in shapes]
 
@@ -73,7 +131,9 @@ class ChainPack:
             {name: p.detach() for name, p in module.named_parameters()} for module in modules
         ]
         self.reason = "a chain of dense layers and activations"
-        self._dense = [_PackedDense(la, parameters) for la in layers if isinstance(la, Dense)]
+        self._bf16 = recipe.precision == "bf16"
+        kind = _PackedDenseBF16 if self._bf16 else _PackedDense
+        self._dense = [kind(layer, parameters) for layer in layers if isinstance(layer, Dense)]
         self._activations: list[ActivationRule | None] = []
         for layer in layers:
             if isinstance(layer, Dense):
@@ -106,12 +166,14 @@ class ChainPack:
         if work is None:
             work = self._workspaces[batch_size] = _Workspace(self._dense, batch_size)
         inputs = inputs.view(inputs.shape[0], batch_size, -1)
+        if self._bf16:
+            inputs = inputs.bfloat16()
         fed = [inputs]  # what each layer was fed
         saved: list[Tensor] = []  # what each activation's derivative needs
         for dense, activation, out in zip(
             self._dense, self._activations, work.outputs, strict=True
         ):
-            _product(dense, fed[-1], out)
+            _product(dense.operands, fed[-1], out)
             if activation is None:
                 saved.append(out)
                 fed.append(out)
@@ -120,35 +182,43 @@ class ChainPack:
                 saved.append(out if activation.saves_input else activated)
                 fed.append(activated)
 
-        gradient = loss_and_gradient(fed[-1], targets, losses, self._recipe)
+        logits = fed[-1].to(losses) if self._bf16 else fed[-1]
+        gradient = loss_and_gradient(logits, targets, losses, self._recipe)
         # Every replica's −ε/B once here: all that follows is linear in it, so each weight gradient
         # below arrives as the step to be added.
         gradient.mul_(self._update.scale(batch_size, rate_factor))
+        if self._bf16:
+            gradient = gradient.bfloat16()  # its exponents reach as far: nothing underflows
         for i in range(len(self._dense) - 1, -1, -1):
             dense, fed_in = self._dense[i], fed[i]
             if i > 0:
                 down = work.gradients[i - 1]
                 # Before the update: the gradient belongs to the weights that made the output.
                 torch.baddbmm(
-                    down, gradient, dense.weight, beta=0, alpha=dense.multiplier, out=down
+                    down, gradient, dense.operands.weight, beta=0, alpha=dense.multiplier, out=down
                 )
             self._update_layer(dense, gradient, fed_in, rate_factor)
             if i > 0:
                 activation = self._activations[i - 1]
                 gradient = down if activation is None else activation.backward(down, saved[i - 1])
+        if self._bf16:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        for dense in self._dense:
+            if isinstance(dense, _PackedDenseBF16):
+                dense.refresh()
 
     def _update_layer(
         self, dense: _PackedDense, gradient: Tensor, fed_in: Tensor, rate_factor: float | Tensor
     ) -> None:
-        transposed, multiplier = gradient.transpose(1, 2), dense.multiplier
-
         def add_weight_gradient(target: Tensor, beta: float) -> None:
-            target.baddbmm_(transposed, fed_in, beta=beta, alpha=multiplier)
+            dense.add_weight_gradient(target, beta, gradient, fed_in)
 
         def add_bias_gradient(target: Tensor, beta: float) -> None:
             if beta != 1.0:
                 target.mul_(beta)
-            target.add_(gradient.sum(1, keepdim=True))
+            target.add_(gradient.sum(1, keepdim=True, dtype=target.dtype))
 
         velocities, update = dense.velocities, self._update
         update(dense.weight, velocities.get("weight"), add_weight_gradient, rate_factor)
@@ -171,13 +241,15 @@ class ChainPack:
             if activation is not None:
                 out = activation.forward(out)
             result = out.new_empty((replicas, flat.shape[0], dense.weight.shape[1]))
-            _product(dense, out, result)
+            _product(dense.exact, out, result)
             out = result
         return out
 
     @torch.inference_mode()
     def keep(self, replicas: Sequence[int]) -> None:
-        index = torch.as_tensor(replicas, dtype=torch.int64)
+        index = torch.as_tensor(
+            replicas, dtype=torch.int64, device=self._update.learning_rates.device
+        )
         for dense in self._dense:
             dense.keep(index)
         update = self._update
@@ -209,14 +281,17 @@ class ChainPack:
     def restore(self, state: dict[str, Tensor]) -> None:
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
+        self._refresh()
 
     def _set_update(self, learning_rates: Tensor, momenta: Tensor) -> None:
         self._update = FusedUpdate(learning_rates, momenta, self._recipe)
         self._workspaces: dict[int, _Workspace] = {}
 
 
-def _product(dense: _PackedDense, inputs: Tensor, out: Tensor) -> None:
-    if dense.bias is None:
-        torch.baddbmm(out, inputs, dense.weight_t, beta=0, alpha=dense.multiplier, out=out)
+def _product(layer: _Operands, inputs: Tensor, out: Tensor) -> None:
+    """out ← multiplier · inputs · weightᵀ + bias."""
+    _, weight_t, bias, multiplier = layer
+    if bias is None:
+        torch.baddbmm(out, inputs, weight_t, beta=0, alpha=multiplier, out=out)
     else:
-        torch.baddbmm(dense.bias, inputs, dense.weight_t, alpha=dense.multiplier, out=out)
+        torch.baddbmm(bias, inputs, weight_t, alpha=multiplier, out=out)
