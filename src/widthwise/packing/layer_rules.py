@@ -137,8 +137,10 @@ def group_norm(
 ) -> Tensor:
     """Weight and bias (R, C)."""
     replicas = value.shape[1]
-    flat = [None if t is None else t.flatten() for t in (weight, bias)]
-    return split(functional.group_norm(merge(value), replicas * groups, *flat, eps), replicas)
+    flat_weight = None if weight is None else weight.flatten()
+    flat_bias = None if bias is None else bias.flatten()
+    merged = functional.group_norm(merge(value), replicas * groups, flat_weight, flat_bias, eps)
+    return split(merged, replicas)
 
 
 def layer_norm(

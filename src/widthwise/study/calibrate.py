@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
-import torch
 from scipy.optimize import nnls
 
-from widthwise.packing import pack
 from widthwise.study.context import Context
 from widthwise.study.plan import Plan, PlannedPack
+from widthwise.study.timing import time_step
 
 _PROBED_PACKS = 8
-_TIMED_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,7 @@ class Speed:
 
 def measure_speed(context: Context, plan: Plan) -> Speed:
     """Time the steps of packs from the cheapest to the dearest, and fit the two numbers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as workers do
-    try:
-        timed = [_time_step(context, planned) for planned in _spread(plan.packs)]
-    finally:
-        torch.set_num_threads(threads)
+    timed = [_time_step(context, planned) for planned in _spread(plan.packs)]
     flops, seconds = np.array(timed).T
     # Relative errors count: a step of 0.1 ms matters as much as one of 10 ms.
     design = np.stack([1.0 / seconds, flops / seconds], axis=1)
@@ -56,21 +48,15 @@ def _spread(packs: Sequence[PlannedPack]) -> list[PlannedPack]:
 
 
 def _time_step(context: Context, planned: PlannedPack) -> tuple[float, float]:
-    job, data = planned.job, context.dataset
-    built = {r.seed: context.family.build(job.widening_factor, r.seed) for r in job.replicas}
-    modules = [built[r.seed] for r in job.replicas]
-    dtype = next(modules[0].parameters()).dtype
-    # A rate of nearly 0: timing must not depend on whether the run would diverge.
-    packed = pack(modules, [1e-12] * len(modules), [r.momentum for r in job.replicas])
-    generator = torch.Generator().manual_seed(0)
-    shape = (len(modules), job.batch_size)
-    rows = torch.randint(data.num_train, (shape[0] * shape[1],), generator=generator)
-    train = torch.from_numpy(data.train_inputs).to(dtype)
-    targets = torch.from_numpy(data.train_labels)[rows].view(shape)
-    losses = torch.empty(len(modules), dtype=dtype)
-    times = []
-    for _ in range(_TIMED_STEPS):
-        start = perf_counter()
-        packed.step(train[rows].view(*shape, *data.input_shape), targets, losses)
-        times.append(perf_counter() - start)
-    return planned.training_flops / job.steps, float(np.median(times))
+    """Operations and seconds of one step."""
+    job = planned.job
+    seconds = time_step(
+        context.family,
+        context.dataset,
+        job.recipe,
+        job.widening_factor,
+        job.batch_size,
+        len(job.replicas),
+        max(replica.momentum for replica in job.replicas),
+    )
+    return planned.training_flops / job.steps, seconds

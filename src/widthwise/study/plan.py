@@ -21,9 +21,6 @@ from widthwise.training import PackJob, Replica
 # Part of every shard's name: raise it when the meaning of a result changes.
 SCHEMA_VERSION = 2
 _MIN_STEPS = 8
-# If fewer replicas stay in cache, their weights are streamed from memory anyway, and larger packs
-# do that better (measured at width 1024: benchmarks.mlp_peers --max-replicas 4 against 16).
-_MIN_CACHED_REPLICAS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +103,7 @@ def plan_study(
     family_identity: Mapping[str, Any],
     costs: Mapping[float, ModuleCost],
     stable_learning_rates: Mapping[tuple[float, float], float],
+    pack_sizes: Mapping[tuple[float, int], int] | None = None,
 ) -> Plan:
     """Lay out a study.
 
@@ -119,29 +117,59 @@ def plan_study(
         costs: widening factor → cost of its network.
         stable_learning_rates: (widening factor, momentum) → ε_max, for
             :func:`widths_to_probe`.
+        pack_sizes: (widening factor, batch size) → runs in a pack, as measured; where there is
+            none, as many as the specification allows.
 
     Raises:
         InputError: if a batch exceeds the training set, or one replica exceeds the memory budget.
     """
+    runs, unreachable = _lay_out(spec, family, num_train, stable_learning_rates)
+    shared = {"schema": SCHEMA_VERSION, "family": family_identity, "data": data_fingerprint}
+    packs = [
+        _planned(job, shared, costs[job.widening_factor], num_evaluated)
+        for job in _jobs(spec, runs, costs, pack_sizes or {})
+    ]
+    packs.sort(key=lambda pack: (-pack.flops, pack.key))
+    return Plan(packs=tuple(packs), unreachable=tuple(sorted(unreachable)))
+
+
+def pack_shapes(
+    spec: StudySpec,
+    family: WidthFamily,
+    *,
+    num_train: int,
+    stable_learning_rates: Mapping[tuple[float, float], float],
+) -> dict[tuple[float, int], int]:
+    """(widening factor, batch size) of every pack of the plan → runs that could share one."""
+    runs, _ = _lay_out(spec, family, num_train, stable_learning_rates)
+    together: dict[tuple[float, int, int], int] = {}
+    for setting, seeds in runs.items():
+        group = setting.widening_factor, setting.batch_size, setting.steps
+        together[group] = together.get(group, 0) + len(seeds)
+    shapes: dict[tuple[float, int], int] = {}
+    for (width, batch, _), count in together.items():
+        shapes[width, batch] = max(count, shapes.get((width, batch), 0))
+    return shapes
+
+
+def _lay_out(
+    spec: StudySpec,
+    family: WidthFamily,
+    num_train: int,
+    stable: Mapping[tuple[float, float], float],
+) -> tuple[dict[Setting, set[int]], set[tuple[float, float]]]:
+    """Setting → seeds, and the noise scales that cannot be reached."""
     runs: dict[Setting, set[int]] = {}
     unreachable: set[tuple[float, float]] = set()
     for grid in spec.grid:
         if grid.normalized_noise_scale is None:
             settings = _product_settings(grid, spec.training, num_train)
         else:
-            settings, missed = _noise_settings(
-                grid, spec.training, family, num_train, stable_learning_rates
-            )
+            settings, missed = _noise_settings(grid, spec.training, family, num_train, stable)
             unreachable |= missed
         for setting in settings:
             runs.setdefault(setting, set()).update(grid.seeds)
-    shared = {"schema": SCHEMA_VERSION, "family": family_identity, "data": data_fingerprint}
-    packs = [
-        _planned(job, shared, costs[job.widening_factor], num_evaluated)
-        for job in _jobs(spec, runs, costs)
-    ]
-    packs.sort(key=lambda pack: (-pack.flops, pack.key))
-    return Plan(packs=tuple(packs), unreachable=tuple(sorted(unreachable)))
+    return runs, unreachable
 
 
 def _product_settings(grid: GridSpec, training: TrainingSpec, num_train: int) -> Iterable[Setting]:
@@ -218,7 +246,10 @@ def _setting(
 
 
 def _jobs(
-    spec: StudySpec, runs: Mapping[Setting, set[int]], costs: Mapping[float, ModuleCost]
+    spec: StudySpec,
+    runs: Mapping[Setting, set[int]],
+    costs: Mapping[float, ModuleCost],
+    pack_sizes: Mapping[tuple[float, int], int],
 ) -> Iterable[PackJob]:
     groups: dict[tuple[float, int, int], list[Replica]] = {}
     for setting, seeds in runs.items():
@@ -238,7 +269,8 @@ def _jobs(
             )
         # Momentum first: a pack with one momentum takes the fused velocity update.
         replicas.sort(key=lambda r: (r.momentum, r.learning_rate, r.seed))
-        for part in _split(replicas, spec, costs[width], width, batch):
+        size = pack_sizes.get((width, batch), spec.packing.max_replicas)
+        for part in _split(replicas, spec, costs[width], width, batch, size):
             yield PackJob(
                 widening_factor=width,
                 batch_size=batch,
@@ -252,10 +284,15 @@ def _jobs(
 
 
 def _split(
-    replicas: Sequence[Replica], spec: StudySpec, cost: ModuleCost, width: float, batch: int
+    replicas: Sequence[Replica],
+    spec: StudySpec,
+    cost: ModuleCost,
+    width: float,
+    batch: int,
+    size: int,
 ) -> Iterable[Sequence[Replica]]:
     momentum = any(r.momentum > 0 for r in replicas)
-    largest = replicas_per_pack(spec.packing, cost, batch, momentum=momentum)
+    largest = min(size, most_replicas(spec.packing, cost, batch, momentum=momentum))
     if largest < 1:
         each = cost.pack_bytes(batch, momentum=momentum)
         raise InputError(
@@ -268,16 +305,12 @@ def _split(
     return [replicas[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def replicas_per_pack(
+def most_replicas(
     packing: PackingSpec, cost: ModuleCost, batch_size: int, *, momentum: bool
 ) -> int:
-    """Most replicas of a network that a pack should hold; 0 if not even one fits in memory."""
-    weights = 4 * cost.num_parameters * (1 + momentum)
-    cached = int(packing.cache_mb * 1e6 // weights)
-    if cached < _MIN_CACHED_REPLICAS:
-        cached = packing.max_replicas
+    """Most replicas of a network that a pack may hold; 0 if not even one fits in memory."""
     fitting = int(packing.memory_mb * 1e6 // cost.pack_bytes(batch_size, momentum=momentum))
-    return min(packing.max_replicas, cached, fitting)
+    return min(packing.size or packing.max_replicas, fitting)
 
 
 def _planned(

@@ -204,15 +204,17 @@ class PackingSpec(_Frozen):
     summed can depend on it.
 
     Attributes:
+        size: runs in a pack. None measures, at every width and several batch sizes, how many
+            take the least time a run: caches are finite, and the best number is between one (wide
+            convolutions) and ``max_replicas`` (small dense networks). What was measured is kept
+            with the study.
         max_replicas: most runs in a pack.
         memory_mb: most memory of one pack in MB; packs are split to fit.
-        cache_mb: weights of a pack that stay in a core's share of the cache, in MB: packs of wide
-            networks are kept below it, unless that would leave fewer than four replicas.
     """
 
+    size: _Whole | None = None
     max_replicas: _Whole = 16
     memory_mb: _Positive = 1024.0
-    cache_mb: _Positive = 5.0
 
 
 class AnalysisSpec(_Frozen):

@@ -33,23 +33,20 @@ from widthwise.study.calibrate import measure_speed
 from widthwise.study.context import (
     DATA_FILE,
     STUDY_FILE,
-    Context,
     describe,
     load_context,
     make_context,
     read_description,
 )
-from widthwise.study.cost import ModuleCost
 from widthwise.study.files import explained, write_atomically
-from widthwise.study.plan import Plan, PlannedPack, plan_study, replicas_per_pack, widths_to_probe
+from widthwise.study.measured import pack_sizes, stable_learning_rates
+from widthwise.study.plan import Plan, PlannedPack, plan_study
 from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.spec import StudySpec, differences
-from widthwise.study.stability import BATCH_SIZE, stable_learning_rate
 from widthwise.study.store import Damage, Store
 from widthwise.study.summary import Summary, score_column, summarize
 from widthwise.study.worker import PackCall
 
-_STABILITY_FILE = "stability.json"
 _RESULTS_FILE = "results.parquet"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -147,10 +144,12 @@ class Study:
 
     @cached_property
     def plan(self) -> Plan:
-        """Its packs. Measures the largest stable learning rates first, if the grid is written in
-        noise scales; what was measured is kept, so that a resumed study has the same plan."""
+        """Its packs. Measures first how many runs a pack should hold, and the largest stable
+        learning rates if the grid is written in noise scales; what was measured is kept, so that
+        a resumed study has the same plan."""
         context = load_context(self.directory)
         data, costs = context.dataset, context.costs()
+        stable = stable_learning_rates(self._store, context, costs)
         return plan_study(
             self.spec,
             context.family,
@@ -159,7 +158,8 @@ class Study:
             data_fingerprint=context.data_fingerprint,
             family_identity=context.family_identity(),
             costs=costs,
-            stable_learning_rates=self._stable_learning_rates(context, costs),
+            stable_learning_rates=stable,
+            pack_sizes=pack_sizes(self._store, context, costs, stable),
         )
 
     def run(self, workers: int | None = None, *, progress: bool = True) -> None:
@@ -306,41 +306,6 @@ class Study:
                     raise StudyError(message)
                 case Progressed() | Finished():
                     reporter.update(event)
-
-    def _stable_learning_rates(
-        self, context: Context, costs: Mapping[float, ModuleCost]
-    ) -> dict[tuple[float, float], float]:
-        pairs = widths_to_probe(self.spec)
-        if not pairs:
-            return {}
-        self._store.prepare()
-        path = self.directory / _STABILITY_FILE
-        while not path.exists():
-            with self._store.claim("stability") as mine:
-                if mine and not path.exists():
-                    measured = [
-                        {
-                            "widening_factor": width,
-                            "momentum": momentum,
-                            "learning_rate": stable_learning_rate(
-                                context.family,
-                                context.dataset,
-                                width,
-                                momentum,
-                                max_replicas=replicas_per_pack(
-                                    self.spec.packing,
-                                    costs[width],
-                                    BATCH_SIZE,
-                                    momentum=momentum > 0,
-                                ),
-                            ),
-                        }
-                        for width, momentum in pairs
-                    ]
-                    self._store.write_json(_STABILITY_FILE, {"max_stable": measured})
-            time.sleep(0.0 if path.exists() else _SECONDS_BETWEEN_LOOKS)
-        rows = self._store.read_json(_STABILITY_FILE)["max_stable"]
-        return {(row["widening_factor"], row["momentum"]): row["learning_rate"] for row in rows}
 
     def _summary(self, results: pl.DataFrame) -> Summary:
         if results.is_empty():

@@ -1,0 +1,96 @@
+"""What a plan needs to have measured, measured once and kept with the study."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from widthwise.study.context import Context
+from widthwise.study.cost import ModuleCost
+from widthwise.study.pack_size import measured_sizes
+from widthwise.study.plan import most_replicas, pack_shapes, widths_to_probe
+from widthwise.study.stability import BATCH_SIZE, stable_learning_rate
+from widthwise.study.store import Store
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_Rows = list[dict[str, Any]]
+
+
+def stable_learning_rates(
+    store: Store, context: Context, costs: Mapping[float, ModuleCost]
+) -> dict[tuple[float, float], float]:
+    """(widening factor, momentum) → largest stable learning rate, where the plan needs it."""
+    pairs = widths_to_probe(context.spec)
+    if not pairs:
+        return {}
+
+    def measure() -> _Rows:
+        return [
+            {
+                "widening_factor": width,
+                "momentum": momentum,
+                "learning_rate": stable_learning_rate(
+                    context.family,
+                    context.dataset,
+                    width,
+                    momentum,
+                    max_replicas=most_replicas(
+                        context.spec.packing, costs[width], BATCH_SIZE, momentum=momentum > 0
+                    ),
+                    recipe=context.spec.training.recipe,
+                ),
+            }
+            for width, momentum in pairs
+        ]
+
+    rows = _once(store, "stability", "max_stable", measure)
+    return {(row["widening_factor"], row["momentum"]): row["learning_rate"] for row in rows}
+
+
+def pack_sizes(
+    store: Store,
+    context: Context,
+    costs: Mapping[float, ModuleCost],
+    stable: Mapping[tuple[float, float], float],
+) -> dict[tuple[float, int], int]:
+    """(widening factor, batch size) → runs in a pack, measured unless the specification says."""
+    spec = context.spec
+    momentum = max(m for grid in spec.grid for m in grid.momentum)
+    shapes = pack_shapes(
+        spec, context.family, num_train=context.dataset.num_train, stable_learning_rates=stable
+    )
+    largest = {
+        (width, batch): min(
+            count, most_replicas(spec.packing, costs[width], batch, momentum=momentum > 0)
+        )
+        for (width, batch), count in shapes.items()
+    }
+    # What does not fit in memory at all is refused by the plan.
+    largest = {shape: count for shape, count in largest.items() if count > 0}
+    if spec.packing.size is not None:
+        return largest
+
+    def measure() -> _Rows:
+        sizes = measured_sizes(
+            context.family, context.dataset, spec.training.recipe, largest, momentum=momentum
+        )
+        return [
+            {"widening_factor": width, "batch_size": batch, "replicas": size}
+            for (width, batch), size in sizes.items()
+        ]
+
+    rows = _once(store, "pack-sizes", "sizes", measure)
+    return {(row["widening_factor"], row["batch_size"]): row["replicas"] for row in rows}
+
+
+def _once(store: Store, name: str, field: str, measure: Callable[[], _Rows]) -> _Rows:
+    """The rows in ``<name>.json`` of the study, measured first by one of its processes."""
+    store.prepare()
+    path: Path = store.directory / f"{name}.json"
+    while not path.exists():
+        with store.claim(name) as mine:
+            if mine and not path.exists():
+                store.write_json(path.name, {field: measure()})
+        time.sleep(0.0 if path.exists() else _SECONDS_BETWEEN_LOOKS)
+    rows: _Rows = store.read_json(path.name)[field]
+    return rows
