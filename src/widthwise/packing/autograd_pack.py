@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.losses import loss_and_gradient
 from widthwise.packing.draws import Draws
@@ -45,6 +46,7 @@ class AutogradPack:
         self.engine, self.reason = engine, reason
         self._recipe, self._seeds = recipe, list(seeds)
         self._train, self._evaluate = train, evaluate
+        self.host_work = _host_work(modules[0])
         self._stacked = Stacked(modules)
         parameters = self._stacked.parameters
         self._velocities = (
@@ -72,7 +74,10 @@ class AutogradPack:
         trained = [stacked.parameters[name] for name in stacked.trained]
         with torch.enable_grad(), self._autocast(inputs):
             tensors = {**stacked.parameters, **stacked.buffers}
-            logits = self._train(tensors, inputs, Draws(self._seeds, number))
+            draws = Draws(self._seeds, number)
+            logits = self._train(tensors, inputs, draws)
+        if draws.used:
+            self.host_work = "masks of dropout are drawn on the CPU"
         with torch.no_grad():
             pull = loss_and_gradient(logits.detach().to(losses), targets, losses, self._recipe)
             pull.div_(targets.shape[1])
@@ -135,3 +140,11 @@ class AutogradPack:
         """Products in bfloat16 if the recipe says so; weights and their updates in float32."""
         enabled = self._recipe.precision == "bf16"
         return torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _host_work(module: nn.Module) -> str | None:
+    for path, layer in module.named_modules():
+        averages = isinstance(layer, _BatchNorm) and layer.track_running_stats and layer.training
+        if averages and layer.momentum is None:
+            return f"layer {path!r} (momentum = None) reads its count of batches"
+    return None

@@ -25,6 +25,12 @@ class Pack(Protocol):
     @property
     def num_replicas(self) -> int: ...
 
+    @property
+    def host_work(self) -> str | None:
+        """What a step needs of the CPU while it runs, as far as the steps made so far tell; None if
+        nothing. Steps with such work cannot be recorded in a CUDA graph."""
+        ...
+
     def step(
         self,
         inputs: Tensor,

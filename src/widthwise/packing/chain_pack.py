@@ -117,6 +117,7 @@ class ChainPack:
     """See :class:`widthwise.packing.base.Pack`."""
 
     engine = "chain"
+    host_work: str | None = None
 
     @torch.inference_mode()
     def __init__(

@@ -44,6 +44,11 @@ class Draws:
         self.seeds, self.step = seeds, step
         self._calls = 0
 
+    @property
+    def used(self) -> bool:
+        """Whether forward has asked for any."""
+        return self._calls > 0
+
     def scaled_masks(self, shape: Sequence[int], probability: float, like: Tensor) -> Tensor:
         """(R, *shape): zeros, and 1/(1 − probability) where an element is kept."""
         masks = [keep_mask(seed, self.step, self._calls, shape, probability) for seed in self.seeds]
