@@ -24,6 +24,7 @@ SPEC = {
     "grid": {"widening_factor": 1, "learning_rate": 0.1, "batch_size": [1, 4, 16], "seeds": 2},
     "family": {"base_width": 4},
     "training": {"steps": 24, "evaluations": 8},
+    "packing": {"size": 16},
 }
 
 
@@ -382,7 +383,7 @@ class TestInterrupt:
             calls.append(arguments)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("widthwise.study.study.stable_learning_rate", interrupted)
+        monkeypatch.setattr("widthwise.study.measured.stable_learning_rate", interrupted)
         grid = {"widening_factor": 1, "normalized_noise_scale": [0.01, 0.1], "seeds": 1}
         code, _, err = call("run", write_spec(tmp_path, grid=grid), "-o", tmp_path / "s", "-q")
         assert code == 130

@@ -40,6 +40,8 @@ def fields(*, family=None, grid=None, training=None, **others):
         "family": {"base_width": 4} if family is None else family,
         "grid": basic if grid is None else ({**basic, **grid} if isinstance(grid, dict) else grid),
         "training": {"steps": 24, "evaluations": 8} if training is None else training,
+        # Not measured: tests compare packs, and must not depend on how busy the machine is.
+        "packing": {"size": 16},
         **others,
     }
 

@@ -19,7 +19,6 @@ from widthwise.batches import Sampling
 from widthwise.building import build_modules, check_batch_size, check_network
 from widthwise.data import Dataset
 from widthwise.errors import InputError
-from widthwise.evaluation import EVALUATION_ROWS as EVALUATION_ROWS
 from widthwise.evaluation import evaluate, evaluation_rows, largest_activation
 from widthwise.families import WidthFamily
 from widthwise.feeding import BatchFeed

@@ -86,7 +86,7 @@ class TestGrids:
             plan(grid={"batch_size": [8, 128]})
 
     def test_batches_that_are_no_whole_ghost_batches(self):
-        with pytest.raises(InputError, match=r"multiple of training.ghost_batch_size = 5, got 8"):
+        with pytest.raises(InputError, match=r"multiple of ghost_batch_size = 5, got 8"):
             plan(training={"steps": 24, "ghost_batch_size": 5})
 
     def test_every_pack_gets_the_recipe(self):

@@ -22,6 +22,7 @@ SPEC = """
 title = "Killed and resumed"
 data = { name = "npz", path = "DATA", preprocessing = "none" }
 training = { steps = 3000, evaluations = 40 }
+packing = { size = 16 }
 [family]
 kind = "family.py:network"
 [grid]

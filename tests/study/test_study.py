@@ -482,11 +482,11 @@ class TestFindings:
 def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
     asked = []
 
-    def measured(family, dataset, width, momentum, *, max_replicas):
+    def measured(family, dataset, width, momentum, *, max_replicas, recipe):
         asked.append((width, momentum))
         return 0.8 / width
 
-    monkeypatch.setattr("widthwise.study.study.stable_learning_rate", measured)
+    monkeypatch.setattr("widthwise.study.measured.stable_learning_rate", measured)
     grid = [{"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02], "seeds": 1}]
     study = finished_study(tmp_path / "s", fields(grid=grid))
     assert asked == [(1.0, 0.0), (2.0, 0.0)]

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from widthwise.building import check_batch_size, check_network
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, WidthFamily, check_logits, source_hash
+from widthwise.families import UserFamily, WidthFamily, source_hash
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.spec import StudySpec
 from widthwise.study.store import Store
@@ -18,7 +19,7 @@ from widthwise.training import MAX_TRAIN_EVALUATION
 
 STUDY_FILE = "study.json"
 DATA_FILE = "data.npz"
-_FORMAT = "widthwise-study-1"
+_FORMAT = "widthwise-study-2"
 _SAMPLE = 8
 
 
@@ -63,9 +64,21 @@ class Context:
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
             module = self.family.build(width, seed=0)
             dtype = next((p.dtype for p in module.parameters()), torch.float32)
-            check_logits(self.family, module, inputs.to(dtype), self.dataset.num_classes)
-            costs[width] = module_cost(module, inputs.to(dtype), targets)
+            examples = inputs.to(dtype)
+            check_network(self.family, module, examples, self.dataset.num_classes)
+            for size in self._smallest_batches(width):
+                batch = examples[:1].expand(size, *examples.shape[1:])
+                check_batch_size(module, batch, self.spec.training.recipe)
+            costs[width] = module_cost(module, examples, targets)
         return costs
+
+    def _smallest_batches(self, width: float) -> list[int]:
+        """Of the grids that say batch sizes; batch norm may need more."""
+        return [
+            grid.batch_size[0]
+            for grid in self.spec.grid
+            if grid.batch_size is not None and width in grid.widening_factor
+        ]
 
 
 def make_context(spec: StudySpec, dataset: Dataset) -> Context:

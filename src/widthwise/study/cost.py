@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from widthwise.errors import InputError
-from widthwise.training import EVALUATION_ROWS
+from widthwise.evaluation import evaluation_rows, largest_activation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class ModuleCost:
     Attributes:
         num_parameters: floats in the parameters.
         num_activations: floats that the layers put out.
+        largest_activation: floats of the largest output of a layer with parameters.
         num_inputs: floats of one example.
         forward_flops: of a forward pass.
         training_flops: of a forward and backward pass.
@@ -25,6 +26,7 @@ class ModuleCost:
 
     num_parameters: int
     num_activations: int
+    largest_activation: int
     num_inputs: int
     forward_flops: float
     training_flops: float
@@ -34,7 +36,8 @@ class ModuleCost:
         activations and their gradients, and what evaluation needs."""
         weights = self.num_parameters * (3 + momentum)
         batch = batch_size * (self.num_inputs + 3 * self.num_activations)
-        evaluation = EVALUATION_ROWS * 2 * self.num_activations
+        rows = evaluation_rows(self.largest_activation, self.num_parameters, 1)
+        evaluation = rows * 2 * self.largest_activation
         return 4 * (weights + batch + evaluation)
 
 
@@ -70,6 +73,7 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
     return ModuleCost(
         num_parameters=sum(p.numel() for p in module.parameters()),
         num_activations=sum(sizes) // n,
+        largest_activation=largest_activation(module, inputs),
         num_inputs=inputs[0].numel(),
         forward_flops=forward.get_total_flops() / n,
         training_flops=(forward.get_total_flops() + backward.get_total_flops()) / n,
