@@ -1,69 +1,207 @@
 """What is trained in a cell of the comparison, and what it costs at least."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from widthwise.data import Dataset, DataSpec, load
-from widthwise.families import WidthFamily
-from widthwise.families.mlp import mlp
+from widthwise.families import WidthFamily, cnn, mlp
 
-NUM_INPUTS, NUM_CLASSES = 784, 10
-NUM_TRAIN = 1024
+NUM_CLASSES = 10
 # Small, so that every run converges smoothly at every width and batch size here.
 LEARNING_RATE = 0.01
+_IMAGE_SHAPE = (3, 32, 32)
+# Few, because each is evaluated when losses are compared, at up to 0.1 GFLOP a run.
+_NUM_IMAGES = 128
+
+
+def _digits() -> Dataset:
+    """The bundled images; the test set is tiny, because nobody here is interested in it."""
+    return load(DataSpec(num_train=1024, num_test=64))
+
+
+def _colour_images() -> Dataset:
+    """Images (3, 32, 32) of Gaussian noise round a mean image a class: no real ones are bundled,
+    and the time of a step does not depend on what they show."""
+    generator = np.random.default_rng(0)
+    means = generator.standard_normal((NUM_CLASSES, *_IMAGE_SHAPE), dtype=np.float32)
+
+    def draw(number: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(number) % NUM_CLASSES
+        noise = generator.standard_normal((number, *_IMAGE_SHAPE), dtype=np.float32)
+        return 0.5 * (means[labels] + noise), labels
+
+    # Ten of them for testing, one a class.
+    return Dataset.from_arrays(
+        *draw(_NUM_IMAGES), *draw(NUM_CLASSES), name="noisy images", num_classes=NUM_CLASSES
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A kind of network with the data it is trained on.
+
+    Attributes:
+        label: of the networks, for titles.
+        width_label: what its width counts.
+        family: width → family, whose networks at widening factor 1 are of this width.
+        dataset: loads or draws the data.
+    """
+
+    label: str
+    width_label: str
+    family: Callable[[int], WidthFamily]
+    dataset: Callable[[], Dataset]
+
+
+NETWORKS: dict[str, Network] = {
+    "mlp": Network(
+        label="MLP 784-width-width-10",
+        width_label="width",
+        family=lambda width: mlp((28, 28), NUM_CLASSES, base_width=width, depth=2),
+        dataset=_digits,
+    ),
+    "cnn": Network(
+        label="CNN of three stages, 32×32×3",
+        width_label="channels",
+        family=lambda width: cnn(_IMAGE_SHAPE, NUM_CLASSES, base_width=width),
+        dataset=_colour_images,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A dense layer, or a convolution seen as one that is applied at many positions.
+
+    Attributes:
+        fan_in: inputs of one output (k²·C_in of a convolution).
+        fan_out: outputs at one position.
+        positions: where it is applied (H·W of a convolution's output, 1 of a dense layer).
+    """
+
+    fan_in: int
+    fan_out: int
+    positions: int
+
+    @property
+    def forward_flops(self) -> int:
+        """Floating-point operations of its product for one example."""
+        return 2 * self.positions * self.fan_in * self.fan_out
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Replicas of the MLP 784-width-width-10, trained by plain SGD."""
+    """Replicas of one network, trained by plain SGD.
 
+    Attributes:
+        network: a key of :data:`NETWORKS`.
+        width: hidden units of the MLP, channels of the CNN's first stage.
+        batch_size: B.
+        num_replicas: runs, shared out over the processes.
+        pack_size: most runs in a pack of Widthwise's.
+    """
+
+    network: str
     width: int
     batch_size: int
-    num_replicas: int = 32  # sixteen a process on two cores: a study's pack
+    num_replicas: int = 32  # sixteen a process on two cores
+    pack_size: int = 16
 
     @property
-    def layers(self) -> tuple[tuple[int, int], ...]:
-        """(fan_in, fan_out) of each dense layer."""
-        return (NUM_INPUTS, self.width), (self.width, self.width), (self.width, NUM_CLASSES)
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers with weights, in the order in which they are applied.
+
+        >>> Cell("mlp", 64, 16).layers[0]
+        Layer(fan_in=784, fan_out=64, positions=1)
+        >>> Cell("cnn", 8, 32).layers[1]
+        Layer(fan_in=72, fan_out=16, positions=256)
+        """
+        return _layers(self.network, self.width)
+
+    @property
+    def num_inputs(self) -> int:
+        """Floats of one example."""
+        return math.prod(self.dataset().input_shape)
 
     @property
     def flops(self) -> int:
         """Floating-point operations of the products of one step of one run.
 
-        2·B·n_in·n_out forward, as many for the weight gradient and, but for the first layer, for
-        the input gradient. Biases, activations and the loss are left out: less than 1 % of it.
+        2·B·positions·fan_in·fan_out forward (2·9·B·H·W·C_in·C_out of a 3×3 convolution), as many
+        for the weight gradient and, but for the first layer, for the input gradient. The zeros
+        that pad an image count. Biases, normalization, activations, pooling and the loss are left
+        out.
 
-        >>> Cell(width=64, batch_size=16).flops == 2 * 16 * (2 * 784 * 64 + 3 * (64 * 64 + 64 * 10))
+        >>> dense = Cell("mlp", 64, 16)
+        >>> dense.flops == 2 * 16 * (2 * 784 * 64 + 3 * (64 * 64 + 64 * 10))
         True
         """
-        return sum(
-            2 * self.batch_size * fan_in * fan_out * (2 if first else 3)
-            for (fan_in, fan_out), first in zip(self.layers, (True, False, False), strict=True)
-        )
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the float32 weights of one run."""
-        return sum(4 * fan_in * fan_out for fan_in, fan_out in self.layers)
+        first, *others = self.layers
+        passes = 2 * first.forward_flops + 3 * sum(layer.forward_flops for layer in others)
+        return self.batch_size * passes
 
     @property
     def bytes_moved(self) -> int:
-        """Least bytes of weights and inputs that one step of one run reads and writes.
+        """Least bytes of weights and inputs that one step of one run reads and writes, in float32.
 
         Weights: read forward, read backward (but in the first layer), read and written by the
         update. Inputs: gathered from the data (read, written), read forward and by the update.
-        The weight gradient is not among them: it need not exist in memory.
+        The weight gradient is not among them: it need not exist in memory. Nor are activations,
+        which a cache can hold.
         """
-        weights = 4 * self.weight_bytes - 4 * NUM_INPUTS * self.width
-        return weights + 4 * 4 * self.batch_size * NUM_INPUTS
+        weights = [layer.fan_in * layer.fan_out for layer in self.layers]
+        return 4 * (4 * sum(weights) - weights[0] + 4 * self.batch_size * self.num_inputs)
 
     def family(self) -> WidthFamily:
         """Gives every replica its initial weights, by seed."""
-        return mlp(input_shape=(28, 28), num_classes=NUM_CLASSES, base_width=self.width, depth=2)
+        return NETWORKS[self.network].family(self.width)
+
+    def dataset(self) -> Dataset:
+        """What the replicas are trained on."""
+        return _dataset(self.network)
 
 
-CELLS = (Cell(64, 16), Cell(256, 16), Cell(256, 128), Cell(1024, 16), Cell(1024, 128))
+@cache
+def _dataset(network: str) -> Dataset:
+    return NETWORKS[network].dataset()
 
 
-def dataset() -> Dataset:
-    """The bundled images; the test set is tiny, because nobody here is interested in it."""
-    return load(DataSpec(num_train=NUM_TRAIN, num_test=64))
+@cache
+@torch.no_grad()
+def _layers(network: str, width: int) -> tuple[Layer, ...]:
+    """Read off the network itself, which one example is sent through."""
+    layers: list[Layer] = []
+
+    def note(module: nn.Module, args: object, output: Tensor) -> None:
+        weight = module.get_parameter("weight")
+        positions = output[0].numel() // len(weight)
+        layers.append(Layer(weight[0].numel(), len(weight), positions))
+
+    module = NETWORKS[network].family(width).build(1.0, 0).eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.register_forward_hook(note)
+    module(torch.from_numpy(_dataset(network).test_inputs[:1]))
+    return tuple(layers)
+
+
+MLP_CELLS = (
+    Cell("mlp", 64, 16),
+    Cell("mlp", 256, 16),
+    Cell("mlp", 256, 128),
+    Cell("mlp", 1024, 16),
+    Cell("mlp", 1024, 128),
+)
+# Fewer replicas of wide ones, whose steps take long; the pack does not gain from more.
+CNN_CELLS = (
+    Cell("cnn", 8, 32, num_replicas=32),
+    Cell("cnn", 16, 32, num_replicas=32),
+    Cell("cnn", 32, 32, num_replicas=16),
+    Cell("cnn", 64, 32, num_replicas=8),
+)

@@ -28,12 +28,19 @@ class Spread:
 def paired_ratios(times: Sequence[float], reference: Sequence[float]) -> list[float]:
     """Time over the reference's, round by round: what slows a round down cancels.
 
+    Args:
+        times: of a way, in the rounds in which it took part, which are the first ones.
+        reference: of the reference, in all rounds.
+
     >>> paired_ratios([4.0, 8.0], [2.0, 4.0])
     [2.0, 2.0]
     """
-    if len(times) != len(reference):
-        raise ValueError(f"ratios need equally many rounds, got {len(times)} and {len(reference)}")
-    return [time / base for time, base in zip(times, reference, strict=True)]
+    if len(times) > len(reference):
+        raise ValueError(
+            f"ratios need the reference in every round, got {len(times)} rounds and "
+            f"{len(reference)} of the reference"
+        )
+    return [time / base for time, base in zip(times, reference, strict=False)]
 
 
 def fastest(times: Times, names: Sequence[str]) -> str:
@@ -62,14 +69,15 @@ def against_best(cells: Sequence[Times], ours: str, names: Sequence[str]) -> lis
 
 
 def overall(ratios: Sequence[Sequence[float]]) -> Spread:
-    """Geometric mean over cells of the median ratios; spread over rounds.
+    """Geometric mean over cells of the median ratios; spread over the rounds that all cells have.
 
     Args:
-        ratios: cell → ratio in each round; equally many rounds a cell.
+        ratios: cell → ratio in each round.
 
     >>> overall([[1.0, 1.0, 1.0], [4.0, 4.0, 4.0]])
     Spread(median=2.0, low=2.0, high=2.0)
     """
     center = geometric_mean([statistics.median(cell) for cell in ratios])
-    by_round = [geometric_mean(each) for each in zip(*ratios, strict=True)]
+    # zip ends with the shortest: a slow way has fewer rounds.
+    by_round = [geometric_mean(each) for each in zip(*ratios, strict=False)]
     return Spread(center, min(by_round), max(by_round))

@@ -3,94 +3,141 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.cells import Cell
+from benchmarks.cells import NETWORKS, Cell
 from benchmarks.peers import product
 from benchmarks.summary import Spread, Times, against_best, fastest, overall, paired_ratios
-from benchmarks.ways import OURS, PEAK, PEAK_ONE, Way
+from benchmarks.timing import Measurement
+from benchmarks.ways import GROUP_TITLES, OURS, PEAK, PEAK_ONE, Way
 
-GROUP_TITLES = {"loops": "the loops", "ensembles": "torch.func and JAX"}
+Results = Mapping[Cell, Measurement]
 
 
 def markdown(
-    results: Mapping[Cell, Times], ways: Sequence[Way], environment: Mapping[str, Any]
+    title: str, results: Results, ways: Sequence[Way], environment: Mapping[str, Any]
 ) -> str:
     """The whole page."""
-    trained = [way.name for way in ways if way.group != "peak"]
+    trained = [way.name for way in ways if way.trains]
+    num_processes = next(way.processes for way in ways if way.name == PEAK)
     parts = [
-        "# Training 32 MLPs: Widthwise and its peers",
+        f"# {title}",
         "Written by `" + environment["command"] + "`; see [performance.md](../performance.md) "
         "for what is compared and why. Every way starts from the same weights, sees the same "
-        "batches and ends with the same losses (checked in each run).",
-        _table(("", ""), [(name, str(value)) for name, value in environment.items()]),
+        "batches and ends with the same losses (checked in each run)." + _exceptions(ways),
+        table(("", ""), [(name, str(value)) for name, value in environment.items()]),
         "## µs per step and run",
         f"Lower is better. Median of {environment['rounds']} rounds in which the ways take "
-        "turns, smallest and largest in brackets.",
+        "turns, smallest and largest in brackets. A way that is much slower than the others takes "
+        "part in the first rounds only.",
         _times_table(results, trained),
         "## Times as long as Widthwise",
         "Ratio of the times of the same round; median, smallest and largest.",
         _ratio_table(results, trained[1:]),
         "## Summary",
         _summary_table(results, ways),
-        "## Distance from the machine's speed",
-        f"Peak: float32 products of {product.SIZE}×{product.SIZE} matrices, timed in the same "
-        "rounds. Bytes: the least that a step must move, weights and inputs, by formula.",
-        _peak_table(results, next(way.processes for way in ways if way.name == PEAK)),
+        "## Share of the machine's speed",
+        f"Operations of the layers' products in a step, by formula, over those of float32 products "
+        f"of {product.SIZE}×{product.SIZE} matrices on all cores in the same time, in %; the "
+        "products were timed in the same rounds.",
+        _share_table(results, trained, num_processes),
+        "For Widthwise in detail. Bytes: the least that a step must move, weights and inputs, "
+        "by formula; activations are not counted.",
+        _peak_table(results, num_processes),
+        "## Memory",
+        "MB that all processes of a way held at most in training, beyond what they held "
+        "before they built the networks: weights, gradients, activations, compiled programs. "
+        "The data are not in it, nor are the libraries.",
+        _memory_table(results, trained),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def summary(results: Mapping[Cell, Times], ways: Sequence[Way]) -> dict[str, Spread]:
+def summary(results: Results, ways: Sequence[Way]) -> dict[str, Spread]:
     """Geometric mean over cells against the best way of each group, by group."""
-    means = {}
-    for group in GROUP_TITLES:
-        names = [way.name for way in ways if way.group == group]
-        if names:
-            means[group] = overall(against_best(list(results.values()), OURS, names))
-    return means
+    times = _times(results)
+    return {
+        group: overall(against_best(times, OURS, names)) for group, names in _groups(ways).items()
+    }
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def share_of_peak(cell: Cell, times: Sequence[float], peak: Sequence[float], number: int) -> Spread:
+    """Operations a second over those of the products, in %.
+
+    Args:
+        cell: what was trained.
+        times: µs a step and run, in each round.
+        peak: µs a product, in each round.
+        number: processes, each of which took one product in that time.
+    """
+    rates = [cell.flops / time for time in times]
+    peaks = [number * product.FLOPS / time for time in peak]
+    return Spread.of([100 * r / p for r, p in zip(rates, peaks, strict=False)])
+
+
+def _times(results: Results) -> list[Times]:
+    return [measured.times for measured in results.values()]
+
+
+def _groups(ways: Sequence[Way]) -> dict[str, list[str]]:
+    """Group → names of its ways, for the groups that have any."""
+    named = {group: [way.name for way in ways if group in way.groups] for group in GROUP_TITLES}
+    return {group: names for group, names in named.items() if names}
+
+
+def _exceptions(ways: Sequence[Way]) -> str:
+    return "".join(
+        f" {way.name}: the first {way.replicas} runs only, for it is slow."
+        for way in ways
+        if way.replicas is not None
+    )
+
+
+def _heading(results: Results) -> str:
+    networks = {NETWORKS[cell.network].width_label: None for cell in results}
+    return f"{' or '.join(networks)}, batch"
 
 
 def _name(cell: Cell) -> str:
     return f"{cell.width}, {cell.batch_size}"
 
 
-def _times_table(results: Mapping[Cell, Times], names: Sequence[str]) -> str:
+def _times_table(results: Results, names: Sequence[str]) -> str:
     rows = []
-    for cell, times in results.items():
-        best = fastest(times, names)
-        row = [_name(cell)]
+    for cell, measured in results.items():
+        best = fastest(measured.times, names)
+        row = [_name(cell), str(cell.num_replicas), str(cell.pack_size)]
         for name in names:
             mark = "**" if name == best else ""
-            spread = Spread.of(times[name])
+            spread = Spread.of(measured.times[name])
             row.append(f"{mark}{spread.median:.0f}{mark} ({spread.low:.0f}–{spread.high:.0f})")
         rows.append(row)
-    return _table(("width, batch", *names), rows)
+    return table((_heading(results), "runs", "in a pack, at most", *names), rows)
 
 
 def _ratio(spread: Spread) -> str:
     return f"{spread.median:.2f} ({spread.low:.2f}–{spread.high:.2f})"
 
 
-def _ratio_table(results: Mapping[Cell, Times], names: Sequence[str]) -> str:
+def _ratio_table(results: Results, names: Sequence[str]) -> str:
     rows = [
-        [_name(cell)] + [_ratio(Spread.of(paired_ratios(times[n], times[OURS]))) for n in names]
-        for cell, times in results.items()
+        [_name(cell)] + [_ratio(Spread.of(paired_ratios(m.times[n], m.times[OURS]))) for n in names]
+        for cell, m in results.items()
     ]
-    return _table(("width, batch", *names), rows)
+    return table((_heading(results), *names), rows)
 
 
-def _summary_table(results: Mapping[Cell, Times], ways: Sequence[Way]) -> str:
-    rows = []
-    for group, mean in summary(results, ways).items():
-        names = [way.name for way in ways if way.group == group]
-        per_cell = against_best(list(results.values()), OURS, names)
+def _summary_table(results: Results, ways: Sequence[Way]) -> str:
+    means, rows = summary(results, ways), []
+    for group, names in _groups(ways).items():
+        per_cell = against_best(_times(results), OURS, names)
         worst = min((Spread.of(cell) for cell in per_cell), key=lambda s: s.median)
-        rows.append((f"best of {GROUP_TITLES[group]}", _ratio(mean), _ratio(worst)))
-    return _table(
+        rows.append((f"best of {GROUP_TITLES[group]}", _ratio(means[group]), _ratio(worst)))
+    return table(
         (
             "against, in each cell,",
             "geometric mean over cells (smallest and largest over rounds)",
@@ -100,13 +147,23 @@ def _summary_table(results: Mapping[Cell, Times], ways: Sequence[Way]) -> str:
     )
 
 
-def _peak_table(results: Mapping[Cell, Times], num_processes: int) -> str:
+def _share_table(results: Results, names: Sequence[str], num_processes: int) -> str:
     rows = []
-    for cell, times in results.items():
+    for cell, measured in results.items():
+        peak = measured.times[PEAK]
+        shares = [share_of_peak(cell, measured.times[n], peak, num_processes) for n in names]
+        rows.append([_name(cell), *(f"{share.median:.1f}" for share in shares)])
+    return table((_heading(results), *names), rows)
+
+
+def _peak_table(results: Results, num_processes: int) -> str:
+    rows = []
+    for cell, measured in results.items():
+        times = measured.times
         rate = [cell.flops / (1e3 * t) for t in times[OURS]]
         peak = [num_processes * product.FLOPS / (1e3 * t) for t in times[PEAK]]
         one = [product.FLOPS / (1e3 * t) for t in times[PEAK_ONE]]
-        share = Spread.of([100 * r / p for r, p in zip(rate, peak, strict=True)])
+        share = share_of_peak(cell, times[OURS], times[PEAK], num_processes)
         moved = Spread.of([cell.bytes_moved / (1e3 * t) for t in times[OURS]])
         rows.append(
             (
@@ -121,9 +178,9 @@ def _peak_table(results: Mapping[Cell, Times], num_processes: int) -> str:
                 f"{moved.median:.1f}",
             )
         )
-    return _table(
+    return table(
         (
-            "width, batch",
+            _heading(results),
             "MFLOP a step and run",
             "MB a step and run",
             "FLOP a byte",
@@ -135,3 +192,11 @@ def _peak_table(results: Mapping[Cell, Times], num_processes: int) -> str:
         ),
         rows,
     )
+
+
+def _memory_table(results: Results, names: Sequence[str]) -> str:
+    rows = [
+        [_name(cell), *(f"{measured.memory[name] / 1e6:.0f}" for name in names)]
+        for cell, measured in results.items()
+    ]
+    return table((_heading(results), *names), rows)

@@ -5,28 +5,47 @@ comes, so that a block's time holds nothing but training. Because the ways take 
 happens on the machine hits all of them alike.
 """
 
-import importlib
 import multiprocessing
-import os
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
-from multiprocessing.connection import Connection
+from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, dataset
-from benchmarks.peers.base import Runner, Task
+from benchmarks.cells import Cell
+from benchmarks.peers.base import Task
+from benchmarks.server import serve
 from benchmarks.ways import Way, cores
 
 # Operations of all replicas together in the trial blocks that size the timed ones.
 _TRIAL_FLOPS = 1e10
+_MAX_TRIAL_STEPS = 24
+# A way whose blocks take longer than asked for, because a single step does, takes part in fewer
+# rounds: in all of them together it may take this many times what the others take.
+_PATIENCE = 3.0
+_MIN_ROUNDS = 2
 _RELATIVE_TOLERANCE = 2e-3
 
 
 class WayFailedError(RuntimeError):
     """A way raised, or trained something else than the others."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the ways did in one cell.
+
+    Attributes:
+        times: way → µs a step and run (a product, for the peaks) in each round. A slow way has
+            fewer rounds than the others: the first ones.
+        memory: way → most bytes that its processes held in training, together, beyond what they
+            held before they built the networks. The data are not in it, nor is the evaluation.
+    """
+
+    times: dict[str, list[float]]
+    memory: dict[str, int]
 
 
 class Team:
@@ -39,7 +58,7 @@ class Team:
         for core in cores()[: way.processes]:
             here, there = context.Pipe()
             process = context.Process(
-                target=_serve, args=(there, way, core if way.pinned else None), daemon=True
+                target=serve, args=(there, way, core if way.pinned else None), daemon=True
             )
             process.start()
             there.close()
@@ -55,122 +74,129 @@ class Team:
 
     def start(self, cell: Cell, steps: int, blocks: int) -> None:
         """Build the replicas of a cell, afresh."""
-        parts = np.array_split(np.arange(cell.num_replicas), len(self._members))
+        seeds = np.arange(self.way.num_replicas(cell.num_replicas))
+        parts = np.array_split(seeds, len(self._members))
         for (_, connection), part in zip(self._members, parts, strict=True):
-            seeds = tuple(int(seed) for seed in part)
-            connection.send(Task(cell=cell, seeds=seeds, steps=steps, blocks=blocks))
+            connection.send(Task(cell=cell, seeds=tuple(part.tolist()), steps=steps, blocks=blocks))
         self._expect("ready")
+
+    def stop(self) -> None:
+        """Drop the replicas, and the memory that they take."""
+        self._ask("stop")
+        self._expect("stopped")
 
     def block(self) -> float:
         """Seconds from the word go until the last process has trained its block."""
         begun = perf_counter()
-        for _, connection in self._members:
-            connection.send("block")
+        self._ask("block")
         self._expect("trained")
-        seconds = perf_counter() - begun
-        self._expect("ready")
-        return seconds
+        return perf_counter() - begun
 
     def losses(self) -> list[float]:
-        for _, connection in self._members:
-            connection.send("losses")
+        """Of every replica, by seed."""
+        self._ask("losses")
         return [loss for answer in self._expect(list) for loss in answer]
 
-    def _expect(self, wanted: str | type) -> list[list[float]]:
+    def memory(self) -> int:
+        """Bytes held at most since the replicas are built, all processes together."""
+        self._ask("memory")
+        return sum(self._expect(int))
+
+    def whole_memory(self) -> int:
+        """The same, building them included."""
+        self._ask("whole_memory")
+        return sum(self._expect(int))
+
+    def _ask(self, order: str) -> None:
+        for _, connection in self._members:
+            connection.send(order)
+
+    def _expect(self, wanted: str | type) -> list[Any]:
         answers = []
         for _, connection in self._members:
             try:
                 answer = connection.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 raise WayFailedError(f"{self.way.name}: a process died") from None
-            if answer != wanted and not (wanted is list and isinstance(answer, list)):
+            if answer != wanted and not (isinstance(wanted, type) and isinstance(answer, wanted)):
                 raise WayFailedError(f"{self.way.name}: {answer}")
             answers.append(answer)
         return answers
 
 
-def _serve(connection: Connection, way: Way, core: int | None) -> None:
-    if core is not None:
-        os.sched_setaffinity(0, {core})  # before JAX counts the cores
-    import torch
-
-    torch.set_num_threads(way.threads)
-    torch.set_flush_denormal(True)
-    start = importlib.import_module(f"benchmarks.peers.{way.module}").start
-    data = dataset()
-    runner: Runner | None = None
-    try:
-        while True:
-            order = connection.recv()
-            if order == "block":
-                assert runner is not None
-                runner.block(lambda: connection.send("trained"))
-                connection.send("ready")
-            elif order == "losses":
-                assert runner is not None
-                connection.send(runner.losses())
-            else:
-                runner = None  # frees the memory of the cell before
-                runner = start(order, data, **way.options)
-                connection.send("ready")
-    except (EOFError, BrokenPipeError):
-        return
-    except Exception:
-        connection.send(traceback.format_exc())
-
-
-def time_cell(
-    teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """µs a step and run (a product, for the peaks) of each way in each round.
+def time_cell(teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float) -> Measurement:
+    """Time every way in a cell.
 
     Args:
         teams: who takes part.
         cell: what is trained.
-        rounds: how often each way is timed.
-        seconds: about how long each time.
+        rounds: how often each way is timed, unless it is slow.
+        seconds: about how long each time; at least one step.
 
     Raises:
         WayFailedError: if a way fails, or its losses after the trial steps are not those of the
             first way.
     """
-    flops = cell.flops * cell.num_replicas
-    trial = int(np.clip(_TRIAL_FLOPS / flops, 2, 24))
-    steps = {}
+    trial = int(np.clip(_TRIAL_FLOPS / (cell.flops * cell.num_replicas), 1, _MAX_TRIAL_STEPS))
+    steps, turns = {}, {}
     reference: list[float] = []
     for team in teams:
+        name = team.way.name
         team.start(cell, trial, blocks=2)
         # The second of two: the first one warms up.
         each = [team.block() for _ in range(2)][1] / trial
-        steps[team.way.name] = max(2, round(seconds / each))
-        if team.way.group != "peak":
+        steps[name] = max(1, round(seconds / each))
+        turns[name] = num_turns(steps[name] * each, rounds=rounds, seconds=seconds)
+        if team.way.trains:
             losses = team.losses()
             reference = reference or losses
-            require_agreement(team.way.name, losses, reference)
+            require_agreement(name, losses, reference)
+        team.stop()
+    memory = {}
     for team in teams:
-        team.start(cell, steps[team.way.name], blocks=rounds + 1)
+        team.start(cell, steps[team.way.name], blocks=turns[team.way.name] + 1)
         team.block()  # warm-up
+        memory[team.way.name] = team.memory()
     times: dict[str, list[float]] = {team.way.name: [] for team in teams}
     for k in range(rounds):
         # Who follows whom changes from round to round.
         for team in [*teams[k % len(teams) :], *teams[: k % len(teams)]]:
             name = team.way.name
-            runs = 1 if team.way.group == "peak" else cell.num_replicas
-            times[name].append(1e6 * team.block() / (steps[name] * runs))
-    return times
+            if k < turns[name]:
+                runs = team.way.num_replicas(cell.num_replicas) if team.way.trains else 1
+                times[name].append(1e6 * team.block() / (steps[name] * runs))
+    for team in teams:
+        team.stop()
+    return Measurement(times, {t.way.name: memory[t.way.name] for t in teams if t.way.trains})
+
+
+def num_turns(block_seconds: float, *, rounds: int, seconds: float) -> int:
+    """In how many of the rounds a way takes part whose blocks take so long.
+
+    >>> num_turns(0.6, rounds=7, seconds=0.5), num_turns(30.0, rounds=7, seconds=0.5)
+    (7, 2)
+    """
+    affordable = int(_PATIENCE * rounds * seconds / block_seconds)
+    return min(rounds, max(_MIN_ROUNDS, affordable))
 
 
 def require_agreement(name: str, losses: Sequence[float], reference: Sequence[float]) -> None:
     """All ways begin with the same weights and see the same batches: so must their losses.
 
+    Args:
+        name: of the way.
+        losses: of its replicas, the first of those in the reference, or all.
+        reference: losses of the first way.
+
     Raises:
-        WayFailedError: if these do not agree with the reference within rounding.
+        WayFailedError: if these do not agree within rounding.
     """
-    if len(losses) != len(reference) or not np.allclose(
-        losses, reference, rtol=_RELATIVE_TOLERANCE, atol=0.0
+    expected = reference[: len(losses)]
+    if len(losses) != len(expected) or not np.allclose(
+        losses, expected, rtol=_RELATIVE_TOLERANCE, atol=0.0
     ):
         raise WayFailedError(
-            f"{name} trains something else than the first way: losses {losses}, not {reference}"
+            f"{name} trains something else than the first way: losses {losses}, not {expected}"
         )
 
 

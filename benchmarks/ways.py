@@ -1,11 +1,9 @@
-"""The ways that are compared: a table."""
+"""The ways that are compared: tables."""
 
 import importlib.util
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-Group = Literal["ours", "loops", "ensembles", "peak"]
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,28 +12,54 @@ class Way:
 
     Attributes:
         name: heading of its column.
-        group: what it counts as in the summary.
+        groups: what it counts as in the summary, keys of :data:`GROUP_TITLES`; PEAK_GROUP alone
+            is for what trains nothing.
         module: in ``benchmarks.peers``.
         processes: how many; the replicas are shared out evenly.
         threads: in each process.
         pinned: whether each process is held on a core of its own (JAX takes its number of
             threads from that).
+        replicas: how many of a cell's replicas it trains, the first ones; None: all of them.
         options: for the module's ``start``.
         requires: package without which the way is skipped.
     """
 
     name: str
-    group: Group
+    groups: tuple[str, ...]
     module: str
     processes: int
     threads: int
     pinned: bool = False
+    replicas: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     requires: str = "torch"
 
     @property
     def available(self) -> bool:
         return importlib.util.find_spec(self.requires) is not None
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains anything, rather than showing what the machine can do."""
+        return PEAK_GROUP not in self.groups
+
+    def num_replicas(self, offered: int) -> int:
+        """How many of the replicas of a cell it trains."""
+        return offered if self.replicas is None else min(offered, self.replicas)
+
+
+GROUP_TITLES = {
+    "loops": "the loops",
+    "default-layout loops": "the loops in PyTorch's default memory format",
+    "channels-last loops": "the loops in channels-last",
+    "ensembles": "torch.func and JAX",
+    "torch.func": "torch.func",
+    "JAX ensembles": "JAX with vmap and scan",
+    "JAX loops": "JAX, one replica after the other",
+}
+OURS_GROUP, PEAK_GROUP = "ours", "peak"
+OURS, PEAK, PEAK_ONE = "Widthwise", "product, all cores", "product, one core"
+_CAN_PIN = hasattr(os, "sched_setaffinity")
 
 
 def cores() -> list[int]:
@@ -45,56 +69,83 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-OURS, PEAK, PEAK_ONE = "Widthwise", "product, all cores", "product, one core"
-
-
-def ways(num_cores: int, max_replicas: int | None = None) -> tuple[Way, ...]:
-    """Every way, on this many cores: one process a core, or one process with a thread a core."""
+def mlp_ways(num_cores: int) -> tuple[Way, ...]:
+    """Ways of training dense networks on this many cores."""
     n = num_cores
-    pinned = hasattr(os, "sched_setaffinity")
-    jax: dict[str, Any] = {"module": "jax_scan", "requires": "jax"}
+    loops: dict[str, Any] = {"groups": ("loops",), "module": "loops"}
+    functorch: dict[str, Any] = {"groups": ("ensembles",), "module": "functorch"}
+    jax: dict[str, Any] = {"groups": ("ensembles",), "module": "jax_scan", "requires": "jax"}
     return (
-        Way(
-            name=OURS,
-            group="ours",
-            module="ours",
-            processes=n,
-            threads=1,
-            options={"max_replicas": max_replicas},
-        ),
-        Way(name=f"loops, {n} processes", group="loops", module="loops", processes=n, threads=1),
-        Way(
-            name=f"loops, fused SGD, {n} processes",
-            group="loops",
-            module="loops",
-            processes=n,
-            threads=1,
-            options={"fused": True},
-        ),
-        Way(name=f"loops, {n} threads", group="loops", module="loops", processes=1, threads=n),
-        Way(
-            name=f"torch.func, {n} threads",
-            group="ensembles",
-            module="functorch",
-            processes=1,
-            threads=n,
-        ),
-        Way(
-            name=f"torch.func, {n} processes",
-            group="ensembles",
-            module="functorch",
-            processes=n,
-            threads=1,
-        ),
-        Way(name=f"JAX, {n} threads", group="ensembles", processes=1, threads=n, **jax),
-        Way(
-            name=f"JAX, {n} processes",
-            group="ensembles",
-            processes=n,
-            threads=1,
-            pinned=pinned,
-            **jax,
-        ),
-        Way(name=PEAK, group="peak", module="product", processes=n, threads=1),
-        Way(name=PEAK_ONE, group="peak", module="product", processes=1, threads=1),
+        ours(n),
+        _per_core("loops", n, **loops),
+        _per_core("loops, fused SGD", n, options={"fused": True}, **loops),
+        _threaded("loops", n, **loops),
+        _threaded("torch.func", n, **functorch),
+        _per_core("torch.func", n, **functorch),
+        _threaded("JAX", n, **jax),
+        _per_core("JAX", n, pinned=_CAN_PIN, **jax),
+        *peaks(n),
     )
+
+
+def cnn_ways(num_cores: int) -> tuple[Way, ...]:
+    """Ways of training convolutional networks on this many cores."""
+    n = num_cores
+    usual: dict[str, Any] = {"groups": ("loops", "default-layout loops"), "module": "loops"}
+    last: dict[str, Any] = {
+        "groups": ("loops", "channels-last loops"),
+        "module": "loops",
+        "options": {"channels_last": True},
+    }
+    functorch: dict[str, Any] = {"groups": ("torch.func",), "module": "functorch"}
+    # XLA's convolutions inside a scan run at a few GFLOP/s: with all replicas one step of the
+    # widest cell would take a minute. The time per run hardly depends on the number of runs.
+    scan: dict[str, Any] = {
+        "groups": ("JAX ensembles",),
+        "module": "jax_scan",
+        "requires": "jax",
+        "replicas": 2 * n,
+    }
+    loop: dict[str, Any] = {"groups": ("JAX loops",), "module": "jax_loops", "requires": "jax"}
+    return (
+        ours(n),
+        _per_core("loops", n, **usual),
+        _per_core("loops, channels-last", n, **last),
+        _threaded("loops, channels-last", n, **last),
+        _threaded("torch.func", n, **functorch),
+        _per_core("torch.func", n, **functorch),
+        _threaded("JAX vmap+scan", n, **scan),
+        _per_core("JAX vmap+scan", n, pinned=_CAN_PIN, **scan),
+        _threaded("JAX loops", n, **loop),
+        _per_core("JAX loops", n, pinned=_CAN_PIN, **loop),
+        *peaks(n),
+    )
+
+
+def ours(num_processes: int, name: str = OURS, replicas: int | None = None) -> Way:
+    """Widthwise, one thread a process."""
+    return Way(
+        name=name,
+        groups=(OURS_GROUP,),
+        module="ours",
+        processes=num_processes,
+        threads=1,
+        replicas=replicas,
+    )
+
+
+def peaks(num_cores: int) -> tuple[Way, Way]:
+    """Matrix products on all cores, and on one."""
+    shared: dict[str, Any] = {"groups": (PEAK_GROUP,), "module": "product", "threads": 1}
+    return (
+        Way(name=PEAK, processes=num_cores, **shared),
+        Way(name=PEAK_ONE, processes=1, **shared),
+    )
+
+
+def _per_core(name: str, num_cores: int, **attributes: Any) -> Way:
+    return Way(name=f"{name}, {num_cores} processes", processes=num_cores, threads=1, **attributes)
+
+
+def _threaded(name: str, num_cores: int, **attributes: Any) -> Way:
+    return Way(name=f"{name}, {num_cores} threads", processes=1, threads=num_cores, **attributes)

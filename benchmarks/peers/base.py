@@ -1,6 +1,6 @@
 """What the comparison needs of a way of training, and what several ways share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,12 +35,12 @@ class Task:
 class Runner(Protocol):
     """Replicas in training."""
 
-    def block(self, trained: Callable[[], None]) -> None:
-        """Train all replicas for ``task.steps`` further steps; call ``trained`` when they are."""
+    def block(self) -> None:
+        """Train all replicas for ``task.steps`` further steps."""
         ...
 
     def losses(self) -> list[float]:
-        """Each replica's mean loss on the training set, now."""
+        """Each replica's mean loss on the training set; to be asked after the last block."""
         ...
 
 
@@ -52,9 +52,8 @@ def draw(task: Task, seed: int, first_step: int, num_train: int) -> NDArray[np.i
 
 
 def tensors(data: Dataset) -> tuple[Tensor, Tensor]:
-    """Training inputs (N, 784) and labels (N,)."""
-    inputs = torch.from_numpy(data.train_inputs).flatten(1)
-    return inputs, torch.from_numpy(data.train_labels)
+    """Training inputs (N, *shape) and labels (N,)."""
+    return torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """Model ensembling as PyTorch's own tutorial has it: torch.func's vmap over stacked weights."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -28,7 +26,7 @@ class _Runner:
         self._gradients = vmap(grad(loss))
         self._step = 0
 
-    def block(self, trained: Callable[[], None]) -> None:
+    def block(self) -> None:
         drawn = torch.stack(
             [
                 torch.from_numpy(draw(self._task, seed, self._step, len(self._labels)))
@@ -36,7 +34,7 @@ class _Runner:
             ],
             dim=1,
         )
-        shape = (*drawn.shape[1:], -1)
+        shape = (*drawn.shape[1:], *self._inputs.shape[1:])
         for batch in drawn:
             flat = batch.reshape(-1)
             inputs = self._inputs.index_select(0, flat).view(shape)
@@ -45,7 +43,6 @@ class _Runner:
                 for name, gradient in self._gradients(self._parameters, inputs, labels).items():
                     self._parameters[name].add_(gradient, alpha=-LEARNING_RATE)
         self._step += self._task.steps
-        trained()
 
     @torch.no_grad()
     def losses(self) -> list[float]:

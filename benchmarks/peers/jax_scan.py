@@ -1,51 +1,37 @@
 """JAX: vmap over replicas, lax.scan over the steps of a block, all of it one compiled program."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cells import LEARNING_RATE
-from benchmarks.peers.base import Task, draw, tensors
+from benchmarks.peers.base import Task, draw
+from benchmarks.peers.jax_networks import Layout, Parameters, images, loss, parameters, stacked
 from widthwise.data import Dataset
 
-_Parameters = list[tuple[Any, Any]]
-
-
-def _loss(parameters: _Parameters, inputs: Any, labels: Any) -> Any:
-    *hidden, (weight, bias) = parameters
-    for w, b in hidden:
-        inputs = jax.nn.relu(inputs @ w + b)
-    log_probabilities = jax.nn.log_softmax(inputs @ weight + bias)
-    return -jnp.mean(jnp.take_along_axis(log_probabilities, labels[:, None], axis=1))
+# Inside a scan XLA convolves this layout up to three times as fast as the other (tried once).
+_LAYOUT: Layout = "NCHW"
 
 
 class _Runner:
     def __init__(self, task: Task, data: Dataset) -> None:
         self._task = task
-        inputs, labels = (jnp.asarray(t.numpy()) for t in tensors(data))
-        self._inputs, self._labels = inputs, labels
-        states = [task.cell.family().build(1.0, seed).state_dict() for seed in task.seeds]
-        names = [name for name in states[0] if name.endswith("weight")]
-        self._parameters: _Parameters = [
-            (
-                jnp.asarray(np.stack([s[name].numpy().T for s in states])),
-                jnp.asarray(
-                    np.stack([s[name.removesuffix("weight") + "bias"].numpy() for s in states])
-                ),
-            )
-            for name in names
-        ]
+        self._inputs = inputs = images(data.train_inputs, _LAYOUT)
+        self._labels = labels = jax.numpy.asarray(data.train_labels)
+        family = task.cell.family()
+        self._parameters = stacked(
+            [parameters(family.build(1.0, seed).state_dict(), _LAYOUT) for seed in task.seeds]
+        )
         self._step = 0
-        gradients = jax.vmap(jax.grad(_loss))
+        gradients = jax.vmap(jax.grad(partial(loss, _LAYOUT)))
 
-        def step(parameters: _Parameters, batch: Any) -> tuple[_Parameters, None]:
+        def step(parameters: Parameters, batch: Any) -> tuple[Parameters, None]:
             gradient = gradients(parameters, inputs[batch], labels[batch])
             return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradient), None
 
-        def train(parameters: _Parameters, batches: Any) -> _Parameters:
+        def train(parameters: Parameters, batches: Any) -> Parameters:
             trained, _ = jax.lax.scan(step, parameters, batches)
             return trained
 
@@ -58,16 +44,18 @@ class _Runner:
         drawn = [draw(self._task, s, self._step, len(self._labels)) for s in self._task.seeds]
         return np.stack(drawn, axis=1).astype(np.int32)
 
-    def block(self, trained: Callable[[], None]) -> None:
+    def block(self) -> None:
         self._parameters = self._train(self._parameters, self._draw())
-        for leaf in jax.tree.leaves(self._parameters):
-            leaf.block_until_ready()
+        jax.block_until_ready(self._parameters)
         self._step += self._task.steps
-        trained()
 
     def losses(self) -> list[float]:
-        every = jax.vmap(_loss, in_axes=(0, None, None))
-        return [float(x) for x in every(self._parameters, self._inputs, self._labels)]
+        each = jax.jit(partial(loss, _LAYOUT))
+        networks = [
+            jax.tree.map(lambda leaf, i=i: leaf[i], self._parameters)
+            for i in range(len(self._task.seeds))
+        ]
+        return [float(each(network, self._inputs, self._labels)) for network in networks]
 
 
 def start(task: Task, data: Dataset) -> _Runner:

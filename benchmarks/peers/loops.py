@@ -1,9 +1,7 @@
 """Ordinary PyTorch: one replica after the other, each in the loop of the textbook."""
 
-from collections.abc import Callable
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.peers.base import Task, draw, mean_losses, tensors
@@ -11,11 +9,19 @@ from widthwise.data import Dataset
 
 
 class _Runner:
-    def __init__(self, task: Task, data: Dataset, fused: bool | None) -> None:
+    def __init__(
+        self, task: Task, data: Dataset, fused: bool | None, layout: torch.memory_format
+    ) -> None:
         self._task, self._data = task, data
         self._inputs, self._labels = tensors(data)
+        self._channels_last = layout == torch.channels_last
+        if self._channels_last:
+            # Examples (height, width, channels): gathered as they lie, no batch is rearranged.
+            self._inputs = self._inputs.permute(0, 2, 3, 1).contiguous()
         family = task.cell.family()
         self._modules = [family.build(1.0, seed) for seed in task.seeds]
+        for module in self._modules:
+            module.to(memory_format=layout)  # type: ignore[call-overload]
         self._optimizers = [
             torch.optim.SGD(module.parameters(), lr=LEARNING_RATE, fused=fused)
             for module in self._modules
@@ -23,26 +29,31 @@ class _Runner:
         self._criterion = nn.CrossEntropyLoss()
         self._step = 0
 
-    def block(self, trained: Callable[[], None]) -> None:
-        inputs, labels, criterion = self._inputs, self._labels, self._criterion
+    def block(self) -> None:
+        labels, criterion = self._labels, self._criterion
         for seed, module, optimizer in zip(
             self._task.seeds, self._modules, self._optimizers, strict=True
         ):
             drawn = torch.from_numpy(draw(self._task, seed, self._step, len(labels)))
             for batch in drawn:
                 optimizer.zero_grad(set_to_none=True)
-                loss = criterion(
-                    module(inputs.index_select(0, batch)), labels.index_select(0, batch)
-                )
+                loss = criterion(module(self._gather(batch)), labels.index_select(0, batch))
                 loss.backward()
                 optimizer.step()
         self._step += self._task.steps
-        trained()
 
     def losses(self) -> list[float]:
         return mean_losses(self._modules, self._data)
 
+    def _gather(self, batch: Tensor) -> Tensor:
+        inputs = self._inputs.index_select(0, batch)
+        return inputs.permute(0, 3, 1, 2) if self._channels_last else inputs
 
-def start(task: Task, data: Dataset, *, fused: bool | None = None) -> _Runner:
-    """``fused`` goes to ``torch.optim.SGD``; None is its default."""
-    return _Runner(task, data, fused)
+
+def start(
+    task: Task, data: Dataset, *, fused: bool | None = None, channels_last: bool = False
+) -> _Runner:
+    """``fused`` goes to ``torch.optim.SGD`` (None is its default); ``channels_last`` is the memory
+    format of images and convolutions."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return _Runner(task, data, fused, layout)

@@ -1,54 +1,39 @@
 """Widthwise itself: its packs, trained by its own trainer."""
 
-from collections.abc import Callable
-
 import numpy as np
-import torch
 
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.peers.base import Task
 from widthwise.data import Dataset
-from widthwise.study.cost import module_cost
-from widthwise.study.plan import replicas_per_pack
-from widthwise.study.spec import PackingSpec
 from widthwise.training import PackJob, PackTrainer, Replica
 
 
 class _Runner:
-    def __init__(self, task: Task, data: Dataset, max_replicas: int | None) -> None:
-        largest = _planned_replicas(task, data) if max_replicas is None else max_replicas
-        count = -(-len(task.seeds) // largest)
+    def __init__(self, task: Task, data: Dataset) -> None:
+        count = -(-len(task.seeds) // task.cell.pack_size)
+        self._steps = task.steps
         self._trainers = [
-            PackTrainer(task.cell.family(), data, _job(task, tuple(int(s) for s in seeds)))
-            for seeds in np.array_split(task.seeds, count)
+            PackTrainer(task.cell.family(), data, _job(task, tuple(seeds.tolist())))
+            for seeds in np.array_split(np.asarray(task.seeds), count)
         ]
 
-    def block(self, trained: Callable[[], None]) -> None:
+    def block(self) -> None:
         for trainer in self._trainers:
-            trainer.train(trainer.step + trainer.job.steps // trainer.job.evaluations)
-        trained()
-        # The others do not evaluate, so the clock is stopped before these reach their evaluation.
-        for trainer in self._trainers:
-            trainer.advance()
+            trainer.train(trainer.step + self._steps)
             if trainer.num_diverged:
                 raise RuntimeError("a replica diverged: what follows would be timed without it")
 
     def losses(self) -> list[float]:
+        for trainer in self._trainers:
+            assert trainer.step == trainer.job.steps, "asked before the last block"
+            trainer.advance()  # nothing is left to train: evaluates
         curves = [trainer.state()["curves"]["train_loss"] for trainer in self._trainers]
-        return [float(row[row.isfinite()][-1]) for curve in curves for row in curve]
+        return [float(loss) for curve in curves for loss in curve[:, -1]]
 
 
-def start(task: Task, data: Dataset, *, max_replicas: int | None = None) -> _Runner:
-    """Pack the replicas, at most ``max_replicas`` in a pack; None leaves it to the planner."""
-    return _Runner(task, data, max_replicas)
-
-
-def _planned_replicas(task: Task, data: Dataset) -> int:
-    """As many as a study would put together."""
-    inputs = torch.from_numpy(data.train_inputs[:8])
-    targets = torch.from_numpy(data.train_labels[:8])
-    cost = module_cost(task.cell.family().build(1.0, 0), inputs, targets)
-    return replicas_per_pack(PackingSpec(), cost, task.cell.batch_size, momentum=False)
+def start(task: Task, data: Dataset) -> _Runner:
+    """The replicas in as few packs as the cell's pack size allows."""
+    return _Runner(task, data)
 
 
 def _job(task: Task, seeds: tuple[int, ...]) -> PackJob:
@@ -59,5 +44,5 @@ def _job(task: Task, seeds: tuple[int, ...]) -> PackJob:
         replicas=tuple(
             Replica(learning_rate=LEARNING_RATE, momentum=0.0, seed=seed) for seed in seeds
         ),
-        evaluations=task.blocks,
+        evaluations=1,  # at the end; none of the other ways evaluates in between
     )

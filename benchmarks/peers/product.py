@@ -1,7 +1,5 @@
 """No training: large float32 matrix products, the speed limit to measure the others against."""
 
-from collections.abc import Callable
-
 import torch
 
 from benchmarks.peers.base import Task
@@ -18,10 +16,9 @@ class _Runner:
         self._a, self._b = torch.randn(2, SIZE, SIZE, generator=generator)
         self._out = torch.empty(SIZE, SIZE)
 
-    def block(self, trained: Callable[[], None]) -> None:
+    def block(self) -> None:
         for _ in range(self._steps):
             torch.mm(self._a, self._b, out=self._out)
-        trained()
 
     def losses(self) -> list[float]:
         return []
