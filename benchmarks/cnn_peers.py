@@ -5,7 +5,7 @@ Run from the repository root, on a machine with nothing else to do:
     python -m benchmarks.cnn_peers --output docs/benchmarks/cnn_peers.md
 
 JAX is optional (``pip install 'widthwise[benchmarks]'``). Takes about seven minutes, with
-``--quick`` two.
+``--quick`` four (estimated).
 """
 
 import sys

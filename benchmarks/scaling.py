@@ -4,7 +4,7 @@ Run from the repository root, on a machine with nothing else to do:
 
     python -m benchmarks.scaling --output docs/benchmarks/scaling.md
 
-Takes about eight minutes, with ``--quick`` three.
+Takes about ten minutes, with ``--quick`` four (estimated).
 """
 
 import argparse

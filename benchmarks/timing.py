@@ -152,11 +152,12 @@ def time_cell(teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float)
             reference = reference or losses
             require_agreement(name, losses, reference)
         team.stop()
-    memory = {}
     for team in teams:
-        team.start(cell, steps[team.way.name], blocks=turns[team.way.name] + 1)
-        team.block()  # warm-up
-        memory[team.way.name] = team.memory()
+        name = team.way.name
+        warm_up = turns[name] > _MIN_ROUNDS  # else its blocks are so long that none is needed
+        team.start(cell, steps[name], blocks=turns[name] + warm_up)
+        if warm_up:
+            team.block()
     times: dict[str, list[float]] = {team.way.name: [] for team in teams}
     for k in range(rounds):
         # Who follows whom changes from round to round.
@@ -165,9 +166,10 @@ def time_cell(teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float)
             if k < turns[name]:
                 runs = team.way.num_replicas(cell.num_replicas) if team.way.trains else 1
                 times[name].append(1e6 * team.block() / (steps[name] * runs))
+    memory = {team.way.name: team.memory() for team in teams if team.way.trains}
     for team in teams:
         team.stop()
-    return Measurement(times, {t.way.name: memory[t.way.name] for t in teams if t.way.trains})
+    return Measurement(times, memory)
 
 
 def num_turns(block_seconds: float, *, rounds: int, seconds: float) -> int:

@@ -104,7 +104,7 @@ def cnn_ways(num_cores: int) -> tuple[Way, ...]:
         "groups": ("JAX ensembles",),
         "module": "jax_scan",
         "requires": "jax",
-        "replicas": 2 * n,
+        "replicas": n,
     }
     loop: dict[str, Any] = {"groups": ("JAX loops",), "module": "jax_loops", "requires": "jax"}
     return (
