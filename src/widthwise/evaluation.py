@@ -30,14 +30,14 @@ def evaluate(
         recipe: its loss.
         rows: examples at a time, see :func:`evaluation_rows`.
     """
-    loss = torch.zeros(packed.num_replicas, dtype=torch.float64)
-    correct = torch.zeros(packed.num_replicas, dtype=torch.int64)
+    loss = torch.zeros(packed.num_replicas, dtype=torch.float64, device=inputs.device)
+    correct = torch.zeros(packed.num_replicas, dtype=torch.int64, device=inputs.device)
     for first in range(0, len(labels), rows):
         x, y = inputs[first : first + rows], labels[first : first + rows]
         logits = packed.logits(x)
         correct += (logits.argmax(2) == y).sum(1)
         loss += evaluation_losses(logits, y, recipe).sum(1, dtype=torch.float64)
-    return (loss / len(labels)).numpy(), (correct.double() / len(labels)).numpy()
+    return (loss / len(labels)).cpu().numpy(), (correct.double() / len(labels)).cpu().numpy()
 
 
 def evaluation_rows(largest_activation: int, num_parameters: int, num_replicas: int) -> int:

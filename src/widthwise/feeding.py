@@ -43,11 +43,11 @@ class BatchFeed:
         column = [distinct.index(seed) for seed in seeds]
         drawn = [self._draw(seed, first_step, num_steps) for seed in distinct]
         rows = np.concatenate([drawn[c] for c in column], axis=1)
-        indices = torch.from_numpy(rows)
+        indices = torch.from_numpy(rows).to(self._inputs.device)
         targets = self._labels[indices].view(num_steps, len(seeds), self._batch_size)
         shape = (len(seeds), self._batch_size, *self._inputs.shape[1:])
         if self._images is None:
-            flat = torch.empty((rows.shape[1], *shape[2:]), dtype=self._inputs.dtype)
+            flat = self._inputs.new_empty((rows.shape[1], *shape[2:]))
             for k in range(num_steps):
                 torch.index_select(self._inputs, 0, indices[k], out=flat)
                 yield flat.view(shape), targets[k]

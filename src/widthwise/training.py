@@ -22,7 +22,9 @@ from widthwise.errors import InputError
 from widthwise.evaluation import evaluate, evaluation_rows, largest_activation
 from widthwise.families import WidthFamily
 from widthwise.feeding import BatchFeed
+from widthwise.hardware import computing, require_precision
 from widthwise.packing import Pack, pack
+from widthwise.packing.captured import captured
 from widthwise.recipe import Recipe
 from widthwise.schedule import rate_factors
 
@@ -127,23 +129,37 @@ def train_pack(family: WidthFamily, dataset: Dataset, job: PackJob) -> list[RunR
 class PackTrainer:
     """A pack in training, advanced from one evaluation to the next.
 
+    Args:
+        family, dataset, job: what is trained.
+        device: where; None is the CPU. On a CUDA device the data lie on it and steps are replayed
+            as a graph (not run on one yet).
+
     Raises:
-        InputError: if the family's modules do not fit the data or the batch size, or cannot be
-            packed.
+        InputError: if the family's modules do not fit the data or the batch size, cannot be
+            packed, or the device cannot compute in the recipe's precision.
     """
 
-    def __init__(self, family: WidthFamily, dataset: Dataset, job: PackJob) -> None:
+    def __init__(
+        self,
+        family: WidthFamily,
+        dataset: Dataset,
+        job: PackJob,
+        device: torch.device | None = None,
+    ) -> None:
         if not 1 <= job.batch_size <= dataset.num_train:
             raise InputError(
                 f"batch_size must lie in [1, {dataset.num_train}] (the training examples), "
                 f"got {job.batch_size}"
             )
         self.job = job
+        self._device = torch.device("cpu") if device is None else device
+        require_precision(job.recipe.precision, self._device)
         self._schedule = job.evaluation_steps()
         modules = build_modules(
             family, job.widening_factor, [r.seed for r in job.replicas], job.recipe
         )
-        self._data = _Tensors.of(dataset, _dtype(modules[0]))
+        modules = [module.to(self._device) for module in modules]
+        self._data = _Tensors.of(dataset, _dtype(modules[0]), self._device)
         self._feed = BatchFeed(
             self._data.train,
             self._data.train_labels,
@@ -151,7 +167,7 @@ class PackTrainer:
             sampling=job.sampling,
             recipe=job.recipe,
         )
-        self._pack = _build_pack(family, job, modules, self._data)
+        self._pack = captured(_build_pack(family, job, modules, self._data), self._device)
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
         self._rows = evaluation_rows(
             largest_activation(modules[0], self._data.train[:_SAMPLE]),
@@ -183,10 +199,11 @@ class PackTrainer:
             until: not beyond the next evaluation.
             on_progress: called every few hundred steps with the number of steps done.
         """
-        while self.step < until and self._alive:
-            self._train_chunk(self._chunk(until))
-            if on_progress is not None:
-                on_progress(self.step)
+        with computing(self.job.recipe.precision, self._device):
+            while self.step < until and self._alive:
+                self._train_chunk(self._chunk(until))
+                if on_progress is not None:
+                    on_progress(self.step)
 
     def advance(self, on_progress: Callable[[int], None] | None = None) -> None:
         """Train up to the next evaluation, and evaluate.
@@ -232,7 +249,7 @@ class PackTrainer:
 
     def _train_chunk(self, num_steps: int) -> None:
         job = self.job
-        losses = torch.empty((num_steps, len(self._alive)), dtype=self._data.train.dtype)
+        losses = self._data.train.new_empty((num_steps, len(self._alive)))
         factors = rate_factors(job.recipe, self.step, num_steps, job.steps).tolist()
         seeds = [job.replicas[i].seed for i in self._alive]
         step = self._pack.step
@@ -312,9 +329,9 @@ class _Tensors:
     num_classes: int
 
     @classmethod
-    def of(cls, dataset: Dataset, dtype: torch.dtype) -> "_Tensors":
+    def of(cls, dataset: Dataset, dtype: torch.dtype, device: torch.device) -> "_Tensors":
         def pair(inputs: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
-            return torch.from_numpy(inputs).to(dtype), torch.from_numpy(labels)
+            return torch.from_numpy(inputs).to(device, dtype), torch.from_numpy(labels).to(device)
 
         train, train_labels = pair(dataset.train_inputs, dataset.train_labels)
         validation = None

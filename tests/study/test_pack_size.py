@@ -53,7 +53,7 @@ def test_never_more_than_allowed_and_never_worse_than_one(largest, times):
 def test_batch_sizes_between_take_the_nearest(monkeypatch):
     asked = []
 
-    def fake(family, dataset, recipe, width, batch, replicas, momentum):
+    def fake(family, dataset, recipe, width, batch, replicas, momentum, device):
         asked.append((width, batch))
         return replicas + (8.0 if batch < 8 else 0.0)  # small batches have overhead to share
 

@@ -58,5 +58,6 @@ def _time_step(context: Context, planned: PlannedPack) -> tuple[float, float]:
         job.batch_size,
         len(job.replicas),
         max(replica.momentum for replica in job.replicas),
+        context.device,
     )
     return planned.training_flops / job.steps, seconds

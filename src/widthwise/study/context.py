@@ -12,6 +12,7 @@ from widthwise.building import check_batch_size, check_network
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.hardware import resolve_device
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.spec import StudySpec
 from widthwise.study.store import Store
@@ -38,6 +39,15 @@ class Context:
     dataset: Dataset
     family: WidthFamily
     data_fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where its packs are trained.
+
+        Raises:
+            InputError: if this machine does not have it.
+        """
+        return resolve_device(self.spec.hardware.device)
 
     @property
     def num_evaluated(self) -> int:

@@ -72,7 +72,12 @@ def pack_sizes(
 
     def measure() -> _Rows:
         sizes = measured_sizes(
-            context.family, context.dataset, spec.training.recipe, largest, momentum=momentum
+            context.family,
+            context.dataset,
+            spec.training.recipe,
+            largest,
+            momentum=momentum,
+            device=context.device,
         )
         return [
             {"widening_factor": width, "batch_size": batch, "replicas": size}

@@ -5,6 +5,8 @@ stay in the caches.
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+import torch
+
 from widthwise.data import Dataset
 from widthwise.families import WidthFamily
 from widthwise.recipe import Recipe
@@ -46,6 +48,7 @@ def measured_sizes(
     largest: Mapping[tuple[float, int], int],
     *,
     momentum: float,
+    device: torch.device | None = None,
 ) -> dict[tuple[float, int], int]:
     """The best size of a pack for each (widening factor, batch size).
 
@@ -53,6 +56,7 @@ def measured_sizes(
         family, dataset, recipe: what is trained.
         largest: (widening factor, batch size) → most replicas.
         momentum: of the runs, or of some of them.
+        device: where; None is the CPU.
     """
     sizes: dict[tuple[float, int], int] = {}
     for width in sorted({width for width, _ in largest}):
@@ -61,7 +65,7 @@ def measured_sizes(
             batch: best_size(
                 largest[width, batch],
                 lambda replicas, w=width, b=batch: time_step(  # type: ignore[misc]
-                    family, dataset, recipe, w, b, replicas, momentum
+                    family, dataset, recipe, w, b, replicas, momentum, device
                 ),
             )
             for batch in _spread(batches)

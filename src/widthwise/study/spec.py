@@ -217,6 +217,17 @@ class PackingSpec(_Frozen):
     memory_mb: _Positive = 1024.0
 
 
+class HardwareSpec(_Frozen):
+    """Where packs are trained.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", …; "auto" is a CUDA device if there is one when the study
+            begins, and the study keeps it.
+    """
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+
 class AnalysisSpec(_Frozen):
     """How the optimum is inferred (intervals are 95 %).
 
@@ -249,6 +260,7 @@ class StudySpec(_Frozen):
     grid: Annotated[tuple[GridSpec, ...], BeforeValidator(_as_list), Field(min_length=1)]
     training: TrainingSpec
     packing: PackingSpec = PackingSpec()
+    hardware: HardwareSpec = HardwareSpec()
     analysis: AnalysisSpec = AnalysisSpec()
 
     @model_validator(mode="after")

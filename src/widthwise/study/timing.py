@@ -24,6 +24,7 @@ def time_step(
     batch_size: int,
     num_replicas: int,
     momentum: float,
+    device: torch.device | None = None,
 ) -> float:
     """Seconds of one step of a pack, drawing its batches included; on one thread, as in a worker.
 
@@ -44,7 +45,7 @@ def time_step(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trainer = PackTrainer(family, _few_examples(dataset, batch_size), job)
+        trainer = PackTrainer(family, _few_examples(dataset, batch_size), job, device)
         trainer.train(1)
         steps = max(1, min(_MAX_STEPS, int(_SECONDS / _seconds(trainer, 1))))
         return min(_seconds(trainer, steps) / steps for _ in range(_BLOCKS))

@@ -36,7 +36,7 @@ class PackCall:
 
 def _train(store: Store, context: Context, pack: PlannedPack, emit: Emit) -> Finished:
     key, started = pack.key, perf_counter()
-    trainer = PackTrainer(context.family, context.dataset, pack.job)
+    trainer = PackTrainer(context.family, context.dataset, pack.job, context.device)
     earlier = 0.0
     checkpoint = store.read_checkpoint(key)
     if checkpoint is not None:
