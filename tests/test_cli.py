@@ -398,3 +398,39 @@ def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):
     monkeypatch.setattr("widthwise.study.worker._train", broken)
     code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
     assert (code, out, err) == (1, "", "widthwise: ZeroDivisionError: oops\n")
+
+
+class TestCompare:
+    """Did the optima move between two studies that differ in how they were computed?"""
+
+    GRID = {  # noqa: RUF012
+        "widening_factor": [1, 2],
+        "learning_rate": 0.1,
+        "batch_size": [1, 2, 4, 8, 16, 32],
+        "seeds": 4,
+    }
+
+    def studies(self, call, tmp_path, **changes):
+        spec = write_spec(tmp_path, grid=self.GRID, training={"steps": 60, "evaluations": 8})
+        call("run", spec, "-o", tmp_path / "a", "-q")
+        spec = write_spec(
+            tmp_path, grid=self.GRID, training={"steps": 60, "evaluations": 8}, **changes
+        )
+        call("run", spec, "-o", tmp_path / "b", "-q")
+        return tmp_path / "a", tmp_path / "b"
+
+    def test_other_packs(self, call, tmp_path):
+        places = self.studies(call, tmp_path, packing={"size": 3})
+        code, out, _ = call("compare", *places)
+        assert code == 0
+        assert out.count("At widening factor") == 2
+        code, out, _ = call("compare", *places, "--json")
+        rows = json.loads(out)
+        assert [row["widening_factor"] for row in rows] == [1.0, 2.0]
+        assert {row["verdict"] for row in rows} <= {"did not move", "inconclusive"}
+
+    def test_other_networks(self, call, tmp_path):
+        places = self.studies(call, tmp_path, family={"base_width": 5})
+        one_clear_line(
+            *call("compare", *places), "differ in precision, device and packing only, got family"
+        )

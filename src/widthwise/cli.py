@@ -16,9 +16,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from widthwise.analysis.comparison import summarize_shifts
 from widthwise.data import available
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.study import Study
+from widthwise.study.comparing import compare_studies
 
 app = typer.Typer(
     help="What happens to SGD's best hyper-parameters when a network gets wider.",
@@ -93,6 +95,18 @@ def status(directory: _Directory, as_json: _AsJson = False) -> None:
     print(f"packs  {now.packs_landed} of {now.packs_planned}")
     if now.damaged:
         print(f"{now.damaged} damaged shard(s) were set aside; their runs are repeated by `run`")
+
+
+@app.command()
+def compare(first: _Directory, second: _Directory, as_json: _AsJson = False) -> None:
+    """Whether the optima moved between two studies that differ in precision, device or packing."""
+    shifts = compare_studies(Study.open(first), Study.open(second))
+    if as_json:
+        _print_json([asdict(shift) for shift in shifts])
+        return
+    for shift in shifts:
+        print(shift.sentence())
+    print(summarize_shifts(shifts))
 
 
 @app.command()

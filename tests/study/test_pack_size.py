@@ -36,7 +36,13 @@ def test_hopeless_sizes_are_not_timed():
         return size**2
 
     assert best_size(64, seconds) == 1
-    assert timed == [1, 2]
+    assert timed == [1, 2, 1, 2]
+
+
+def test_a_slow_moment_does_not_decide():
+    times = iter([9.0, 2.0, 4.5, 1.0, 2.0, 4.5])  # sizes 1, 2, 4, and once more
+
+    assert best_size(4, lambda size: next(times)) == 1
 
 
 @given(

@@ -31,13 +31,17 @@ def best_size(largest: int, seconds: Callable[[int], float]) -> int:
     >>> best_size(16, lambda replicas: replicas if replicas <= 4 else 2 * replicas)  # caches
     1
     """
-    best, least = 1, math.inf
+    each: dict[int, float] = {}
     for size in _powers_of_two(largest):
-        each = seconds(size) / size
-        if each < _WORTHWHILE * least:
-            best, least = size, each
-        elif each > _HOPELESS * least:
+        each[size] = seconds(size) / size
+        if each[size] > _HOPELESS * min(each.values()):
             break
+    if len(each) > 1:  # once more, so that a slow moment of the machine does not decide
+        each = {size: min(before, seconds(size) / size) for size, before in each.items()}
+    best = 1
+    for size, time in each.items():
+        if time < _WORTHWHILE * each[best]:
+            best = size
     return best
 
 
