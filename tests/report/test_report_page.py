@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import math
 import re
 import shutil
 import subprocess
@@ -12,11 +13,13 @@ import pytest
 from report_samples import WIDTHS, content, results_table
 
 from widthwise.errors import InputError
+from widthwise.recipe import Recipe
 from widthwise.report import ReportContent, write_report
 from widthwise.report.numbers import exact, number, percent
 from widthwise.report.page import render_page, report_figures
 from widthwise.report.tables import optimum_rows, setting_rows
-from widthwise.report.wording import practice_sentence, remarks, still_moving
+from widthwise.report.training import PAPER_SETTING, training_description, training_recipe
+from widthwise.report.wording import Training, practice_sentence, remarks, still_moving
 
 FIGURES = {
     "accuracy-vs-noise-scale",
@@ -217,7 +220,12 @@ def test_without_a_validation_split_the_page_says_it_is_optimistic(page):
 def cautions(made: ReportContent) -> str:
     settings = setting_rows(made.results)
     optima = optimum_rows(settings, made.optima)
-    found = remarks(settings, optima, made.optimum_problems, made.law, "test")
+    training = Training(
+        recipe=training_recipe(made.results),
+        late_fraction=made.late_fraction,
+        normalization=made.normalization,
+    )
+    found = remarks(settings, optima, made.optimum_problems, made.law, "test", training)
     return " ".join(remark.text for remark in found if remark.caution)
 
 
@@ -235,6 +243,101 @@ def test_a_slope_within_its_error_is_no_drift():
     assert still_moving(settings, optima, "test")
     noisy = [dataclasses.replace(row, plateau_slope_sem=1.0) for row in settings]
     assert not still_moving(noisy, optima, "test")
+
+
+def test_an_interval_open_on_both_sides_is_called_no_bound(sample):
+    width, bounded = next((w, o) for w, o in sample.optima.items() if o.censoring == "high")
+    assert "nothing bounds" not in cautions(sample)
+    for place in (bounded.noise_scale, 0.9 * bounded.measured[1]):
+        optimum = dataclasses.replace(bounded, interval=(0.0, math.inf), noise_scale=place)
+        unbounded = dataclasses.replace(sample, optima={width: optimum})
+        text = cautions(unbounded)
+        assert f"At w = {width:g} nothing bounds the optimum at 95 %" in text
+        assert "—" not in text
+        assert "only a bound is known" not in text
+        assert "on one side only" not in text
+
+
+def with_options(results: pl.DataFrame, **options: object) -> pl.DataFrame:
+    return results.with_columns(**{name: pl.lit(value) for name, value in options.items()})
+
+
+def test_a_plateau_under_a_falling_rate_is_not_called_arrival():
+    flat = results_table(widths=(1.0, 4.0))
+    cosine = content(with_options(flat, schedule="cosine"), law=None)
+    assert "does not show that a longer run would end alike" in cautions(cosine)
+    assert "Training had arrived" not in visible(page_text(cosine))
+    # A warm-up is over by then.
+    warmed = content(with_options(flat, warmup=0.1), law=None)
+    assert "Training had arrived" in visible(page_text(warmed))
+
+
+def test_change_at_late_times_is_put_down_to_the_schedule_only_if_it_acts_then():
+    rising = results_table(widths=(1.0, 4.0), still_rising=True)
+    early, late = (
+        content(
+            with_options(rising, schedule="step").with_columns(decay_at=pl.lit([part])), law=None
+        )
+        for part in (0.5, 0.9)
+    )
+    assert "partly the schedule's doing" in cautions(late)
+    assert "Training had not arrived" not in cautions(late)
+    assert "partly the schedule's doing" not in cautions(early)
+    assert "Training had not arrived" in cautions(early)
+
+
+def test_with_a_schedule_learning_rates_are_called_peaks():
+    plain = results_table(widths=(1.0, 4.0))
+    constant = visible(page_text(content(plain, law=None)))
+    assert "peak" not in constant
+    scheduled = visible(page_text(content(with_options(plain, schedule="cosine"), law=None)))
+    for phrase in ("peak ε = 2", "ε (the peak), m", "ε and ḡ are those of its peak"):
+        assert phrase in scheduled
+
+
+@pytest.mark.parametrize(
+    ("normalization", "options", "said"),
+    [
+        ("batch", {}, {"Park", "of each batch"}),
+        ("batch", {"ghost_batch_size": 2}, {"Park"}),
+        ("batch", {"weight_decay": 1e-4}, {"Park", "of each batch", "σ_init is forgotten"}),
+        ("none", {"weight_decay": 1e-4}, set()),
+        (None, {"weight_decay": 1e-4}, set()),
+    ],
+)
+def test_batch_norm_is_a_caution_where_it_is_known(normalization, options, said):
+    results = with_options(results_table(widths=(1.0, 4.0)), **options)
+    text = cautions(content(results, law=None, normalization=normalization))
+    phrases = {"Park", "of each batch", "σ_init is forgotten"}
+    assert {phrase for phrase in phrases if phrase in text} == said
+
+
+def test_description_names_what_differs_from_the_paper():
+    assert training_description(Recipe()) == PAPER_SETTING
+    unusual = Recipe(
+        nesterov=True,
+        weight_decay=0.01,
+        schedule="step",
+        warmup=0.1,
+        decay_at=(0.5,),
+        loss="mean-squared-error",
+        augmentation="crop-flip",
+        ghost_batch_size=8,
+        precision="bf16",
+    )
+    text = training_description(unusual)
+    for words in (
+        "Nesterov",
+        "weight decay 0.01",
+        "times 0.1 at 50 %",
+        "warm-up over 10 %",
+        "mean squared error",
+        "flips and crops after padding by 4",
+        "parts of 8",
+        "bf16",
+    ):
+        assert words in text
+    assert "label smoothing 0.1" in training_description(Recipe(label_smoothing=0.1))
 
 
 def test_few_seeds_are_a_caution():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from widthwise.analysis import Law
+from widthwise.recipe import Recipe
 from widthwise.report.numbers import (
     MISSING,
     count,
@@ -82,7 +83,7 @@ def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn)
     return text
 
 
-def batch_size_caption(optima: Sequence[OptimumRow]) -> str:
+def batch_size_caption(optima: Sequence[OptimumRow], recipe: Recipe) -> str:
     values = "; ".join(
         f"{number(row.batch_size)} at w = {exact(row.widening_factor)}"
         + (" (bound)" if row.censored else "")
@@ -90,12 +91,13 @@ def batch_size_caption(optima: Sequence[OptimumRow]) -> str:
     )
     rates = sorted({row.nearest.learning_rate for row in optima})
     momenta = sorted({row.nearest.momentum for row in optima})
+    which = "" if recipe.constant_rate else "peak "
     return (
         "The batch size at the optimum against width, B = ε/(ḡ σ² (1 − m)), not rounded: "
         f"{values}. "
-        f"The learning rate and momentum are those of the setting nearest the optimum: ε = "
-        f"{exact_list(rates)}, m = {exact_list(momenta)}. Dashed: what ḡ proportional to width "
-        "would give at a fixed learning rate and momentum."
+        f"The {which}learning rate and momentum are those of the setting nearest the optimum: "
+        f"{which}ε = {exact_list(rates)}, m = {exact_list(momenta)}. Dashed: what ḡ proportional "
+        "to width would give at a fixed learning rate and momentum."
     )
 
 

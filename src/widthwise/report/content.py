@@ -25,6 +25,7 @@ class ReportContent:
         optimum_problems: widening factor -> why no optimum could be located there.
         results_files: addresses of the results, relative to the page, that it links to.
         late_fraction: the part of training over which accuracies were averaged, in (0, 1].
+        normalization: of the networks, "none" or "batch"; None if it is not known.
     """
 
     title: str
@@ -38,6 +39,7 @@ class ReportContent:
     optimum_problems: Mapping[float, str] = field(default_factory=dict)
     results_files: tuple[str, ...] = ()
     late_fraction: float = 0.25
+    normalization: str | None = None
 
     def __post_init__(self) -> None:
         if self.results.is_empty():

@@ -32,6 +32,7 @@ from widthwise.report.tables import (
     selected_on,
     setting_rows,
 )
+from widthwise.report.training import training_recipe
 
 _PAGE = "report.html"
 _FIGURES = "figures"
@@ -79,6 +80,7 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
     settings = setting_rows(content.results)
     optima = optimum_rows(settings, content.optima)
     curves = curve_rows(content.results, optima)
+    recipe = training_recipe(content.results)
     figures = [
         CaptionedFigure(
             name="accuracy-vs-noise-scale",
@@ -107,7 +109,7 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
             CaptionedFigure(
                 name="batch-size-vs-width",
                 title="Batch size at the optimum against width",
-                caption=captions.batch_size_caption(optima),
+                caption=captions.batch_size_caption(optima, recipe),
                 figure=batch_size_figure(optima),
             ),
         ]
@@ -135,6 +137,11 @@ def render_page(
         if "parameterization" in content.results.columns
         else []
     )
+    training = wording.Training(
+        recipe=training_recipe(content.results),
+        late_fraction=content.late_fraction,
+        normalization=content.normalization,
+    )
     environment = Environment(
         loader=PackageLoader("widthwise.report", "."),
         autoescape=True,
@@ -154,7 +161,10 @@ def render_page(
         content=content,
         verdict=wording.verdict_sentence(content.law, content.law_problem),
         practice=wording.practice_sentence(content.law, parameterizations),
-        remarks=wording.remarks(settings, optima, content.optimum_problems, content.law, chosen_on),
+        remarks=wording.remarks(
+            settings, optima, content.optimum_problems, content.law, chosen_on, training
+        ),
+        constant_rate=training.recipe.constant_rate,
         figures=figures,
         images={name: Markup(_data_uri(image)) for name, image in images.items()},
         settings=settings,

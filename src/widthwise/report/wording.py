@@ -1,13 +1,15 @@
 """The sentences of the page: the verdict, what it asks of ε, B and m, and how sure it is."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scipy import stats
 
 from widthwise.analysis import Law
 from widthwise.analysis.law import LACK_OF_FIT
+from widthwise.recipe import Recipe
 from widthwise.report.numbers import (
     count,
     exact,
@@ -20,6 +22,11 @@ from widthwise.report.numbers import (
     points_error,
 )
 from widthwise.report.tables import OptimumRow, SelectedOn, SettingRow
+from widthwise.report.training import (
+    normalization_cautions,
+    rate_changes_late,
+    schedule_sentence,
+)
 
 # Below this many seeds a bootstrap interval is narrower than it should be.
 FEW_SEEDS = 5
@@ -40,6 +47,22 @@ _PRACTICE = {
     ("constant", "ntk"): "With the NTK parameterization that means: keep ε/(B(1 − m)) as it is "
     "when the network is widened.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the runs were trained, as far as it bears on what they show.
+
+    Attributes:
+        recipe: the training options.
+        late_fraction: the part of training over which accuracies were averaged.
+        normalization: of the networks, a key of
+            :data:`widthwise.families.layers.NORMALIZATIONS`; None where it is not known.
+    """
+
+    recipe: Recipe = field(default_factory=Recipe)
+    late_fraction: float = 0.25
+    normalization: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +94,15 @@ def remarks(
     problems: Mapping[float, str],
     law: Law | None,
     selected_on: SelectedOn,
+    training: Training,
 ) -> list[Remark]:
     """How sure: what was found, what bounds it, and every reason for doubt that the rows show."""
     return [
         *_location_remarks(settings, optima, problems),
         *_fit_remarks(law),
         _seed_remark(settings),
-        *_plateau_remarks(settings, optima, selected_on),
+        *_plateau_remarks(settings, optima, selected_on, training),
+        *_training_remarks(settings, training),
         *_sampling_remarks(optima),
         _selection_remark(selected_on),
         *_divergence_remarks(settings),
@@ -91,7 +116,8 @@ def still_moving(
 
     "Still changed": the change over the late window exceeds the standard error of the accuracy,
     and either cannot be chance (t test, 5 % for all settings looked at together) or is large:
-    LARGE_CHANGE and LARGE_CHANGE_ERRORS standard errors, since few seeds make the test weak.
+    LARGE_CHANGE and LARGE_CHANGE_ERRORS standard errors, since few seeds make the test weak. Where
+    the learning rate changes at late times, the change is partly its doing.
     """
     judged = [row for row in near_optimum(settings, optima) if row.plateau_slope_sem is not None]
     moving = []
@@ -142,7 +168,7 @@ def _location_remarks(
         )
     bounds: dict[tuple[str, str | None], list[OptimumRow]] = {}
     for row in optima:
-        if row.relation != "=":
+        if row.relation != "=" and not _open_on_both_sides(row):
             bounds.setdefault((row.optimum.censoring, row.optimum.reason), []).append(row)
     lines += [
         Remark(
@@ -161,7 +187,17 @@ def _location_remarks(
             caution=True,
         )
         for row in optima
-        if row.censored and row.relation == "="
+        if row.censored and row.relation == "=" and not _open_on_both_sides(row)
+    ]
+    lines += [
+        Remark(
+            f"At w = {exact(row.widening_factor)} nothing bounds the optimum at 95 %: the best "
+            f"estimate is ḡ {row.relation} {number(row.optimum.noise_scale)}, but the runs are "
+            f"consistent with any ({row.optimum.reason}).",
+            caution=True,
+        )
+        for row in optima
+        if row.censored and _open_on_both_sides(row)
     ]
     missing: dict[str, list[float]] = {}
     for width in widths:
@@ -175,6 +211,11 @@ def _location_remarks(
         for problem, lost in missing.items()
     ]
     return lines
+
+
+def _open_on_both_sides(row: OptimumRow) -> bool:
+    low, high = row.optimum.interval
+    return low <= 0.0 and math.isinf(high)
 
 
 def _fit_remarks(law: Law | None) -> list[Remark]:
@@ -202,7 +243,10 @@ def _seed_remark(settings: Sequence[SettingRow]) -> Remark:
 
 
 def _plateau_remarks(
-    settings: Sequence[SettingRow], optima: Sequence[OptimumRow], selected_on: SelectedOn
+    settings: Sequence[SettingRow],
+    optima: Sequence[OptimumRow],
+    selected_on: SelectedOn,
+    training: Training,
 ) -> list[Remark]:
     near = near_optimum(settings, optima)
     judged = [row for row in near if row.plateau_slope_sem is not None]
@@ -216,29 +260,55 @@ def _plateau_remarks(
                 True,
             )
         ]
+    scheduled = rate_changes_late(training.recipe, training.late_fraction)
     moving = still_moving(settings, optima, selected_on)
     if not moving:
         largest = max(judged, key=lambda row: abs(row.plateau_slope or 0.0))
+        beginning = (
+            "The learning rate changes at late times, so a plateau there does not show that a "
+            "longer run would end alike"
+            if scheduled
+            else "Training had arrived, as far as can be told"
+        )
         return [
             Remark(
-                "Training had arrived, as far as can be told: at none of the "
+                f"{beginning}: at none of the "
                 f"{len(judged)} {where} is the change of test accuracy over late times both beyond "
                 "chance and large enough to matter (largest "
                 f"{points(largest.plateau_slope)} ± {points_error(largest.plateau_slope_sem)} "
-                f"points, at w = {exact(largest.widening_factor)})."
+                f"points, at w = {exact(largest.widening_factor)}).",
+                caution=scheduled,
             )
         ]
     worst = moving[0]
+    beginning, end = (
+        (
+            "Accuracy was not at rest",
+            "That is partly the schedule's doing, whose learning rate changes then; a longer run "
+            "of the same schedule may move these optima, too.",
+        )
+        if scheduled
+        else ("Training had not arrived everywhere", "Longer training may move these optima.")
+    )
     return [
         Remark(
-            f"Training had not arrived everywhere: at {len(moving)} of {len(judged)} {where} "
+            f"{beginning}: at {len(moving)} of {len(judged)} {where} "
             f"test accuracy still changes at late times, most at w = "
             f"{exact(worst.widening_factor)}, ḡ = {number(worst.normalized_noise_scale)} "
             f"({points(worst.plateau_slope)} ± {points_error(worst.plateau_slope_sem)} points over "
-            "the late window). Longer training may move these optima.",
+            f"the late window). {end}",
             caution=True,
         )
     ]
+
+
+def _training_remarks(settings: Sequence[SettingRow], training: Training) -> list[Remark]:
+    cautions = normalization_cautions(
+        training.normalization, training.recipe, {row.batch_size for row in settings}
+    )
+    sentence = schedule_sentence(training.recipe)
+    scheduled = [] if sentence is None else [Remark(sentence)]
+    return [*scheduled, *(Remark(text, caution=True) for text in cautions)]
 
 
 def _sampling_remarks(optima: Sequence[OptimumRow]) -> list[Remark]:

@@ -28,6 +28,7 @@ from widthwise.execution import (
     available_cores,
 )
 from widthwise.families import refuse_while_importing
+from widthwise.hardware import require_precision, resolve_device
 from widthwise.progress import ProgressReporter, make_reporter
 from widthwise.study.calibrate import measure_speed
 from widthwise.study.context import (
@@ -42,7 +43,7 @@ from widthwise.study.files import explained, write_atomically
 from widthwise.study.measured import pack_sizes, stable_learning_rates
 from widthwise.study.plan import Plan, PlannedPack, plan_study
 from widthwise.study.rows import RESULTS_SCHEMA
-from widthwise.study.spec import StudySpec, differences
+from widthwise.study.spec import HardwareSpec, StudySpec, differences
 from widthwise.study.store import Damage, Store
 from widthwise.study.summary import Summary, score_column, summarize
 from widthwise.study.worker import PackCall
@@ -102,7 +103,7 @@ class Study:
                 be written or holds a study of another specification.
         """
         refuse_while_importing()
-        parsed = StudySpec.parse(spec, overrides)
+        parsed = _on_this_machine(StudySpec.parse(spec, overrides))
         directory = Path(directory).expanduser().resolve()
         store = Store(directory)
         with explained(directory):
@@ -141,6 +142,11 @@ class Study:
         directory = Path(directory).expanduser().resolve()
         spec, description = read_description(Store(directory))
         return cls(directory, spec, description)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """SHA-256 of the data with which it was begun."""
+        return str(self._description["data"]["fingerprint"])
 
     @cached_property
     def plan(self) -> Plan:
@@ -320,6 +326,8 @@ class Study:
         )
 
     def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
+        from widthwise.report.training import family_description, training_description
+
         data = self._description["data"]
         seeds = sorted(results["seed"].unique().to_list())
         sizes = f"{data['num_train']} training, {data['num_test']} test"
@@ -328,6 +336,8 @@ class Study:
         return {
             "data": f"{data['name']} ({sizes} examples of shape {tuple(data['input_shape'])})",
             "data fingerprint (SHA-256)": data["fingerprint"],
+            "family": family_description(self.spec.family.model_dump(mode="json")),
+            "training": training_description(self.spec.training.recipe),
             "specification (SHA-256)": self.spec.hash,
             "seeds": ", ".join(str(seed) for seed in seeds),
             "runs": f"{len(results)} of {self.plan.num_runs} planned",
@@ -335,6 +345,17 @@ class Study:
             "engine": ", ".join(sorted(results["engine"].unique().to_list())),
             **self._description["versions"],
         }
+
+
+def _on_this_machine(spec: StudySpec) -> StudySpec:
+    """With the device that "auto" stands for here.
+
+    Raises:
+        InputError: if it cannot compute in the precision asked for.
+    """
+    device = resolve_device(spec.hardware.device)
+    require_precision(spec.training.precision, device)
+    return spec.model_copy(update={"hardware": HardwareSpec(device=str(device))})
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def summarize(
     Args:
         results: one row a run.
         analysis: seed of the bootstrap.
-        num_train: N, to recognize full batches.
+        num_train: N, to recognize the largest batches.
         num_scored: examples behind each accuracy (test or validation set).
     """
     optima: dict[float, Optimum] = {}
@@ -69,12 +69,13 @@ def _optimum(
     seeds = sorted(rows["seed"].unique().to_list())
     column = score_column(rows)
     scales, scores, ran, limits = [], [], [], []
+    ghost = rows["ghost_batch_size"][0]  # of the recipe, which all runs of a study share
     for (_, batch, _), group in sorted(rows.group_by(*_SETTING)):
         by_seed = dict(zip(group["seed"], group[column], strict=True))
         scales.append(group["normalized_noise_scale"][0])
         scores.append([_number(by_seed.get(seed)) for seed in seeds])
         ran.append([seed in by_seed for seed in seeds])
-        limits.append(_limit(batch, num_train))
+        limits.append(_limit(batch, num_train, ghost))
     return locate_optimum(
         np.array(scales),
         np.array(scores),
@@ -85,8 +86,22 @@ def _optimum(
     )
 
 
-def _limit(batch_size: object, num_train: int) -> str | None:
-    return {1: "batch size 1", num_train: "full batch"}.get(batch_size)  # type: ignore[call-overload, no-any-return]
+def _limit(batch_size: int, num_train: int, ghost_batch_size: int | None) -> str | None:
+    """What keeps batches from being smaller or larger than this.
+
+    With ghost batch norm a batch is a whole number of parts, so that the ends are one part and as
+    many as the training set holds.
+
+    >>> _limit(8, 1000, None), _limit(8, 1000, 8), _limit(996, 1000, 12), _limit(1000, 1000, 8)
+    (None, 'one ghost batch of 8', 'most ghost batches of 12', 'full batch')
+    """
+    part = ghost_batch_size or 1
+    ends = {
+        part: "batch size 1" if part == 1 else f"one ghost batch of {part}",
+        num_train // part * part: f"most ghost batches of {part}",
+        num_train: "full batch",
+    }
+    return ends.get(batch_size)
 
 
 def _number(value: float | None) -> float:
