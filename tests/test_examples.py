@@ -54,6 +54,7 @@ def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
     paper = "the paper's setting: constant learning rate, SGD, cross-entropy"
     assert (paper in page) == (name != "cnn_batch_norm")
     assert ("batch norm over parts of 4 examples" in page) == (name == "cnn_batch_norm")
+    assert ("Park et al. (2019) report the law not to hold" in page) == normalized
 
 
 def test_a_batch_that_ghost_batch_norm_cannot_cut_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """fit_law: exact power laws, censored widths, verdicts, and planted exponents."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,3 +165,18 @@ def test_draws_of_equal_seed_share_their_leaning_so_that_a_wrong_shape_cancels()
     assert np.corrcoef(first, same)[0, 1] > 0.5
     # Five standard errors of a correlation of zero.
     assert abs(np.corrcoef(first, other)[0, 1]) < 5 / math.sqrt(finite.sum())
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.5, 1.5), "exponent 1.00 (95 % interval 0.50 to 1.50) from"),
+        ((0.5, math.inf), "exponent at least 0.50 at 95 % from"),
+        ((-math.inf, 1.5), "exponent at most 1.50 at 95 % from"),
+        ((-math.inf, math.inf), "no exponent is excluded at 95 % from"),
+    ],
+)
+def test_an_exponent_is_said_where_something_bounds_it(interval, said):
+    found = fit_law([1, 2, 4], [optimum_at(math.log(w), spread=0.0) for w in (1, 2, 4)])
+    law = replace(found, interval=interval, verdict="inconclusive")
+    assert said in law.sentence()

@@ -56,17 +56,30 @@ class Law:
 
     def sentence(self) -> str:
         """The finding in one sentence."""
-        low, high = self.interval
         censored = (
             f"{self.num_censored} of them censored"
             if self.num_censored
             else "none of them censored"
         )
         return (
-            f"{_FINDINGS[self.verdict]}: exponent {self.exponent:.2f} "
-            f"({100 * self.confidence:g} % interval {low:.2f} to {high:.2f}) "
+            f"{_FINDINGS[self.verdict]}: {self._exponent()} "
             f"from {self.num_widths} widths, {censored}."
         )
+
+    def _exponent(self) -> str:
+        """A point estimate is worth saying only where something bounds it on both sides."""
+        low, high = self.interval
+        at = f"at {100 * self.confidence:g} %"
+        if np.isfinite(low) and np.isfinite(high):
+            return (
+                f"exponent {self.exponent:.2f} "
+                f"({100 * self.confidence:g} % interval {low:.2f} to {high:.2f})"
+            )
+        if np.isfinite(low):
+            return f"exponent at least {low:.2f} {at}"
+        if np.isfinite(high):
+            return f"exponent at most {high:.2f} {at}"
+        return f"no exponent is excluded {at}"
 
 
 _FINDINGS: dict[Verdict, str] = {

@@ -274,6 +274,7 @@ class Study:
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
+            normalization=self.spec.family.normalization,
         )
         with explained(self.directory / "report.html"):
             return write_report(content, self.directory)
