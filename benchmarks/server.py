@@ -22,10 +22,16 @@ def serve(connection: Connection, way: Way, core: int | None) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})  # before JAX counts the cores
     try:
+        import torch
+
         from widthwise.execution.process import prepare_process
 
-        # Alike for all: what is compared is how replicas are trained, not the allocator's settings.
-        prepare_process(way.threads)
+        # Alike for all but one: what is compared is how replicas are trained, and, by itself, what
+        # these settings do.
+        if way.prepared:
+            prepare_process(way.threads)
+        else:
+            torch.set_num_threads(way.threads)
         start = importlib.import_module(f"benchmarks.peers.{way.module}").start
         _Server(connection, way, start).run()
     except (EOFError, BrokenPipeError):

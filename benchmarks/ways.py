@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+PLAIN_LOOPS = "plain loops"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
@@ -20,6 +22,8 @@ class Way:
         pinned: whether each process is held on a core of its own (JAX takes its number of
             threads from that).
         replicas: how many of a cell's replicas it trains, the first ones; None: all of them.
+        prepared: whether its processes keep their memory between steps and flush denormal
+            numbers, as our workers do; a loop written today does neither.
         options: for the module's ``start``.
         requires: package without which the way is skipped.
     """
@@ -31,6 +35,7 @@ class Way:
     threads: int
     pinned: bool = False
     replicas: int | None = None
+    prepared: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     requires: str = "torch"
 
@@ -52,6 +57,7 @@ GROUP_TITLES = {
     "loops": "the loops",
     "default-layout loops": "the loops in PyTorch's default memory format",
     "channels-last loops": "the loops in channels-last",
+    "plain loops": "the loops as they are usually written, with the allocator as it is",
     "ensembles": "torch.func and JAX",
     "torch.func": "torch.func",
     "JAX ensembles": "JAX with vmap and scan",
@@ -110,6 +116,7 @@ def cnn_ways(num_cores: int) -> tuple[Way, ...]:
     return (
         ours(n),
         _per_core("loops", n, **usual),
+        _per_core(PLAIN_LOOPS, n, groups=("plain loops",), module="loops", prepared=False),
         _per_core("loops, channels-last", n, **last),
         _threaded("loops, channels-last", n, **last),
         _threaded("torch.func", n, **functorch),
