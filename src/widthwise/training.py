@@ -167,7 +167,9 @@ class PackTrainer:
             sampling=job.sampling,
             recipe=job.recipe,
         )
-        self._pack = captured(_build_pack(family, job, modules, self._data), self._device)
+        with computing("float32", self._device):  # what proves itself does so in full precision
+            built = _build_pack(family, job, modules, self._data)
+        self._pack = captured(built, self._device)
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
         self._rows = evaluation_rows(
             largest_activation(modules[0], self._data.train[:_SAMPLE]),
@@ -277,7 +279,10 @@ class PackTrainer:
     def _evaluate(self) -> None:
         if self._alive:
             for name, (inputs, labels) in self._data.evaluation_sets().items():
-                loss, accuracy = evaluate(self._pack, inputs, labels, self.job.recipe, self._rows)
+                with computing("float32", self._device):
+                    loss, accuracy = evaluate(
+                        self._pack, inputs, labels, self.job.recipe, self._rows
+                    )
                 self._curves[f"{name}_loss"][self._alive, self._evaluated] = loss
                 self._curves[f"{name}_accuracy"][self._alive, self._evaluated] = accuracy
             # Weights can leave the finite numbers in the very last update before an evaluation.

@@ -150,7 +150,7 @@ class Store:
         head, body = content[:_CONTENT_DIGITS], content[_CONTENT_DIGITS:]
         if head != _digest(body).encode():
             return None
-        state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
         return state
 
     def forget_checkpoint(self, key: str) -> None:

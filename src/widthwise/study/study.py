@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import polars as pl
 
@@ -28,7 +28,12 @@ from widthwise.execution import (
     available_cores,
 )
 from widthwise.families import refuse_while_importing
-from widthwise.hardware import require_precision, resolve_device
+from widthwise.hardware import (
+    describe_hardware,
+    precision_note,
+    require_precision,
+    resolve_device,
+)
 from widthwise.progress import ProgressReporter, make_reporter
 from widthwise.study.calibrate import measure_speed
 from widthwise.study.context import (
@@ -143,10 +148,10 @@ class Study:
         spec, description = read_description(Store(directory))
         return cls(directory, spec, description)
 
-    @property
-    def data_fingerprint(self) -> str:
-        """SHA-256 of the data with which it was begun."""
-        return str(self._description["data"]["fingerprint"])
+    def identity(self, what: Literal["data", "family"]) -> Any:
+        """Plain values that tell the data, or the networks, with which it was begun from others."""
+        described = self._description[what]
+        return described["fingerprint"] if what == "data" else described
 
     @cached_property
     def plan(self) -> Plan:
@@ -193,6 +198,9 @@ class Study:
         workers = min(available_cores() if workers is None else workers, len(missing))
         with reporter.waiting("measuring this machine's speed"):
             speed = measure_speed(load_context(self.directory), plan)
+        note = precision_note(self.spec.training.precision, load_context(self.directory).device)
+        if note is not None:
+            reporter.note(note)
         reporter.begin(plan, missing, speed, workers)
         with _closing(LocalExecutor(workers)) as executor, reporter.showing():
             while missing:
@@ -343,6 +351,8 @@ class Study:
             "seeds": ", ".join(str(seed) for seed in seeds),
             "runs": f"{len(results)} of {self.plan.num_runs} planned",
             "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
+            "device": self.spec.hardware.device,
+            "this page was written on": describe_hardware(),
             "engine": ", ".join(sorted(results["engine"].unique().to_list())),
             **self._description["versions"],
         }
