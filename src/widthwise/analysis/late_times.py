@@ -56,7 +56,8 @@ def plateau_slope(
     Raises:
         InputError: if shapes disagree, or fewer than two distinct late evaluations exist.
 
-    >>> float(plateau_slope([60, 80, 100], [0.5, 0.6, 0.7], total_steps=100, fraction=0.5))
+    >>> slope = plateau_slope([60, 80, 100], [0.5, 0.6, 0.7], total_steps=100, fraction=0.5)
+    >>> round(float(slope), 12)
     0.25
     """
     late_steps, late_curve = _late_window(steps, curve, total_steps, fraction, at_least=2)
