@@ -36,13 +36,19 @@ def test_hopeless_sizes_are_not_timed():
         return size**2
 
     assert best_size(64, seconds) == 1
-    assert timed == [1, 2, 1, 2]
+    assert timed == [1, 2, 4] * 2
 
 
 def test_a_slow_moment_does_not_decide():
     times = iter([9.0, 2.0, 4.5, 1.0, 2.0, 4.5])  # sizes 1, 2, 4, and once more
 
     assert best_size(4, lambda size: next(times)) == 1
+
+
+def test_a_slow_moment_does_not_end_the_search():
+    times = iter([10.0, 50.0, 20.0, 30.0, 10.0, 10.0, 20.0, 30.0])  # sizes 1, 2, 4, 8 twice
+
+    assert best_size(8, lambda size: next(times)) == 8
 
 
 @given(

@@ -14,7 +14,7 @@ from widthwise.study.timing import time_step
 
 # A larger pack must be faster by this much a run: smaller ones spread better over cores.
 _WORTHWHILE = 0.97
-# Sizes are tried in ascending order until a run takes this much longer than with the best one.
+# Sizes are tried in ascending order until, twice, a run takes this much longer than with the best.
 _HOPELESS = 1.2
 _BATCH_SIZES = 3  # measured at each width; the others take the nearest one's
 
@@ -32,11 +32,13 @@ def best_size(largest: int, seconds: Callable[[int], float]) -> int:
     1
     """
     each: dict[int, float] = {}
+    hopeless = 0
     for size in _powers_of_two(largest):
         each[size] = seconds(size) / size
-        if each[size] > _HOPELESS * min(each.values()):
+        hopeless = hopeless + 1 if each[size] > _HOPELESS * min(each.values()) else 0
+        if hopeless == 2:  # one may have met a slow moment of the machine
             break
-    if len(each) > 1:  # once more, so that a slow moment of the machine does not decide
+    if len(each) > 1:  # once more, so that such a moment does not decide
         each = {size: min(before, seconds(size) / size) for size, before in each.items()}
     best = 1
     for size, time in each.items():
