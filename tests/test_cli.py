@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from tiny_studies import clouds, comparable, fields, finished_study, in_this_process, shard_files
 
 from widthwise import cli
+from widthwise.cli.output import print_json
 from widthwise.errors import InputError
 from widthwise.study import Study
 
@@ -136,7 +137,7 @@ class TestJSON:
         assert {"fashion-mnist-mini", "mnist1d", "npz"} <= names
 
     def test_neither_infinity_nor_nan(self, capsys):
-        cli._print_json({"a": [float("inf"), -float("inf"), float("nan"), 1.5], "b": Path("x")})
+        print_json({"a": [float("inf"), -float("inf"), float("nan"), 1.5], "b": Path("x")})
         out = capsys.readouterr().out
         assert json.loads(out, parse_constant=pytest.fail) == {
             "a": [None, None, None, 1.5],
