@@ -35,7 +35,6 @@ from widthwise.hardware import (
     resolve_device,
 )
 from widthwise.progress import ProgressReporter, make_reporter
-from widthwise.study.calibrate import measure_speed
 from widthwise.study.context import (
     DATA_FILE,
     STUDY_FILE,
@@ -49,6 +48,7 @@ from widthwise.study.measured import pack_sizes, stable_learning_rates
 from widthwise.study.plan import Plan, PlannedPack, plan_study
 from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.spec import HardwareSpec, StudySpec, differences
+from widthwise.study.speed import measure_speed
 from widthwise.study.store import Damage, Store
 from widthwise.study.summary import Summary, score_column, summarize
 from widthwise.study.worker import PackCall
