@@ -61,6 +61,16 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def card_memory(device: torch.device) -> int | None:
+    """Bytes of memory of a CUDA device, used or not; None for a CPU.
+
+    >>> card_memory(torch.device("cpu"))
+    """
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def require_precision(precision: Precision, device: torch.device) -> None:
     """Make sure that a device can multiply in a precision.
 

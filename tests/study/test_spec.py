@@ -10,7 +10,7 @@ from widthwise import families
 from widthwise.errors import InputError
 from widthwise.recipe import Recipe
 from widthwise.study import StudySpec
-from widthwise.study.spec import TrainingSpec, differences
+from widthwise.study.spec import PackingSpec, TrainingSpec, differences
 
 GRID = {"widening_factor": 1, "learning_rate": 0.1, "batch_size": 4}
 TRAINING = {"steps": 10}
@@ -334,3 +334,18 @@ class TestFamilies:
         spec = StudySpec.parse({**MINIMAL, "family": family})
         with pytest.raises(InputError, match=message):
             spec.family.family((8, 8), 10)
+
+
+class TestPackingOnACard:
+    def test_what_is_left_out_suits_the_card(self):
+        packing = PackingSpec().on_card(80 * 10**9)
+        assert (packing.max_replicas, packing.memory_mb, packing.size) == (512, 5000.0, None)
+
+    def test_what_is_stated_stays(self):
+        packing = PackingSpec(max_replicas=16, memory_mb=1024.0).on_card(80 * 10**9)
+        assert (packing.max_replicas, packing.memory_mb) == (16, 1024.0)
+
+    def test_a_parsed_specification_remembers_what_was_left_out(self):
+        spec = StudySpec.parse({**MINIMAL, "packing": {"memory_mb": 99.0}})
+        again = StudySpec.parse(spec).packing.on_card(80 * 10**9)
+        assert (again.max_replicas, again.memory_mb) == (512, 99.0)

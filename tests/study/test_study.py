@@ -23,6 +23,7 @@ from widthwise.noise import normalized_noise_scale
 from widthwise.recipe import Recipe
 from widthwise.study import Study
 from widthwise.study.rows import RESULTS_SCHEMA
+from widthwise.study.spec import PackingSpec
 from widthwise.study.store import Store
 from widthwise.study.worker import PackCall
 from widthwise.training import PackTrainer
@@ -500,3 +501,16 @@ def test_workers_must_be_one_at_least(tmp_path, monkeypatch):
     study = Study.create(tmp_path / "s", fields(), data=clouds())
     with pytest.raises(InputError, match="workers must be at least 1, got 0"):
         study.run(0, progress=False)
+
+
+class TestCard:
+    def test_the_study_keeps_packs_that_fill_it(self, tmp_path, monkeypatch):
+        # A card is only pretended: a study that begins on it records what it chose.
+        monkeypatch.setattr("widthwise.study.study.card_memory", lambda device: 80 * 10**9)
+        study = Study.create(tmp_path / "s", fields(packing={"memory_mb": 7.0}), data=clouds())
+        packing = Study.open(study.directory).spec.packing
+        assert (packing.max_replicas, packing.memory_mb) == (512, 7.0)
+        assert Study.create(tmp_path / "s", fields(packing={"memory_mb": 7.0}), data=clouds())
+
+    def test_the_cpu_has_none(self):
+        assert PackingSpec().max_replicas < 512

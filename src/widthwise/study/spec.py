@@ -30,6 +30,9 @@ from widthwise.recipe import Augmentation, LossKind, Precision, Recipe, Schedule
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.reading import explain, override_fields, read_fields, with_whole_path
 
+# A card runs small networks by the hundred at once, and serves several processes.
+_CARD_REPLICAS = 512
+_PACKS_ON_CARD = 16
 _RANGE_KEYS = {"from", "to", "num"}
 
 
@@ -208,13 +211,27 @@ class PackingSpec(_Frozen):
             take the least time a run: caches are finite, and the best number is between one (wide
             convolutions) and ``max_replicas`` (small dense networks). What was measured is kept
             with the study.
-        max_replicas: most runs in a pack.
-        memory_mb: most memory of one pack in MB; packs are split to fit.
+        max_replicas: most runs in a pack; left out, 512 on a CUDA device.
+        memory_mb: most memory of one pack in MB; packs are split to fit. Left out, a sixteenth of
+            a CUDA device's memory, so that several processes can hold packs on it.
     """
 
     size: _Whole | None = None
     max_replicas: _Whole = 16
     memory_mb: _Positive = 1024.0
+
+    def on_card(self, memory_bytes: int) -> Self:
+        """With what was left out chosen for a CUDA device with so much memory.
+
+        >>> PackingSpec(max_replicas=64).on_card(128 * 10**9)
+        PackingSpec(size=None, max_replicas=64, memory_mb=8000.0)
+        """
+        chosen = {
+            "max_replicas": _CARD_REPLICAS,
+            "memory_mb": float(memory_bytes // (_PACKS_ON_CARD * 10**6)),
+        }
+        left_out = chosen.keys() - self.model_fields_set
+        return self.model_copy(update={name: chosen[name] for name in left_out})
 
 
 class HardwareSpec(_Frozen):
@@ -281,7 +298,10 @@ class StudySpec(_Frozen):
         Raises:
             InputError: naming the first thing that is wrong.
         """
-        fields = source.fields() if isinstance(source, cls) else read_fields(source)
+        if isinstance(source, cls):  # what was left out stays open: a device may decide it
+            fields = source.model_dump(mode="json", exclude_unset=True)
+        else:
+            fields = read_fields(source)
         for override in overrides:
             fields = override_fields(fields, override)
         if callable(fields.get("family")):

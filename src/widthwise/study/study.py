@@ -29,6 +29,7 @@ from widthwise.execution import (
 )
 from widthwise.families import refuse_while_importing
 from widthwise.hardware import (
+    card_memory,
     describe_hardware,
     precision_note,
     require_precision,
@@ -359,14 +360,18 @@ class Study:
 
 
 def _on_this_machine(spec: StudySpec) -> StudySpec:
-    """With the device that "auto" stands for here.
+    """With the device that "auto" stands for here, and packs that suit it.
 
     Raises:
         InputError: if it cannot compute in the precision asked for.
     """
     device = resolve_device(spec.hardware.device)
     require_precision(spec.training.precision, device)
-    return spec.model_copy(update={"hardware": HardwareSpec(device=str(device))})
+    memory = card_memory(device)
+    packing = spec.packing if memory is None else spec.packing.on_card(memory)
+    return spec.model_copy(
+        update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
+    )
 
 
 @contextmanager
