@@ -26,8 +26,9 @@ class BiasScaledLinear(nn.Linear):
         self.bias_multiplier = bias_multiplier
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name nn.Linear uses
-        scaled = input * self.multiplier
-        return functional.linear(scaled, self.weight, self.bias * self.bias_multiplier)
+        # Activations are scaled, not parameters: packs keep their parameters as they are.
+        scaled = input * (self.multiplier / self.bias_multiplier)
+        return functional.linear(scaled, self.weight, self.bias) * self.bias_multiplier
 
     def extra_repr(self) -> str:
         factors = f"multiplier={self.multiplier:g}, bias_multiplier={self.bias_multiplier:g}"
@@ -54,10 +55,8 @@ class BiasScaledConv2d(nn.Conv2d):
         self.bias_multiplier = bias_multiplier
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name nn.Conv2d uses
-        assert self.bias is not None
-        output: Tensor = self._conv_forward(
-            input, self.weight * self.multiplier, self.bias * self.bias_multiplier
-        )
+        scaled = input * (self.multiplier / self.bias_multiplier)
+        output: Tensor = self._conv_forward(scaled, self.weight, self.bias) * self.bias_multiplier
         return output
 
     def extra_repr(self) -> str:

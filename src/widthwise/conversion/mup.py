@@ -121,7 +121,13 @@ def mup_module(module: nn.Module, base: Base) -> nn.Module:
                 f"{name or 'module'!r} has {multipliers_of(layer).weight:g}; build the network in "
                 'standard parameterization, or convert(…, "standard") first'
             )
-        multipliers[name] = Multipliers(factors[_names(name)[0]].multiplier)
+        weight, _ = _names(name)
+        if weight not in factors:
+            raise InputError(
+                f"µP gives every layer's weight factors of its own, but {weight!r} is another "
+                "layer's as well; untie them"
+            )
+        multipliers[name] = Multipliers(factors[weight].multiplier)
     with torch.no_grad():
         for name, parameter in copy.named_parameters():
             parameter.mul_(factors[name].init_scale)
@@ -135,8 +141,8 @@ def one_rate_mup(module: nn.Module, base: Base) -> nn.Module:
     √r and enter with the multiplier √r; hidden weights are as they were, their biases enter with
     √r; the readout's weights are as they were and enter with 1/√r, its bias as it was. Trained by
     SGD at ε this follows :func:`mup_module` trained with :func:`mup_parameter_groups` at ε (weight
-    decay too), so packs, which have one rate a replica, can train µP. Layers without bias are ScaledLinear and
-    ScaledConv2d, the others have a multiplier of their own on the bias.
+    decay too), so packs, which have one rate a replica, can train µP. Layers without bias are
+    ScaledLinear and ScaledConv2d, the others have a multiplier of their own on the bias.
 
     Args:
         module, base: as for :func:`mup_module`.
