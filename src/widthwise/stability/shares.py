@@ -23,6 +23,9 @@ BoolArray = NDArray[np.bool_]
 _STRIDE = 2.0
 # Learning rates a round. A constant: what is found must not depend on how many runs fit at once.
 _A_ROUND = 3
+# Degrees of freedom of the spread, for each seed beyond the first: fewer than one, because
+# thresholds with tails longer than the normal distribution's tell less of it.
+_DEGREES_A_SEED = 0.6
 # Octaves below and above 1 beyond which nobody looks.
 LOWEST, HIGHEST = -30.0, 20.0
 
@@ -163,7 +166,8 @@ def threshold_draws(
     center, spread = _probit(scan.log2_rates[:end], scan.stable[:end].sum(1), scan.stable.shape[1])
     spread = math.hypot(spread, gap / math.sqrt(12.0))
     seeds = scan.stable.shape[1]
-    spreads = spread * np.sqrt(seeds / rng.chisquare(seeds - 1, num_draws))
+    degrees = max(min(seeds - 1, 2), _DEGREES_A_SEED * (seeds - 1))
+    spreads = spread * np.sqrt(seeds / (seeds - 1) * degrees / rng.chisquare(degrees, num_draws))
     centers = center + spreads * rng.standard_normal(num_draws) / math.sqrt(seeds)
     within = gap * (rng.random(num_draws) - 0.5)
     return np.asarray(centers - float(special.ndtri(share)) * spreads + within)
