@@ -1,0 +1,118 @@
+"""What is known of one parameter."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from widthwise.inspection.recognition import Recognition, is_ntk
+from widthwise.inspection.schemes import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterRow:
+    """One parameter of a network; plain values, nothing that refers to the network.
+
+    Attributes:
+        path: its first name in the module; ``names``: all of them, if it is shared.
+        layer: class of the layer that holds it first.
+        role: "weight", "bias", "embedding", "normalization" or "other" (position tables, …).
+        shape, dtype, num_elements: as stored.
+        fan_in, fan_out: PyTorch's convention, see :class:`widthwise.inspection.schemes.Fans`; a
+            bias has its weight's; None where there is none.
+        transposed: whether the layer is a transposed convolution.
+        std, mean: measured, over all values (divisor n); NaN if they cannot be measured.
+        std_error: standard error of ``std`` for independent values.
+        multiplier: c in y = c·W x + b; 1 where the layer shows none. What a module's own
+            ``forward`` multiplies by cannot be seen.
+        mup_dims: dimensions that the mup package's tag says grow with the width; None without tag.
+        recognition: the schemes it matches.
+        effective_learning_rate: c²·ε, the rate of the same layer in standard form, y = W' x with
+            W' = c·W; None without a learning rate.
+        normalized_noise_scale: layer-level ḡ = ε/(B(1−m)) / σ² with σ = ``std``, for weights. In
+            standard form the rate is c²ε and the variance c²σ², so c cancels. None without
+            hyper-parameters, for σ = 0, and for parameters other than weights.
+            Park et al. (2019), arXiv:1905.03776, equation 4.
+        notes: what else there is to know, for people.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    layer: str
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    num_elements: int
+    fan_in: int | None
+    fan_out: int | None
+    transposed: bool
+    std: float
+    mean: float
+    std_error: float
+    multiplier: float
+    mup_dims: int | None
+    recognition: Recognition
+    effective_learning_rate: float | None
+    normalized_noise_scale: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def matches(self) -> tuple[str, ...]:
+        return self.recognition.matches
+
+    @property
+    def is_ntk(self) -> bool:
+        """Whether the layer multiplies by 1/√fan_in."""
+        return is_ntk(self.multiplier, self.fan_in)
+
+    @property
+    def expected_std(self) -> float | None:
+        """The standard deviation of the first scheme that matches."""
+        stds = dict(self.recognition.scheme_stds)
+        return next((stds[name] for name in self.matches if name in stds), None)
+
+    @property
+    def verdict(self) -> str:
+        """What was recognized, in words: a scheme's name, or why there is none."""
+        found = self.recognition
+        names, detail = _listed(found.matches), found.detail
+        texts = {
+            "matched": f"{names} ({detail})" if detail else names,
+            "constant": f"{names} {detail}".strip(),
+            "ambiguous": f"ambiguous: {names}",
+            "undecided": f"undecided ({detail}): {names}" if names else f"undecided: {detail}",
+            "unknown": f"unknown ({detail})" if detail else "unknown",
+            "not judged": f"not judged: {detail}",
+        }
+        return texts[found.status]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain values; ``scheme_stds`` is a dictionary."""
+        return {
+            "path": self.path,
+            "names": list(self.names),
+            "layer": self.layer,
+            "role": self.role,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "num_elements": self.num_elements,
+            "fan_in": self.fan_in,
+            "fan_out": self.fan_out,
+            "std": self.std,
+            "mean": self.mean,
+            "std_error": self.std_error,
+            "multiplier": self.multiplier,
+            "mup_dims": self.mup_dims,
+            "status": self.recognition.status,
+            "matches": list(self.matches),
+            "expected_std": self.expected_std,
+            "verdict": self.verdict,
+            "scheme_stds": dict(self.recognition.scheme_stds),
+            "effective_learning_rate": self.effective_learning_rate,
+            "normalized_noise_scale": self.normalized_noise_scale,
+            "notes": list(self.notes),
+        }
+
+
+def _listed(names: tuple[str, ...], limit: int = 4) -> str:
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} or {len(names) - limit} others"
+    return " or ".join(names)
