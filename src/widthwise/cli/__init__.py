@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from widthwise.cli import probe, studies
+from widthwise.cli import inspect, probe, studies
 from widthwise.errors import FitError, InputError, StudyError
 
 # In the order in which `widthwise --help` lists them.
@@ -20,6 +20,7 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     studies.status,
     studies.report,
     studies.compare,
+    inspect.inspect,
     probe.probe,
     studies.datasets,
 )

@@ -56,6 +56,23 @@ class Inspection:
         """See :func:`widthwise.inspection.parameterization_of`."""
         return parameterization_of(self.rows)
 
+    @property
+    def common_schemes(self) -> tuple[tuple[str, int, tuple[str, ...]], ...]:
+        """For each class of layers with several weights: the schemes that fit all of them.
+
+        (Class, number of weights, names.) What one layer leaves open, several may decide. Weights
+        that start constant do not count; each row may miss its own by chance.
+        """
+        groups: dict[str, list[ParameterRow]] = {}
+        for row in self.rows:
+            if row.role == "weight" and row.recognition.status != "constant":
+                groups.setdefault(row.layer, []).append(row)
+        return tuple(
+            (layer, len(rows), _shared_matches(rows))
+            for layer, rows in groups.items()
+            if len(rows) > 1
+        )
+
     def to_rows(self) -> list[dict[str, Any]]:
         """A dictionary a parameter."""
         return [row.to_dict() for row in self.rows]
@@ -74,6 +91,10 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         return {
             "parameterization": self.parameterization,
+            "common_schemes": [
+                {"layer": layer, "num_weights": count, "schemes": list(names)}
+                for layer, count, names in self.common_schemes
+            ],
             "confidence": self.confidence,
             "learning_rate": self.learning_rate,
             "batch_size": self.batch_size,
@@ -102,8 +123,12 @@ class Inspection:
             cells += [_short(row.normalized_noise_scale)] * with_noise
             lines.append([*cells, "; ".join((row.verdict, *row.notes))])
         known = self.parameterization or "not recognized as a whole"
+        together = "".join(
+            f"All {count} weights of {layer} layers fit: {' or '.join(names) or 'no one scheme'}.\n"
+            for layer, count, names in self.common_schemes
+        )
         return (
-            f"{table(header, lines)}\n\n"
+            f"{table(header, lines)}\n\n{together}"
             f"Parameterization: {known}. A scheme that was used is listed with probability "
             f"≥ {self.confidence:g} a parameter."
         )
@@ -247,6 +272,10 @@ def _check_hyper_parameters(
         1 if batch_size is None else batch_size,
         momentum,
     )
+
+
+def _shared_matches(rows: list[ParameterRow]) -> tuple[str, ...]:
+    return tuple(name for name in rows[0].matches if all(name in row.matches for row in rows))
 
 
 def _short(value: float | None) -> str:
