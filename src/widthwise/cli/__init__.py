@@ -11,11 +11,12 @@ from typing import Any
 
 import typer
 
-from widthwise.cli import inspect, probe, studies
+from widthwise.cli import inspect, probe, studies, widen
 from widthwise.errors import FitError, InputError, StudyError
 
 # In the order in which `widthwise --help` lists them.
 _COMMANDS: tuple[Callable[..., Any], ...] = (
+    widen.widen,
     studies.run,
     studies.status,
     studies.report,

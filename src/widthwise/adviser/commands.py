@@ -1,0 +1,27 @@
+"""The commands that measure what theory does not give, as a user would type them."""
+
+import shlex
+
+from widthwise.adviser.solving import Setting
+
+
+def probe_command(build: str | None) -> str:
+    """Measures the largest stable learning rate.
+
+    >>> probe_command("nets.py:mlp")
+    'widthwise probe nets.py:mlp'
+    """
+    return f"widthwise probe {shlex.quote(build) if build is not None else 'YOUR_FILE.py:build'}"
+
+
+def calibrate_command(base: Setting, widening_factor: float) -> str:
+    """Measures how the best noise changes with width on the user's own networks and data.
+
+    >>> calibrate_command(Setting(learning_rate=0.1, batch_size=32), 4)
+    'widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32 --factor 4'
+    """
+    momentum = f" --momentum {base.momentum:g}" if base.momentum else ""
+    return (
+        f"widthwise calibrate SPEC.toml --learning-rate {base.learning_rate:g} "
+        f"--batch-size {base.batch_size}{momentum} --factor {widening_factor:g}"
+    )

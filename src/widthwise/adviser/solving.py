@@ -1,0 +1,252 @@
+"""Solve ε/(B(1−m)) = wanted for ε, B and m: what is kept, what follows, what had to give way.
+
+Everything is written as ratios to the base, so that a growth of exactly 1 changes no bit.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from widthwise.errors import InputError
+from widthwise.noise import noise_scale
+
+Keep = Literal[
+    "batch_size", "learning_rate", "learning_rate_and_batch_size", "momentum", "largest_batch"
+]
+KEEPS: tuple[str, ...] = get_args(Keep)
+Knob = Literal["learning_rate", "batch_size", "momentum"]
+
+# The default of a study's grid: ḡ alone decides only while ε is well below the largest stable one.
+SAFE_SHARE = 0.25
+# Guess. Heavy-ball SGD needs about 1/(1−m) steps to follow its gradients.
+MAX_MOMENTUM = 0.999
+# Slack of comparisons that rounding must not decide.
+_SLACK = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One choice of the three hyper-parameters.
+
+    Attributes:
+        learning_rate: ε > 0, for a loss averaged over the batch.
+        batch_size: B ≥ 1, examples per step.
+        momentum: heavy-ball coefficient m in [0, 1).
+    """
+
+    learning_rate: float
+    batch_size: int
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A numpy integer or 32.0 is a whole number; 32.5 is not.
+        if isinstance(self.batch_size, bool) or float(self.batch_size) % 1.0 != 0.0:
+            raise InputError(f"batch_size must be a whole number, got {self.batch_size!r}")
+        scale = noise_scale(self.learning_rate, self.batch_size, self.momentum)
+        if not (math.isfinite(scale) and scale > 0.0):
+            raise InputError(
+                f"learning_rate must be positive and finite, got {self.learning_rate!r}"
+            )
+        object.__setattr__(self, "learning_rate", float(self.learning_rate))
+        object.__setattr__(self, "batch_size", int(self.batch_size))
+        object.__setattr__(self, "momentum", float(self.momentum))
+
+    @property
+    def noise_scale(self) -> float:
+        """ε/(B(1−m)), in the units of the learning rate."""
+        return float(noise_scale(self.learning_rate, self.batch_size, self.momentum))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to solve.
+
+    Attributes:
+        base: the setting tuned at w = 1.
+        growth: factor on ε/(B(1−m)).
+        keep: what stays as it is.
+        max_stable: largest stable learning rate at the target; None if it is not known.
+        max_batch_size: largest B allowed; None for no limit.
+    """
+
+    base: Setting
+    growth: float
+    keep: Keep
+    max_stable: float | None = None
+    max_batch_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something had to change that was to be kept, or that the rule alone would not have moved."""
+
+    knob: Knob
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """A setting with the wanted noise.
+
+    Attributes:
+        setting: ε, B, m; ε is solved for the whole-numbered B.
+        changes: what could not be kept, in the order in which it was given up.
+        wanted_batch_size: B before rounding and limits.
+        reachable: False if no B ≥ 1 and m ≤ MAX_MOMENTUM has the noise at a stable ε.
+    """
+
+    setting: Setting
+    changes: tuple[Change, ...]
+    wanted_batch_size: float
+    reachable: bool = True
+
+
+def needed_learning_rate(request: Request, batch_size: float, momentum: float) -> float:
+    """The ε with the wanted noise at this B and m."""
+    base = request.base
+    damping = (1.0 - momentum) / (1.0 - base.momentum)
+    return base.learning_rate * request.growth * (batch_size / base.batch_size) * damping
+
+
+def real_batch_size(request: Request, learning_rate: float, momentum: float) -> float:
+    """The B with the wanted noise at this ε and m, as a real number."""
+    base = request.base
+    damping = (1.0 - base.momentum) / (1.0 - momentum)
+    return base.batch_size * (learning_rate / base.learning_rate) / request.growth * damping
+
+
+def solve(request: Request) -> Solution:
+    """ε, B and m with the wanted noise.
+
+    Raises:
+        InputError: if what is kept refers to the largest stable learning rate and it is unknown.
+
+    >>> base = Setting(learning_rate=0.1, batch_size=32)
+    >>> solve(Request(base=base, growth=4.0, keep="learning_rate")).setting
+    Setting(learning_rate=0.1, batch_size=8, momentum=0.0)
+    >>> solve(Request(base=base, growth=4.0, keep="batch_size")).setting
+    Setting(learning_rate=0.4, batch_size=32, momentum=0.0)
+    """
+    momentum, changes = _kept_momentum(request)
+    wanted = _WANTED_BATCH[request.keep](request, momentum)
+    batch, limited = _whole(request, wanted, momentum)
+    changes += limited
+    rate = needed_learning_rate(request, batch, momentum)
+    reachable = True
+    if request.max_stable is not None and rate > request.max_stable * (1.0 + _SLACK):
+        batch, momentum, stabilized, reachable = _stabilize(
+            request, request.max_stable, batch, momentum, rate
+        )
+        changes += stabilized
+        rate = needed_learning_rate(request, batch, momentum)
+    setting = Setting(learning_rate=rate, batch_size=batch, momentum=momentum)
+    return Solution(setting=setting, changes=changes, wanted_batch_size=wanted, reachable=reachable)
+
+
+def _kept_momentum(request: Request) -> tuple[float, tuple[Change, ...]]:
+    """m: solved for where ε and B are kept, else the base's."""
+    base = request.base
+    if request.keep != "learning_rate_and_batch_size" or request.growth == 1.0:
+        return base.momentum, ()
+    momentum = 1.0 - (1.0 - base.momentum) / request.growth
+    bounded = min(max(momentum, 0.0), MAX_MOMENTUM)
+    if bounded == momentum:
+        return momentum, ()
+    why = (
+        "not even plain SGD is quiet enough"
+        if momentum < 0.0
+        else f"it would have to be {momentum:.6g}, beyond {MAX_MOMENTUM:g}"
+    )
+    text = (
+        f"Momentum alone cannot set the noise: {why}. It is {bounded:g}, and the learning rate, "
+        "which was to be kept, changes as well."
+    )
+    return bounded, (Change(knob="learning_rate", text=text),)
+
+
+def _base_batch(request: Request, momentum: float) -> float:
+    return float(request.base.batch_size)
+
+
+def _batch_at_base_rate(request: Request, momentum: float) -> float:
+    return real_batch_size(request, request.base.learning_rate, momentum)
+
+
+def _batch_at_safe_rate(request: Request, momentum: float) -> float:
+    return real_batch_size(request, SAFE_SHARE * _known_rate(request), momentum)
+
+
+def _batch_at_largest_rate(request: Request, momentum: float) -> float:
+    return real_batch_size(request, _known_rate(request), momentum)
+
+
+_WANTED_BATCH: dict[Keep, Callable[[Request, float], float]] = {
+    "batch_size": _base_batch,
+    "learning_rate": _batch_at_base_rate,
+    "learning_rate_and_batch_size": _base_batch,
+    "momentum": _batch_at_safe_rate,
+    "largest_batch": _batch_at_largest_rate,
+}
+# What needs the largest stable learning rate.
+NEEDS_MAX_STABLE: frozenset[Keep] = frozenset({"momentum", "largest_batch"})
+
+
+def _known_rate(request: Request) -> float:
+    if request.max_stable is None:
+        raise InputError(
+            f"keep={request.keep!r} needs the largest stable learning rate at the target width"
+        )
+    return request.max_stable
+
+
+def _whole(request: Request, wanted: float, momentum: float) -> tuple[int, tuple[Change, ...]]:
+    """A whole B within its limits. The largest batch is rounded down: rounding up is unstable."""
+    limit = request.max_batch_size
+    if wanted < 1.0 - _SLACK:
+        text = (
+            f"The batch size would have to be {wanted:.3g}, and 1 is the smallest there is. It is "
+            f"1, and the learning rate is {needed_learning_rate(request, 1, momentum):.6g} "
+            "instead."
+        )
+        return 1, (Change(knob="learning_rate", text=text),)
+    if limit is not None and wanted > limit * (1.0 + _SLACK):
+        text = (
+            f"The batch size would have to be {wanted:.6g}, above the limit of {limit}. It is "
+            f"{limit}, and the learning rate is "
+            f"{needed_learning_rate(request, limit, momentum):.6g} instead."
+        )
+        return limit, (Change(knob="batch_size", text=text),)
+    if request.keep == "largest_batch":
+        return max(1, math.floor(wanted * (1.0 + _SLACK))), ()
+    # Half up, not to even: Python's round() sends 2.5 to 2 and 3.5 to 4.
+    return max(1, math.floor(wanted * (1.0 + _SLACK) + 0.5)), ()
+
+
+def _stabilize(
+    request: Request, max_stable: float, batch: int, momentum: float, rate: float
+) -> tuple[int, float, tuple[Change, ...], bool]:
+    """A smaller B for which ε is stable; where even B = 1 is not enough, more momentum."""
+    largest = real_batch_size(request, max_stable, momentum) * (1.0 + _SLACK)
+    over = (
+        f"At batch size {batch} the rule needs a learning rate of {rate:.6g}, above the largest "
+        f"stable one, {max_stable:.6g}."
+    )
+    if largest >= 1.0:
+        lower = math.floor(largest)
+        text = f"{over} The batch size is lowered to {lower}, the largest that is still optimal."
+        return lower, momentum, (Change(knob="batch_size", text=text),), True
+    damping = (1.0 - momentum) * max_stable / needed_learning_rate(request, 1, momentum)
+    raised = min(1.0 - damping, MAX_MOMENTUM)
+    text = (
+        f"{over} No batch size is small enough: even 1 would need "
+        f"{needed_learning_rate(request, 1, momentum):.6g}. The batch size is 1 and the momentum "
+        f"is raised from {momentum:g} to {raised:.6g}, which adds noise at a stable learning rate."
+    )
+    changes = (Change(knob="batch_size", text=text), Change(knob="momentum", text=text))
+    return 1, raised, changes if batch > 1 else changes[1:], raised == 1.0 - damping
+
+
+def with_growth(request: Request, growth: float, max_stable: float | None) -> Request:
+    """The same request at another noise and another largest stable learning rate."""
+    return replace(request, growth=growth, max_stable=max_stable)

@@ -1,0 +1,181 @@
+"""``widthwise widen``: what to set for a wider network."""
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from widthwise.adviser import AdviceRefusedError
+from widthwise.adviser import widen as advise
+from widthwise.adviser.evidence import refusal_text
+from widthwise.cli.output import AsJson, print_json
+from widthwise.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_NETWORK = '"module:function" or "file.py:function"'
+
+
+def widen(
+    learning_rate: Annotated[float, typer.Option(help="ε tuned at the base.")],
+    batch_size: Annotated[int, typer.Option(help="B tuned at the base.")],
+    momentum: Annotated[float, typer.Option(help="m tuned at the base.")] = 0.0,
+    widening_factor: Annotated[
+        float | None,
+        typer.Option(
+            "--widening-factor", "--factor", "-w", help="How many times as wide the target is."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help=f"The base network, {_NETWORK}: built with no argument, or with 1."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The target; default --base at --factor, if its function takes one."),
+    ] = None,
+    parameterization: Annotated[
+        str | None, typer.Option(help="standard, ntk, default (PyTorch's) or mup.")
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="batch_size, learning_rate, learning_rate_and_batch_size, momentum or "
+            "largest_batch."
+        ),
+    ] = "batch_size",
+    normalization: Annotated[
+        str | None, typer.Option(help="none, batch, layer, group, instance, rms, mixed, other.")
+    ] = None,
+    convolutional: Annotated[
+        bool | None, typer.Option(help="Whether there are convolutions.")
+    ] = None,
+    residual: Annotated[bool | None, typer.Option(help="Whether there are residual sums.")] = None,
+    max_stable_learning_rate: Annotated[
+        float | None, typer.Option(help="Largest stable ε; `widthwise probe` measures it.")
+    ] = None,
+    max_stable_at: Annotated[
+        float, typer.Option(help="The widening factor at which it was measured.")
+    ] = 1.0,
+    stability_exponent: Annotated[
+        float | None, typer.Option(help="q in: largest stable ε ∝ w^−q.")
+    ] = None,
+    num_train: Annotated[int | None, typer.Option(help="Training examples.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes through them.")] = None,
+    optimizer: Annotated[str, typer.Option(help="The advice is for sgd.")] = "sgd",
+    schedule: Annotated[str, typer.Option(help="Of the learning rate.")] = "constant",
+    weight_decay: Annotated[float, typer.Option(help="Of torch.optim.SGD.")] = 0.0,
+    max_batch_size: Annotated[int | None, typer.Option(help="The largest that fits.")] = None,
+    law: Annotated[
+        Path | None, typer.Option(help="Directory of a study whose exponent to use.")
+    ] = None,
+    depth_changed: Annotated[
+        bool, typer.Option("--depth-changed", help="The number of layers differs as well.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What learning rate, batch size and momentum to use for a wider network, and why."""
+    given: dict[str, Any] = {
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "momentum": momentum,
+        "widening_factor": widening_factor,
+        "parameterization": parameterization,
+        "keep": keep,
+        "normalization": normalization,
+        "convolutional": convolutional,
+        "residual": residual,
+        "max_stable_learning_rate": max_stable_learning_rate,
+        "max_stable_at": max_stable_at,
+        "stability_exponent": stability_exponent,
+        "num_train": num_train,
+        "epochs": epochs,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "weight_decay": weight_decay,
+        "max_batch_size": max_batch_size,
+        "depth_changed": depth_changed,
+        "build": base,
+    }
+    if law is not None:
+        given |= _from_study(law, given)
+    if base is not None or target is not None:
+        given |= _networks(base, target, widening_factor)
+    try:
+        plan = advise(**given)
+    except AdviceRefusedError as refusal:
+        if as_json:
+            print_json(refusal.to_dict())
+        else:
+            print(refusal_text(refusal), file=sys.stderr)
+        raise typer.Exit(1) from refusal
+    if as_json:
+        print_json(plan.to_dict())
+    else:
+        print(plan)
+
+
+def _from_study(directory: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The study's law, and its parameterization where none was given."""
+    from widthwise.study import Study
+
+    study = Study.open(directory)
+    measured = study.spec.family.parameterization
+    said = given["parameterization"]
+    if said is not None and (said == "ntk") != (measured == "ntk"):
+        raise InputError(
+            f"--parameterization {said} contradicts the study {directory}, whose networks are "
+            f"{measured}: its exponent is that of another ḡ; run a study of your own networks"
+        )
+    return {"law": study.law(), "parameterization": said or measured}
+
+
+def _networks(
+    base: str | None, target: str | None, widening_factor: float | None
+) -> dict[str, Any]:
+    """Both modules; the target may be the base's function at another width."""
+    if base is None:
+        raise InputError(
+            "--target is compared with --base, which is missing; give both, or --factor alone"
+        )
+    if target is None and widening_factor is None:
+        raise InputError(
+            "Which is the target? Give --target, or --factor if the function of --base takes a "
+            "widening factor"
+        )
+    if target is None and not _takes_factor(base):
+        # Nothing to compare: the factor stands as given.
+        raise InputError(
+            f"{base} takes no widening factor, so --factor cannot build the target from it; "
+            "give --target"
+        )
+    wide = base if target is None else target
+    return {"base": _build(base, 1.0), "target": _build(wide, widening_factor)}
+
+
+def _takes_factor(reference: str) -> bool:
+    from widthwise.families import user_family
+
+    parameters = inspect.signature(user_family(reference).function).parameters.values()
+    return any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        for p in parameters
+    )
+
+
+def _build(reference: str, factor: float | None) -> "nn.Module":
+    """The network that a function names: at a widening factor, if it takes one."""
+    from dataclasses import replace
+
+    from widthwise.families import user_family
+
+    family = user_family(reference)
+    if _takes_factor(reference):
+        if factor is None:
+            raise InputError(f"How wide is {reference} to be built? Give --factor")
+        return family.build(factor)
+    function = family.function
+    return replace(family, function=lambda _: function()).build(1)
