@@ -16,6 +16,7 @@ from widthwise import families
 from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
 from widthwise.gradient_noise import HOW_IT_DIFFERS, estimate, gradient_noise_scale
+from widthwise.gradients import GradientSource
 
 
 def mean_output(output, targets):
@@ -66,7 +67,7 @@ class TestByHand:
         assert result.trace == pytest.approx((small - big) / (1 - 1 / 20), rel=1e-12)
 
     def test_jackknife_is_that_of_leaving_each_out(self):
-        """|G|²'s interval, with every gradient left out in turn. Student's t_{9, 0.975} = 2.262157"""
+        """|G|²'s interval by definition; the quantile of Student's t_9 at 0.975 is 2.262157."""
         gradients = np.random.default_rng(2).standard_normal((10, 3)) + 2.0
         left_out = [of(np.delete(gradients, i, 0)).squared_norm for i in range(10)]
         variance = 9 / 10 * np.square(left_out - np.mean(left_out)).sum()
@@ -179,14 +180,17 @@ class TestModules:
         gradients = []
         for x, y in zip(inputs, targets, strict=True):
             module.zero_grad()
-            functions[loss](module(x[None]).float(), y[None]).backward()
+            functions[loss](module(x[None]), y[None]).backward()
             gradients.append(torch.cat([p.grad.flatten() for p in module.parameters()]).numpy())
         expected = of(np.array(gradients))
-        measured = gradient_noise_scale(
-            module if kind == "mapped" else Branching(), inputs, targets, loss=loss
+        given_module = module if kind == "mapped" else Branching()
+        source = GradientSource.prepare(
+            given_module, inputs, targets, loss=loss, batch_size=None, seed=0
         )
-        assert measured.value == pytest.approx(expected.value, rel=1e-5)
-        assert measured.interval == pytest.approx(expected.interval, rel=1e-5)
+        assert source.mapped == (kind == "mapped")
+        measured = gradient_noise_scale(given_module, inputs, targets, loss=loss)
+        assert measured.value == pytest.approx(expected.value, rel=1e-10)
+        assert measured.interval == pytest.approx(expected.interval, rel=1e-10)
 
     def test_frozen_parameters_do_not_count(self):
         module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -240,7 +244,9 @@ class TestModules:
 class TestWords:
     def test_sentence_says_what_it_is_not(self):
         result = of(np.random.default_rng(0).standard_normal((50, 2)) + 1.0)
-        assert result.sentence().startswith("Gradient noise scale: 1.")
+        assert result.sentence().startswith(
+            "Gradient noise scale: 0.807 examples (95 % interval 0.521 to"
+        )
         assert HOW_IT_DIFFERS in result.sentence()
         assert "ḡ" in HOW_IT_DIFFERS
 
@@ -294,7 +300,7 @@ class TestErrors:
         module = copy.deepcopy(NETWORK)
         with torch.no_grad():
             module.weight.fill_(math.nan)
-        with pytest.raises(FitError, match="must be finite.*diverged"):
+        with pytest.raises(FitError, match=r"must be finite.*diverged"):
             gradient_noise_scale(module, X, Y)
 
     def test_all_gradients_zero(self):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -11,10 +13,16 @@ from widthwise.errors import InputError
 from widthwise.families.layers import ScaledLinear
 from widthwise.packing import pack
 from widthwise.parameterization import (
+    FORMS,
     PARAMETERIZATIONS,
+    LayerWidths,
+    Multipliers,
+    TensorForm,
+    form_multipliers,
     forward_multiplier,
     init_std,
     init_variance,
+    mup_factors_of,
     standard_weight_learning_rate,
 )
 
@@ -147,3 +155,99 @@ class TestTable:
     def test_fan_in_is_positive(self, fan_in):
         with pytest.raises(InputError, match="must be positive"):
             forward_multiplier("ntk", fan_in)
+
+
+POSITIVE = st.floats(1e-3, 1e3)
+
+
+class TestTensorForm:
+    def test_by_hand(self):
+        """c 1 → ¼: W' = 4W, ε' = 16ε, λ' = λ/16."""
+        form = TensorForm(multiplier=1, init_scale=0.5, learning_rate=0.1, weight_decay=0.32)
+        assert form.with_multiplier(0.25) == TensorForm(
+            multiplier=0.25,
+            init_scale=2.0,
+            learning_rate=pytest.approx(1.6, rel=1e-15),
+            weight_decay=pytest.approx(0.02, rel=1e-15),
+        )
+
+    @given(c=POSITIVE, scale=POSITIVE, rate=POSITIVE, decay=POSITIVE, new=POSITIVE, last=POSITIVE)
+    def test_what_stays(self, c, scale, rate, decay, new, last):
+        before = TensorForm(multiplier=c, init_scale=scale, learning_rate=rate, weight_decay=decay)
+        after = before.with_multiplier(new)
+        for kept in (
+            lambda f: f.multiplier * f.init_scale,
+            lambda f: f.multiplier**2 * f.learning_rate,
+            lambda f: f.learning_rate * f.weight_decay,
+        ):
+            assert kept(after) == pytest.approx(kept(before), rel=1e-12)
+        direct, by_way = before.with_multiplier(last), after.with_multiplier(last)
+        assert by_way.learning_rate == pytest.approx(direct.learning_rate, rel=1e-12)
+
+    def test_agrees_with_the_standard_rate(self):
+        ntk = TensorForm(multiplier=0.25, init_scale=1.0, learning_rate=0.8)
+        expected = standard_weight_learning_rate("ntk", 0.8, 16)
+        assert ntk.with_multiplier(1.0).learning_rate == pytest.approx(expected, rel=1e-15)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"multiplier": 0.0}, {"init_scale": -1.0}, {"learning_rate": -1.0}, {"weight_decay": -1}],
+    )
+    def test_ranges(self, wrong):
+        fields = {"multiplier": 1.0, "init_scale": 1.0, "learning_rate": 1.0} | wrong
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} must lie in"):
+            TensorForm(**fields)
+        with pytest.raises(InputError, match="multiplier must lie in"):
+            TensorForm(multiplier=1.0, init_scale=1.0, learning_rate=1.0).with_multiplier(-1.0)
+
+
+class TestForms:
+    # (fan-in factor, fan-out factor) → weight and bias multipliers, fan-in 16, widened by 4.
+    BY_HAND = (
+        ("standard", 4, 4, 1.0, 1.0),
+        ("ntk", 4, 4, 0.25, 1.0),
+        ("mup", 1, 4, 1.0, 1.0),
+        ("mup", 4, 4, 1.0, 1.0),
+        ("mup", 4, 1, 0.25, 1.0),
+        ("mup-one-rate", 1, 4, 2.0, 2.0),
+        ("mup-one-rate", 4, 4, 1.0, 2.0),
+        ("mup-one-rate", 4, 1, 0.5, 1.0),
+        ("mup-one-rate", 1, 1, 1.0, 1.0),
+        ("mup-one-rate", 4, 16, 2.0, 4.0),
+    )
+
+    @pytest.mark.parametrize(("form", "into", "out", "weight", "bias"), BY_HAND)
+    def test_multipliers(self, form, into, out, weight, bias):
+        widths = LayerWidths(fan_in=16, fan_in_factor=into, fan_out_factor=out)
+        assert form_multipliers(form, widths) == Multipliers(weight, bias)
+
+    @given(into=st.sampled_from([1.0, 3.0]), out=st.sampled_from([1.0, 3.0]))
+    def test_one_rate_is_mup_by_another_name(self, into, out):
+        """Effective scale and rate of the two forms are equal."""
+        factors = mup_factors_of(into, out)
+        prescribed = TensorForm(
+            multiplier=factors.multiplier,
+            init_scale=factors.init_scale,
+            learning_rate=factors.learning_rate,
+        )
+        widths = LayerWidths(fan_in=16, fan_in_factor=into, fan_out_factor=out)
+        single = prescribed.with_multiplier(form_multipliers("mup-one-rate", widths).weight)
+        assert single.learning_rate == pytest.approx(1.0, rel=1e-12)
+
+    @given(factor=st.floats(1.5, 64.0))
+    def test_layer_level_noise_scale_of_mup_grows_as_width(self, factor):
+        """ε_eff/σ_eff² of a layer at constant ε, B, m; standard σ² falls as 1/fan-in."""
+        for into, out in ((1.0, factor), (factor, factor), (factor, 1.0)):
+            f = mup_factors_of(into, out)
+            rate = f.multiplier**2 * f.learning_rate
+            variance = (f.multiplier * f.init_scale) ** 2 / into
+            assert rate / variance == pytest.approx(factor, rel=1e-12)
+
+    def test_unknown_form(self):
+        with pytest.raises(InputError, match=f"one of {', '.join(FORMS)}, got 'sp'"):
+            form_multipliers("sp", LayerWidths(fan_in=4))
+
+    @pytest.mark.parametrize("name", ["fan_in", "fan_in_factor", "fan_out_factor"])
+    def test_widths_are_positive(self, name):
+        with pytest.raises(InputError, match=rf"{name} must lie in \(0, ∞\)"):
+            LayerWidths(**{"fan_in": 4} | {name: 0.0})
