@@ -174,7 +174,7 @@ class TestModules:
         functions = {
             "cross-entropy": functional.cross_entropy,
             "mean-squared-error": lambda y, t: functional.mse_loss(
-                y, functional.one_hot(t, 3) * 1.0
+                y, functional.one_hot(t, 3).to(y.dtype)
             ),
         }
         gradients = []

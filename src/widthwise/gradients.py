@@ -26,8 +26,10 @@ _MIXED_BATCH_SIZE = 32
 
 
 def _mean_squared_error(output: Tensor, targets: Tensor) -> Tensor:
-    one_hot = functional.one_hot(targets, output.shape[-1]).to(output.dtype)
-    return functional.mse_loss(output, one_hot)
+    # functional.one_hot looks at values, which vmap forbids.
+    classes = torch.arange(output.shape[-1], device=output.device)
+    one_hot = classes == targets.unsqueeze(-1)
+    return functional.mse_loss(output, one_hot.to(output.dtype))
 
 
 _LOSSES: dict[str, LossFunction] = {
