@@ -5,13 +5,21 @@ import shlex
 from widthwise.adviser.solving import Setting
 
 
-def probe_command(build: str | None) -> str:
-    """Measures the largest stable learning rate.
+def probe_command(build: str | None, base: Setting, widening_factor: float) -> str:
+    """Measures the largest stable learning rate at base and target, and its exponent.
 
-    >>> probe_command("nets.py:mlp")
-    'widthwise probe nets.py:mlp'
+    >>> probe_command("nets.py:mlp", Setting(learning_rate=0.1, batch_size=32), 4)
+    'widthwise probe nets.py:mlp --widths 1,4'
     """
-    return f"widthwise probe {shlex.quote(build) if build is not None else 'YOUR_FILE.py:build'}"
+    momentum = f" --momentum {base.momentum:g}" if base.momentum else ""
+    network = shlex.quote(build) if build is not None else "SPEC.toml"
+    widths = "1" if widening_factor == 1.0 else f"1,{widening_factor:g}"
+    return f"widthwise probe {network} --widths {widths}{momentum}"
+
+
+def study_command() -> str:
+    """Tunes and measures at every width from scratch."""
+    return "widthwise run SPEC.toml"
 
 
 def calibrate_command(base: Setting, widening_factor: float) -> str:

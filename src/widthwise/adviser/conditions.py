@@ -7,7 +7,7 @@ The rule was found for SGD at a constant learning rate, many epochs, and test ac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from widthwise.adviser.commands import calibrate_command, probe_command
+from widthwise.adviser.commands import calibrate_command, probe_command, study_command
 from widthwise.adviser.evidence import Effect, Facts
 
 PAPER = "Park et al. (2019), arXiv:1905.03776"
@@ -54,7 +54,11 @@ def _calibrate(facts: Facts) -> str:
 
 
 def _probe(facts: Facts) -> str:
-    return probe_command(facts.build)
+    return probe_command(facts.build, facts.base, facts.widening_factor)
+
+
+def _study(facts: Facts) -> str:
+    return study_command()
 
 
 def _fixed(text: str) -> Callable[[Facts], str]:
@@ -74,7 +78,7 @@ CONDITIONS: tuple[Condition, ...] = (
             "(the mup package)."
         ),
         source=PAPER,
-        measure=_calibrate,
+        measure=_study,
     ),
     Condition(
         name="one epoch",
@@ -321,7 +325,11 @@ def _beyond_study(facts: Facts) -> str:
 
 
 def _norm(normalization: str | None) -> str:
-    return "Normalization" if normalization == "mixed" else f"{(normalization or '').title()} norm"
+    return (
+        "Normalization"
+        if normalization in ("mixed", "other")
+        else f"{(normalization or '').title()} norm"
+    )
 
 
 def _spoken(knobs: Sequence[str]) -> list[str]:

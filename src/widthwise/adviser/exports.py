@@ -22,7 +22,11 @@ def optimizer_kwargs(plan: "Plan") -> dict[str, Any]:
 
 
 def parameter_groups(plan: "Plan", module: Any) -> list[dict[str, Any]]:
-    """Trained parameters of the module in groups, each with its learning rate."""
+    """Trained parameters of the module in groups, each with its learning rate.
+
+    Where rates differ, weight decay goes against them, so that their product is the same in every
+    layer, as in MuSGD of the mup package.
+    """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not plan.layer_rates:
         return [{"params": list(named.values()), "lr": plan.learning_rate}]
@@ -39,7 +43,12 @@ def parameter_groups(plan: "Plan", module: Any) -> list[dict[str, Any]]:
             )
         )
     return [
-        {"params": [named[name] for name in names], "lr": rate} for names, rate in plan.layer_rates
+        {
+            "params": [named[name] for name in names],
+            "lr": rate,
+            "weight_decay": plan.weight_decay * (plan.learning_rate / rate),
+        }
+        for names, rate in plan.layer_rates
     ]
 
 

@@ -19,7 +19,17 @@ OPTIONS = {
     "epochs": "--epochs",
     "num_train": "--num-train",
 }
-NORMALIZATIONS = ("none", "batch", "layer", "group", "instance", "rms", "mixed", "other")
+NORMALIZATIONS = (
+    "none",
+    "batch",
+    "layer",
+    "group",
+    "instance",
+    "rms",
+    "local response",
+    "mixed",
+    "other",
+)
 # Both scale as 1/fan-in: calling one the other contradicts nothing.
 _ALIKE = frozenset({"standard", "default"})
 _FACTOR_TOLERANCE = 1e-6

@@ -104,23 +104,25 @@ def _reasons(plan: "Plan") -> list[str]:
 def _trust(plan: "Plan") -> list[str]:
     lines = _bullets(f"WARNING: {text}" for text in plan.changes)
     for finding in plan.findings:
-        measure = f" Measure it: {finding.measure}" if finding.measure is not None else ""
-        lines += _bullets([f"{finding.text} [{finding.source}]{measure}"])
+        lines += _bullets([f"{finding.text} [{finding.source}]"])
+        lines += _command(finding.measure)
     lines += _bullets(plan.notes)
     return lines + _bullets(f"Taken for granted: {text}." for text in plan.assumptions)
 
 
+def _command(command: str | None) -> list[str]:
+    """On a line of its own, never broken, so that it can be copied."""
+    return [] if command is None else [f"  Measure it:  {command}"]
+
+
 def _ceiling(ceiling: Ceiling, plan: "Plan") -> list[str]:
     if ceiling.exact_batch_size is None:
-        lines = _wrapped(f"{ceiling.why} Measure it: {ceiling.measure}")
+        lines = _wrapped(ceiling.why)
     else:
         within = _interval(ceiling.interval)
-        largest = (
-            f"{ceiling.batch_size}"
-            if ceiling.batch_size
-            else "none: even a batch of 1 is too large"
-        )
+        largest = str(ceiling.batch_size or "none: even a batch of 1 is too large")
         lines = _wrapped(f"{largest}{f' {within}' if within else ''}. {ceiling.why}")
+    lines += _command(ceiling.measure)
     widths = (
         (ceiling.binds_from, f"the base's batch size, {plan.base.batch_size}, is above it"),
         (
@@ -185,8 +187,8 @@ def _networks(plan: "Plan") -> list[str]:
     if not (plan.widened or plan.not_widened):
         return []
     return [
-        *_wrapped(f"Widened: {', '.join(plan.widened) or 'nothing'}."),
-        *_wrapped(f"Not widened: {', '.join(plan.not_widened) or 'nothing'}."),
+        *_bullets([f"Widened: {', '.join(plan.widened) or 'nothing'}."]),
+        *_bullets([f"Not widened: {'; '.join(plan.not_widened) or 'nothing'}."]),
     ]
 
 

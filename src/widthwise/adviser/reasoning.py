@@ -40,12 +40,13 @@ _ROLES: dict[Keep, dict[str, str]] = {
     },
 }
 
-_KEPT: dict[Keep, str] = {
-    "batch_size": "batch size and momentum",
-    "learning_rate": "learning rate and momentum",
-    "learning_rate_and_batch_size": "learning rate and batch size",
-    "momentum": "momentum, at a safe learning rate",
-    "largest_batch": "momentum, at the largest batch",
+# What is solved for; the rest is the user's.
+_SOLVED: dict[Keep, frozenset[str]] = {
+    "batch_size": frozenset({"learning_rate"}),
+    "learning_rate": frozenset({"learning_rate", "batch_size"}),
+    "learning_rate_and_batch_size": frozenset({"momentum"}),
+    "momentum": frozenset({"learning_rate", "batch_size"}),
+    "largest_batch": frozenset({"learning_rate", "batch_size"}),
 }
 
 
@@ -83,14 +84,17 @@ def reasons(
         ),
         Reason(
             quantity="noise_scale",
-            text=f"{rule}. Here it changes by a factor of {growth:.4g}.",
+            text=f"{rule}."
+            + ("" if growth == 1.0 else f" Here it changes by a factor of {growth:.4g}."),
             source=f"{source}; {scaling.meaning}",
         ),
         *(
             Reason(
                 quantity=knob,
                 text=_knob_text(knob, keep, base, setting, changed),
-                source=f"solved from ε = ḡ σ_init² B (1−m), keeping {_KEPT[keep]}",
+                source="ε = ḡ σ_init² B (1−m), solved"
+                if changed or knob in _SOLVED[keep]
+                else f"your choice, keep={keep!r}",
             )
             for knob in ("learning_rate", "batch_size", "momentum")
         ),
@@ -137,7 +141,7 @@ def notes(
                 if known.parameterization in ("standard", "default")
                 else ""
             )
-            + f". Measure it: {ceiling.measure}"
+            + "."
         )
     elif setting.learning_rate > SAFE_SHARE * rate * (1.0 + 1e-12):
         said.append(
@@ -156,8 +160,6 @@ def notes(
             f"{base.momentum:g}; the plan's is {setting.momentum:g}: it differs by up to a factor "
             "of 2."
         )
-    if known.not_widened:
-        said.append(f"Not widened: {', '.join(known.not_widened)}.")
     return tuple(said)
 
 

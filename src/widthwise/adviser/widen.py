@@ -139,7 +139,7 @@ def widen(
         build=build,
     )
     examine(facts)  # refuses before anything that it would not trust is computed
-    measure = probe_command(build)
+    measure = probe_command(build, tuned, known.widening_factor)
     if keep in NEEDS_MAX_STABLE and stable.value is None:
         raise InputError(
             f"keep={keep!r} needs the largest stable learning rate at the target width. "
