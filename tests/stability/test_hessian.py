@@ -131,7 +131,7 @@ def test_a_linear_loss_has_no_curvature():
 
 def test_too_few_iterations_are_an_error():
     module, inputs, targets = problem("mlp", "cross-entropy")
-    with pytest.raises(FitError, match="2 Lanczos iterations leave .* raise max_iterations"):
+    with pytest.raises(FitError, match=r"2 Lanczos iterations leave .* raise max_iterations"):
         top_hessian_eigenvalue(module, inputs, targets, nn.CrossEntropyLoss(), max_iterations=2)
 
 

@@ -95,7 +95,7 @@ def test_all_stable_ends_without_a_bracket():
 
 
 def test_none_stable_is_an_error():
-    with pytest.raises(FitError, match="no learning rate down to .* is stable for 90 %"):
+    with pytest.raises(FitError, match=r"no learning rate down to .* is stable for 90 %"):
         found(lambda r: np.zeros((len(r), 3), dtype=bool))
 
 

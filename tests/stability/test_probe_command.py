@@ -1,0 +1,136 @@
+"""``widthwise probe``: what it prints, and how it ends."""
+
+import json
+import signal
+import sys
+
+import pytest
+from tiny_studies import clouds
+
+from widthwise import cli
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a command in this process; (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["widthwise", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """A specification on a small .npz, as a file."""
+    clouds().save(tmp_path / "d.npz")
+    content = {
+        "grid": {"widening_factor": [1, 2], "learning_rate": 0.1, "batch_size": 4, "seeds": 2},
+        "family": {"base_width": 4},
+        "training": {"steps": 24, "evaluations": 8},
+        "hardware": {"device": "cpu"},
+        "data": {"name": "npz", "path": str(tmp_path / "d.npz"), "preprocessing": "none"},
+    }
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+QUICK = ("--seeds", 2, "--steps", 20, "--tolerance", 0.5)
+
+
+def test_a_line_a_width_and_the_law(call, spec):
+    code, out, err = call("probe", spec, *QUICK)
+    lines = out.splitlines()
+    assert code == 0
+    assert len(lines) == 3
+    assert lines[0].startswith(
+        "Largest stable learning rate at widening factor 1, batch size 64, momentum 0: "
+    )
+    assert "at widening factor 2" in lines[1]
+    assert lines[2].startswith("The largest stable learning rate goes as w^−q with q = ")
+    assert "w = 1: 6 runs at 3 learning rates, " in err
+
+
+def test_json_holds_everything(call, spec):
+    code, out, err = call(
+        "probe", spec, *QUICK, "--widths", "1 4", "--momentum", 0.5, "--batch-size", 8,
+        "--no-curvature", "--json", "-q",
+    )  # fmt: skip
+    content = json.loads(out)
+    assert (code, err) == (0, "")
+    assert [row["widening_factor"] for row in content["widths"]] == [1.0, 4.0]
+    assert {row["momentum"] for row in content["widths"]} == {0.5}
+    assert {row["batch_size"] for row in content["widths"]} == {8}
+    assert content["widths"][0]["curvature_bound"] is None
+    assert content["law"]["interval"][0] <= content["law"]["exponent"]
+    assert content["sentence"].startswith("The largest stable learning rate goes as")
+
+
+NETWORK = """
+from torch import nn
+
+
+def build(widening_factor):
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 4 * widening_factor), nn.ReLU(),
+                         nn.Linear(4 * widening_factor, 3))
+"""
+
+
+def test_a_function_of_ones_own_with_the_data_of_a_specification(call, spec, tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK)
+    own = f"{tmp_path / 'net.py'}:build"
+    code, out, _ = call("probe", own, "--spec", spec, "--widths", 2, *QUICK, "-q")
+    assert code == 0
+    assert "at widening factor 2" in out
+    assert "One width says nothing of how it changes with width." in out
+
+
+def test_a_function_of_ones_own_with_data_by_name(call, tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK.replace("6,", "784,").replace(" 3)", " 10)"))
+    own = f"{tmp_path / 'net.py'}:build"
+    code, out, _ = call(
+        "probe", own, "--data", "fashion-mnist-mini", "--set", "data.num_train=64",
+        "--set", "hardware.device=cpu", "--widths", 1, *QUICK, "-q",
+    )  # fmt: skip
+    assert (code, "at widening factor 1" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nets",), "the networks to probe are"),
+        (("SPEC", "--widths", "1,two"), "--widths must be positive widening factors"),
+        (("SPEC", "--widths", "0"), "--widths must be positive widening factors"),
+        (("SPEC", "--spec", "other.toml"), "is a specification already"),
+        (("SPEC", "--momentum", "1"), "momentum must lie in"),
+        (("SPEC", "--set", "grid.momentum=[0.0, 0.9]"), "choose one with --momentum"),
+        (("SPEC", "--batch-size", "1000"), "batch_size must lie in"),
+    ],
+)
+def test_bad_input_is_2(call, spec, arguments, message):
+    given = [spec if word == "SPEC" else word for word in arguments]
+    code, out, err = call("probe", *given, "-q")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_interrupted_is_130(call, spec, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("widthwise.cli.probe.max_stable_learning_rate", interrupted)
+    code, out, _ = call("probe", spec, "-q")
+    assert (code, out) == (130, "")
