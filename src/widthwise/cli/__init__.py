@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from widthwise.cli import inspect, probe, studies, widen
+from widthwise.cli import calibrate, inspect, probe, studies, widen
 from widthwise.errors import FitError, InputError, StudyError
 
 # In the order in which `widthwise --help` lists them.
@@ -21,6 +21,7 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     studies.status,
     studies.report,
     studies.compare,
+    calibrate.calibrate,
     inspect.inspect,
     probe.probe,
     studies.datasets,

@@ -1,0 +1,79 @@
+"""``widthwise calibrate``: measure the law on one's own networks, and plan with it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from widthwise.calibration import TunedSetting
+from widthwise.calibration import calibrate as run_calibration
+from widthwise.cli.arguments import widening_factors
+from widthwise.cli.output import AsJson, print_json
+
+
+def calibrate(
+    spec: Annotated[
+        Path,
+        typer.Argument(help="TOML or JSON file with tables family, data and training; no grid."),
+    ],
+    learning_rate: Annotated[float, typer.Option(help="Tuned at widening factor 1.")],
+    batch_size: Annotated[int, typer.Option(help="Tuned at widening factor 1.")],
+    widening_factor: Annotated[
+        float, typer.Option("--widening-factor", "--factor", "-w", help="To plan for.")
+    ],
+    momentum: Annotated[float, typer.Option(help="Tuned at widening factor 1.")] = 0.0,
+    keep: Annotated[
+        str | None, typer.Option(help="What the plan leaves as it is: see `widthwise widen`.")
+    ] = None,
+    widths: Annotated[
+        str, typer.Option(help="Widening factors to measure at, at least two.")
+    ] = "1,2,4",
+    seeds: Annotated[int, typer.Option(help="Runs a setting.")] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Directory; default studies/<name of SPEC>-law."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.num_train=9."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default one a core.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure on your networks and data how the best noise scale moves with width, then plan.
+
+    Trains a few small widths round the tuned setting. Interrupted, the same command goes on.
+    """
+    advice: dict[str, Any] = {} if keep is None else {"keep": keep}
+    found = run_calibration(
+        output if output is not None else Path("studies") / f"{spec.stem}-law",
+        spec,
+        TunedSetting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum),
+        widening_factor=widening_factor,
+        widths=widening_factors(widths),
+        seeds=seeds,
+        overrides=settings or (),
+        workers=workers,
+        progress=not quiet,
+        **advice,
+    )
+    page = found.study.report()
+    if as_json:
+        print_json(
+            {
+                "plan": found.plan.to_dict(),
+                "exponent": found.law.exponent,
+                "interval": list(found.law.interval),
+                "verdict": found.law.verdict,
+                "notes": list(found.notes),
+                "report": page,
+            }
+        )
+        return
+    print(found.plan)
+    print(f"\nThe law behind it: {found.law.sentence()}\nIts report: {page}")
+    for note in found.notes:
+        print(f"Note: {note}.")
