@@ -136,7 +136,7 @@ def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
     in_this_process(monkeypatch)
     plant(monkeypatch, exponent)
     found = calibrate(
-        tmp_path / "c", spec, TUNED, widening_factor=16, progress=False, keep="batch_size"
+        tmp_path / "c", spec, TUNED, widening_factor=16, seeds=3, progress=False, keep="batch_size"
     )
     low, high = found.law.interval
     assert low <= exponent <= high
@@ -155,14 +155,14 @@ def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
 def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)
-    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, progress=False)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
     assert found.plan.evidence == "measured by your study"
 
 
 def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=0.0125)
-    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, progress=False)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
     assert len(found.notes) == 1
     assert "above the best one that this study finds" in found.notes[0]
 
@@ -172,7 +172,7 @@ def test_command(spec, tmp_path, monkeypatch, capsys):
     plant(monkeypatch, 1.0)
     command = (
         f"widthwise calibrate {spec} --learning-rate 0.05 --batch-size 4 --momentum 0.5 "
-        f"--factor 16 --widths 1,2,4 --output {tmp_path / 'c'} -q"
+        f"--factor 16 --widths 1,2,4 --seeds 3 --output {tmp_path / 'c'} -q"
     )
     for extra in ([], ["--json"]):
         monkeypatch.setattr(sys, "argv", [*command.split(), *extra])

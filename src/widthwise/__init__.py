@@ -13,43 +13,87 @@ from widthwise.noise import noise_scale, normalized_noise_scale
 
 if TYPE_CHECKING:
     from widthwise import data, families
+    from widthwise.adviser import AdviceRefusedError, Plan, widen
+    from widthwise.calibration import Calibration, TunedSetting, calibrate
+    from widthwise.conversion import convert, mup_module, mup_parameter_groups
     from widthwise.data import Dataset
+    from widthwise.gradient_noise import GradientNoiseScale, gradient_noise_scale
+    from widthwise.inspection import Inspection, Widening, compare, inspect
     from widthwise.packing import pack
+    from widthwise.stability import (
+        StabilityLaw,
+        StableLearningRate,
+        fit_stability_law,
+        max_stable_learning_rate,
+        top_hessian_eigenvalue,
+    )
     from widthwise.study import Study, StudySpec
 
+# Module → the public names that are loaded from it when they are first used.
 _LAZY = {
-    "Dataset": ("widthwise.data", "Dataset"),
-    "Study": ("widthwise.study", "Study"),
-    "StudySpec": ("widthwise.study", "StudySpec"),
-    "data": ("widthwise.data", None),
-    "families": ("widthwise.families", None),
-    "pack": ("widthwise.packing", "pack"),
+    "widthwise.adviser": ("AdviceRefusedError", "Plan", "widen"),
+    "widthwise.calibration": ("Calibration", "TunedSetting", "calibrate"),
+    "widthwise.conversion": ("convert", "mup_module", "mup_parameter_groups"),
+    "widthwise.data": ("Dataset",),
+    "widthwise.gradient_noise": ("GradientNoiseScale", "gradient_noise_scale"),
+    "widthwise.inspection": ("Inspection", "Widening", "compare", "inspect"),
+    "widthwise.packing": ("pack",),
+    "widthwise.stability": (
+        "StabilityLaw",
+        "StableLearningRate",
+        "fit_stability_law",
+        "max_stable_learning_rate",
+        "top_hessian_eigenvalue",
+    ),
+    "widthwise.study": ("Study", "StudySpec"),
 }
+_MODULES = ("data", "families")
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "AdviceRefusedError",
+    "Calibration",
     "DataNotFoundError",
     "Dataset",
     "FitError",
+    "GradientNoiseScale",
     "InputError",
+    "Inspection",
     "Law",
     "Optimum",
+    "Plan",
+    "StabilityLaw",
+    "StableLearningRate",
     "Study",
     "StudyError",
     "StudySpec",
+    "TunedSetting",
+    "Widening",
+    "calibrate",
+    "compare",
+    "convert",
     "data",
     "families",
     "fit_law",
+    "fit_stability_law",
+    "gradient_noise_scale",
+    "inspect",
     "locate_optimum",
+    "max_stable_learning_rate",
+    "mup_module",
+    "mup_parameter_groups",
     "noise_scale",
     "normalized_noise_scale",
     "pack",
+    "top_hessian_eigenvalue",
+    "widen",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name in _MODULES:
+        return importlib.import_module(f"widthwise.{name}")
+    if name not in _HOME:
         raise AttributeError(f"module 'widthwise' has no attribute {name!r}")
-    module_name, attribute = _LAZY[name]
-    module = importlib.import_module(module_name)
-    return module if attribute is None else getattr(module, attribute)
+    return getattr(importlib.import_module(_HOME[name]), name)
