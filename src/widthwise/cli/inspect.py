@@ -23,7 +23,7 @@ def inspect(
             help="Function that builds the network; also path/to/file.py:function.",
         ),
     ],
-    more_factors: Annotated[list[float] | None, typer.Argument(hidden=True)] = None,
+    more_factors: Annotated[list[float] | None, typer.Argument(metavar="[W]", hidden=True)] = None,
     factor: Annotated[
         list[float] | None,
         typer.Option(

@@ -13,7 +13,7 @@ from widthwise.inspection.fit import Sample, Values
 SAMPLE_SIZE = 2**18
 # In half precision PyTorch draws uniform values on a grid of 2⁻⁸ (bfloat16) or 2⁻¹¹ (float16);
 # fewer values than would notice it.
-COARSE_SAMPLE_SIZE = 5_000
+COARSE_SAMPLE_SIZE = 1_000
 _COARSE = 1e-4  # between the roundings of float16 and float32
 _UNUSABLE = 0.01
 _CHUNK = 2**22

@@ -113,19 +113,18 @@ class Widening:
         }
 
     def __str__(self) -> str:
-        lines = [
-            [
-                growth.path,
-                _shape(growth.base_shape),
-                _shape(growth.target_shape),
-                _times(growth.fan_in),
-                f"{self.base[growth.path].std:.4g}",
-                f"{self.target[growth.path].std:.4g}",
-                self.target[growth.path].verdict,
-            ]
-            for growth in self.growth
-        ]
-        header = ["parameter", "base", "target", "fan-in", "std", "std (target)", "initialization"]
+        header = ["parameter", "base", "target", "fan-in", "std", "std (target)"]
+        with_noise = self.base.batch_size is not None
+        header += ["ḡ", "ḡ (target)"] * with_noise
+        lines = []
+        for growth in self.growth:
+            base, target = self.base[growth.path], self.target[growth.path]
+            cells = [growth.path, _shape(growth.base_shape), _shape(growth.target_shape)]
+            cells += [_times(growth.fan_in), _number(base.std), _number(target.std)]
+            if with_noise:
+                cells += [_number(row.normalized_noise_scale) for row in (base, target)]
+            lines.append([*cells, target.verdict])
+        header.append("initialization (target)")
         factor = "unclear" if self.widening_factor is None else f"{self.widening_factor:g}"
         facts = [
             f"Widening factor: {factor}",
@@ -319,6 +318,10 @@ def _ratio(base: int | None, target: int | None) -> float | None:
 
 def _times(ratio: float | None) -> str:
     return "—" if ratio is None else f"×{ratio:g}"
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,135 @@
+"""The tests of a distribution: by hand, and at their stated rate."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from widthwise.inspection.fit import Sample, fits, resolution
+from widthwise.inspection.schemes import TRUNCATED_STD
+from widthwise.inspection.values import sample
+
+STD = 0.05
+# A normal distribution of this parent σ, cut at ±2 of it, has the standard deviation STD.
+PARENT = STD / 0.87962566
+
+
+def draw(distribution, n, dtype=torch.float32, scale=1.0):
+    values = torch.empty(n, dtype=dtype)
+    with torch.no_grad():
+        if distribution == "normal":
+            values.normal_(0.0, scale * STD)
+        elif distribution == "uniform":
+            values.uniform_(-scale * STD * math.sqrt(3), scale * STD * math.sqrt(3))
+        else:
+            parent = scale * PARENT
+            torch.nn.init.trunc_normal_(values, 0.0, parent, -2 * parent, 2 * parent)
+    return sample(values)
+
+
+def of(*values):
+    return Sample.of(np.array(values, dtype=np.float64), rounding=1e-16)
+
+
+DISTRIBUTIONS = ("normal", "uniform", "truncated")
+SETTINGS = [
+    (distribution, n, dtype)
+    for distribution in DISTRIBUTIONS
+    for n in (3, 60, 3000)
+    for dtype in (torch.float32, torch.bfloat16)
+]
+
+
+@pytest.mark.parametrize(("distribution", "n", "dtype"), SETTINGS)
+def test_a_true_distribution_is_kept_at_the_stated_rate(distribution, n, dtype):
+    """300 samples at 90 %; so few are kept once in 1,000 times if the rate is 90 %."""
+    torch.manual_seed(1)
+    kept = sum(fits(draw(distribution, n, dtype), distribution, STD, 0.9) for _ in range(300))
+    assert kept >= stats.binom.ppf(0.001, 300, 0.9)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_rate_is_not_kept_by_keeping_everything(distribution):
+    """The three other tests are exact too: at most 10 %, but some, of true ones are rejected."""
+    torch.manual_seed(2)
+    kept = sum(fits(draw(distribution, 400), distribution, STD, 0.9) for _ in range(300))
+    assert kept < 300
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_default_confidence_holds(distribution):
+    """2,000 samples at 99.9 %: at most 8 rejected, but for once in 1,000 times."""
+    torch.manual_seed(3)
+    kept = sum(fits(draw(distribution, 300), distribution, STD, 0.999) for _ in range(2000))
+    assert kept >= stats.binom.ppf(0.001, 2000, 0.999)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("scale", [0.9, 1.1])
+def test_ten_percent_off_is_rejected(distribution, scale):
+    """With 4,000 values σ is known to 1.1 %: 10 % is 9 standard errors."""
+    torch.manual_seed(4)
+    for _ in range(50):
+        assert not fits(draw(distribution, 4000, scale=scale), distribution, STD, 0.999)
+
+
+@pytest.mark.parametrize("true", DISTRIBUTIONS)
+@pytest.mark.parametrize("other", DISTRIBUTIONS)
+def test_shapes_of_equal_scale_are_told_apart(true, other):
+    torch.manual_seed(5)
+    kept = sum(fits(draw(true, 3000), other, STD, 0.999) for _ in range(20))
+    assert kept == (20 if true == other else 0)
+
+
+# One value x against U(−1, 1), σ = 1/√3: F = (x + 1)/2 and v = |2F − 1| = |x|.
+#   the bounds: p = 2·min(|x|, 1 − |x|)
+#   the scale and the mean: z = Φ⁻¹(F), both p = 2·(1 − Φ(|z|)) or, for small |z|, 2·P(χ²₁ < z²)
+# x = 0.5: p = 1 for the bounds; F = 0.75, z = 0.674: p = 0.5 for the mean. Kept at any level.
+# x = 0.999: p = 0.002 for the bounds: rejected if 1 − confidence > 4 · 0.002.
+# x = 1.1: outside.
+ONE_VALUE = [
+    (0.5, 0.9, True),
+    (0.999, 1 - 4 * 0.0019, True),
+    (0.999, 1 - 4 * 0.0021, False),
+    (1.1, 0.999999, False),
+]
+
+
+@pytest.mark.parametrize(("value", "confidence", "kept"), ONE_VALUE)
+def test_one_value_by_hand(value, confidence, kept):
+    assert fits(of(value), "uniform", 1 / math.sqrt(3), confidence) is kept
+
+
+def test_two_normal_values_by_hand():
+    """x = (a, a), σ = 1: Σx² = 2a² has the survival exp(−a²) (χ² of two degrees of freedom).
+
+    Largest: 1 − (1 − 2Φ(−a))² ≈ 4Φ(−a); mean: 2Φ(−√2·a). At a = 3: 1.2e-4, 5.4e-3, 2.2e-5, each
+    of the first two doubled where two-sided: the mean's 2.2e-5 is the smallest, level 4 · 2.2e-5.
+    """
+    smallest = 2 * stats.norm.cdf(-3 * math.sqrt(2))
+    assert fits(of(3.0, 3.0), "normal", 1.0, 1 - 4 * 0.99 * smallest)
+    assert not fits(of(3.0, 3.0), "normal", 1.0, 1 - 4 * 1.01 * smallest)
+
+
+def test_a_mean_that_is_not_zero_is_rejected():
+    torch.manual_seed(6)
+    shifted = sample(torch.randn(2000) * STD + STD / 4)  # 11 standard errors
+    assert not fits(shifted, "normal", STD, 0.999)
+
+
+def test_the_truncated_deviation():
+    """Of N(0, 1) cut at ±2: 1 − 4φ(2)/(2Φ(2) − 1)."""
+    variance = 1 - 4 * stats.norm.pdf(2) / (2 * stats.norm.cdf(2) - 1)
+    assert math.sqrt(variance) == pytest.approx(TRUNCATED_STD, rel=1e-12)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_a_deviation_off_by_twice_the_resolution_is_rejected(distribution):
+    torch.manual_seed(7)
+    off = 1.0 + 2.0 * resolution(500, distribution, 0.999)
+    kept = sum(
+        fits(draw(distribution, 500, scale=off), distribution, STD, 0.999) for _ in range(50)
+    )
+    assert kept <= 3
