@@ -231,6 +231,34 @@ class TestModules:
         assert gradient_noise_scale(module, x, y, seed=3) == first
         assert gradient_noise_scale(module, x, y, seed=4) != first
 
+    def test_masks_of_dropout_come_from_the_seed_alone(self):
+        module = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+        x, y = torch.randn(50, 4), torch.arange(50) % 2
+        torch.manual_seed(1)
+        first = gradient_noise_scale(module, x, y)
+        torch.manual_seed(2)
+        assert gradient_noise_scale(module, x, y) == first
+
+    def test_both_passes_see_the_same_gradients(self):
+        """One positive gradient a batch, so that Σ_i g_i·Σ_j g_j = (Σ_i |g_i|)²."""
+
+        class Counting(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+                self.register_buffer("count", torch.ones(1, dtype=torch.float64))
+
+            def forward(self, x):
+                self.count = self.count + 1
+                return x * self.weight * self.count
+
+        source = GradientSource.prepare(
+            Counting(), np.ones((20, 1)), np.zeros(20), loss=mean_output, batch_size=2, seed=0
+        )
+        norms, products = source.squared_norms_and_products(20)
+        assert len(set(norms)) == 10  # every batch has another gradient
+        assert products.sum() == pytest.approx(np.sqrt(norms).sum() ** 2, rel=1e-12)
+
     def test_a_data_set(self):
         rng = np.random.default_rng(0)
         x, y = rng.standard_normal((40, 3)), np.arange(40) % 2

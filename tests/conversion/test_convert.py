@@ -101,7 +101,9 @@ class TestWhatElseIsKept:
         module = Twice().double()
         ntk = convert(module, "ntk", learning_rate=LEARNING_RATE)
         assert ntk.module.mix is ntk.module.again
-        assert not ntk.module.body[1].weight.requires_grad
+        frozen = ntk.module.body[1].weight
+        assert not frozen.requires_grad
+        assert not any(p is frozen for g in ntk.parameter_groups() for p in g["params"])
         expected = of_module(module, momentum=0.9)
         assert difference(of_conversion(ntk, momentum=0.9), expected) < EXACT
 
