@@ -13,7 +13,8 @@ from widthwise.noise import normalized_noise_scale
 from widthwise.recipe import Recipe
 from widthwise.study import StudySpec
 from widthwise.study.context import make_context
-from widthwise.study.plan import plan_study, widths_to_probe
+from widthwise.study.plan import plan_study
+from widthwise.study.settings import widths_to_probe
 
 
 def plan(data=None, stable=None, family_source=None, **changes):

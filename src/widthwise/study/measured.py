@@ -8,7 +8,8 @@ from typing import Any
 from widthwise.study.context import Context
 from widthwise.study.cost import ModuleCost
 from widthwise.study.pack_size import measured_sizes
-from widthwise.study.plan import most_replicas, pack_shapes, widths_to_probe
+from widthwise.study.plan import most_replicas, pack_shapes
+from widthwise.study.settings import widths_to_probe
 from widthwise.study.stability import BATCH_SIZE, stable_learning_rate
 from widthwise.study.store import Store
 
