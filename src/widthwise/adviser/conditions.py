@@ -24,6 +24,8 @@ FEW_EPOCHS = 30.0
 # The noise scale is that of sampling with replacement: for B ≪ N.
 LARGE_SHARE_OF_DATA = 0.1
 
+_NORM_NAMES = {"mixed": "", "other": "", "rms": "RMS"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
@@ -325,11 +327,9 @@ def _beyond_study(facts: Facts) -> str:
 
 
 def _norm(normalization: str | None) -> str:
-    return (
-        "Normalization"
-        if normalization in ("mixed", "other")
-        else f"{(normalization or '').title()} norm"
-    )
+    """Begins a sentence."""
+    name = _NORM_NAMES.get(normalization or "", (normalization or "").capitalize())
+    return f"{name} norm" if name else "Normalization"
 
 
 def _spoken(knobs: Sequence[str]) -> list[str]:

@@ -27,9 +27,11 @@ def parameter_groups(plan: "Plan", module: Any) -> list[dict[str, Any]]:
     Where rates differ, weight decay goes against them, so that their product is the same in every
     layer, as in MuSGD of the mup package.
     """
-    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    named = dict(module.named_parameters())
     if not plan.layer_rates:
-        return [{"params": list(named.values()), "lr": plan.learning_rate}]
+        return [
+            {"params": [p for p in named.values() if p.requires_grad], "lr": plan.learning_rate}
+        ]
     missing = [name for names, _ in plan.layer_rates for name in names if name not in named]
     planned = {name for names, _ in plan.layer_rates for name in names}
     extra = [name for name in named if name not in planned]
@@ -44,7 +46,7 @@ def parameter_groups(plan: "Plan", module: Any) -> list[dict[str, Any]]:
         )
     return [
         {
-            "params": [named[name] for name in names],
+            "params": [named[name] for name in names if named[name].requires_grad],
             "lr": rate,
             "weight_decay": plan.weight_decay * (plan.learning_rate / rate),
         }

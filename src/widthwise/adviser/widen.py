@@ -286,18 +286,16 @@ def _intervals(
     """ε, B and m of the same choice at all ends of the intervals of the noise and of ε_max."""
     if growths is None and stable.interval is None:
         return None, None, None
-    solved = [
-        solve(with_growth(request, growth, rate)).setting
-        for growth, rate in product(
-            growths or (request.growth,), stable.interval or (stable.value,)
-        )
-        if rate is None or math.isfinite(rate)
-    ]
-    open_above = (
-        request.keep in NEEDS_MAX_STABLE
-        and stable.interval is not None
-        and math.isinf(stable.interval[1])
-    )
+    ends = stable.interval or (stable.value,)
+    unbounded = any(rate is not None and math.isinf(rate) for rate in ends)
+    open_above = unbounded and request.keep in NEEDS_MAX_STABLE
+    if unbounded:
+        # Nothing is unstable there: no limit, or for a choice made by the limit no upper end.
+        ends = (ends[0], stable.value if open_above else None)
+    # The plan itself belongs to them: where B is rounded ε is not monotonic in the noise.
+    corners = product(growths or (request.growth,), ends)
+    solved = [solve(request).setting]
+    solved += [solve(with_growth(request, growth, rate)).setting for growth, rate in corners]
     rates = [setting.learning_rate for setting in solved]
     batches = [float(setting.batch_size) for setting in solved]
     momenta = [setting.momentum for setting in solved]
@@ -330,4 +328,6 @@ def _layer_rates(
     groups: dict[float, list[str]] = {}
     for name, factors in mup_factors(target, base).items():
         groups.setdefault(setting.learning_rate * factors.learning_rate, []).append(name)
+    if len(groups) == 1:
+        return ()
     return tuple((tuple(names), rate) for rate, names in groups.items())

@@ -1,0 +1,473 @@
+"""Every rule of the adviser in numbers worked out by hand."""
+
+import math
+
+import pytest
+from adviser_samples import Comparison, MeasuredRate, MeasuredRateLaw, law
+
+from widthwise.adviser import AdviceRefusedError, widen
+from widthwise.errors import InputError
+from widthwise.noise import normalized_noise_scale
+
+# The base throughout: ε = 0.1, B = 32. g = 0.1/32 = 0.003125 at m = 0 and 0.03125 at m = 0.9.
+# At w = 4 the rule wants g = 0.003125 (standard, default, mup: σ² ∝ 1/w) or 0.0125 (ntk), or ten
+# times that at m = 0.9. ε_max of the target, where given, is for w = 4.
+RULES = [
+    # parameterization, keep, m, ε_max at w = 4  ->  ε, B, m, g, and ḡ = g/σ², before and after
+    ("standard", "batch_size", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
+    ("standard", "batch_size", 0.9, None, 0.1, 32, 0.9, 0.03125, 0.03125, 0.125),
+    ("standard", "learning_rate", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
+    ("standard", "learning_rate_and_batch_size", 0.9, None, 0.1, 32, 0.9, 0.03125, 0.03125, 0.125),
+    ("standard", "momentum", 0.0, 0.8, 0.2, 64, 0.0, 0.003125, 0.003125, 0.0125),
+    ("standard", "momentum", 0.9, 0.8, 0.2, 64, 0.9, 0.03125, 0.03125, 0.125),
+    ("standard", "largest_batch", 0.0, 0.8, 0.8, 256, 0.0, 0.003125, 0.003125, 0.0125),
+    # PyTorch's default: σ² = 1/3 at the base, 1/12 at w = 4.
+    ("default", "batch_size", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.009375, 0.0375),
+    ("default", "batch_size", 0.9, None, 0.1, 32, 0.9, 0.03125, 0.09375, 0.375),
+    ("default", "learning_rate", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.009375, 0.0375),
+    (
+        "default",
+        "learning_rate_and_batch_size",
+        0.0,
+        None,
+        0.1,
+        32,
+        0.0,
+        0.003125,
+        0.009375,
+        0.0375,
+    ),
+    ("default", "momentum", 0.0, 0.4, 0.1, 32, 0.0, 0.003125, 0.009375, 0.0375),
+    ("default", "largest_batch", 0.9, 0.4, 0.4, 128, 0.9, 0.03125, 0.09375, 0.375),
+    ("mup", "batch_size", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
+    ("mup", "batch_size", 0.9, None, 0.1, 32, 0.9, 0.03125, 0.03125, 0.125),
+    ("mup", "learning_rate", 0.9, None, 0.1, 32, 0.9, 0.03125, 0.03125, 0.125),
+    ("mup", "learning_rate_and_batch_size", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
+    ("mup", "momentum", 0.0, 1.6, 0.4, 128, 0.0, 0.003125, 0.003125, 0.0125),
+    ("mup", "largest_batch", 0.0, 0.2, 0.2, 64, 0.0, 0.003125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.0, None, 0.4, 32, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.9, None, 0.4, 32, 0.9, 0.125, 0.03125, 0.125),
+    ("ntk", "learning_rate", 0.0, None, 0.1, 8, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "learning_rate", 0.9, None, 0.1, 8, 0.9, 0.125, 0.03125, 0.125),
+    # m = 1 − (1 − m)/4
+    ("ntk", "learning_rate_and_batch_size", 0.0, None, 0.1, 32, 0.75, 0.0125, 0.003125, 0.0125),
+    ("ntk", "learning_rate_and_batch_size", 0.9, None, 0.1, 32, 0.975, 0.125, 0.03125, 0.125),
+    # ε = 0.8/4; B = 0.2/0.0125
+    ("ntk", "momentum", 0.0, 0.8, 0.2, 16, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "momentum", 0.9, 0.8, 0.2, 16, 0.9, 0.125, 0.03125, 0.125),
+    ("ntk", "largest_batch", 0.0, 0.8, 0.8, 64, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "largest_batch", 0.9, 0.8, 0.8, 64, 0.9, 0.125, 0.03125, 0.125),
+    # 0.81/0.0125 = 64.8: rounded down, and ε = 64 · 0.0125.
+    ("ntk", "largest_batch", 0.0, 0.81, 0.8, 64, 0.0, 0.0125, 0.003125, 0.0125),
+    # A ceiling that does not bind changes nothing.
+    ("standard", "batch_size", 0.0, 0.5, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.0, 0.4, 0.4, 32, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "learning_rate", 0.9, 0.1, 0.1, 8, 0.9, 0.125, 0.03125, 0.125),
+    # One that binds: B is the whole number below ε_max/((1 − m) g), and ε is solved for it.
+    ("standard", "batch_size", 0.0, 0.05, 0.05, 16, 0.0, 0.003125, 0.003125, 0.0125),
+    ("standard", "batch_size", 0.9, 0.05, 0.05, 16, 0.9, 0.03125, 0.03125, 0.125),
+    ("default", "batch_size", 0.0, 0.05, 0.05, 16, 0.0, 0.003125, 0.009375, 0.0375),
+    ("mup", "learning_rate", 0.0, 0.05, 0.05, 16, 0.0, 0.003125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.0, 0.15, 0.15, 12, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.9, 0.16, 0.15, 12, 0.9, 0.125, 0.03125, 0.125),
+    ("ntk", "learning_rate", 0.0, 0.05, 0.05, 4, 0.0, 0.0125, 0.003125, 0.0125),
+    # m = 0.75; ε = 0.0125 · 16 · 0.25
+    ("ntk", "learning_rate_and_batch_size", 0.0, 0.05, 0.05, 16, 0.75, 0.0125, 0.003125, 0.0125),
+]
+
+
+@pytest.mark.parametrize(
+    (
+        "parameterization",
+        "keep",
+        "momentum",
+        "stable",
+        "rate",
+        "batch",
+        "m",
+        "g",
+        "before",
+        "after",
+    ),
+    RULES,
+)
+def test_rule(parameterization, keep, momentum, stable, rate, batch, m, g, before, after):
+    plan = widen(
+        learning_rate=0.1,
+        batch_size=32,
+        momentum=momentum,
+        widening_factor=4,
+        parameterization=parameterization,
+        keep=keep,
+        max_stable_learning_rate=stable,
+        max_stable_at=4,
+    )
+    assert plan.batch_size == batch
+    assert type(plan.batch_size) is int
+    assert plan.learning_rate == pytest.approx(rate, rel=1e-12)
+    assert plan.momentum == pytest.approx(m, abs=1e-12)
+    assert plan.noise_scale == pytest.approx(g, rel=1e-12)
+    assert plan.base_normalized_noise_scale == pytest.approx(before, rel=1e-12)
+    assert plan.normalized_noise_scale == pytest.approx(after, rel=1e-12)
+
+
+def ask(**changes):
+    given = {
+        "learning_rate": 0.1,
+        "batch_size": 32,
+        "widening_factor": 4,
+        "parameterization": "ntk",
+    }
+    return widen(**{**given, **changes})
+
+
+def settled(plan):
+    return plan.learning_rate, plan.batch_size, plan.momentum
+
+
+class TestWhatCannotBeKept:
+    """g = 0.05 at the base ε = 0.1, B = 2; w = 16 with NTK wants 0.8."""
+
+    def test_a_batch_below_one(self):
+        plan = ask(batch_size=2, widening_factor=16, keep="learning_rate")
+        assert settled(plan) == pytest.approx((0.8, 1, 0.0))
+        assert "would have to be 0.125, and 1 is the smallest" in plan.changes[0]
+        assert plan.evidence == "extrapolated"
+
+    def test_nor_a_stable_rate_so_that_momentum_rises(self):
+        plan = ask(
+            batch_size=2,
+            widening_factor=16,
+            keep="learning_rate",
+            max_stable_learning_rate=0.4,
+            max_stable_at=16,
+        )
+        assert settled(plan) == pytest.approx((0.4, 1, 0.5))
+        assert any("momentum is raised from 0 to 0.5" in text for text in plan.changes)
+
+    def test_nor_a_momentum(self):
+        with pytest.raises(AdviceRefusedError, match=r"no setting has the wanted noise.*probe"):
+            ask(
+                batch_size=2,
+                widening_factor=16,
+                max_stable_learning_rate=1e-4,
+                max_stable_at=16,
+            )
+
+    def test_a_negative_momentum(self):
+        # Half as wide wants half the noise: m = 1 − 1/0.5 = −1.
+        plan = ask(widening_factor=0.5, keep="learning_rate_and_batch_size")
+        assert settled(plan) == pytest.approx((0.05, 32, 0.0))
+        assert "not even plain SGD is quiet enough" in plan.changes[0]
+
+    def test_a_momentum_too_near_one(self):
+        # m = 1 − 1/2000 = 0.9995 > 0.999; ε = 0.1 · 2000 · 0.001
+        plan = ask(widening_factor=2000, keep="learning_rate_and_batch_size")
+        assert settled(plan) == pytest.approx((0.2, 32, 0.999))
+        assert "0.9995" in plan.changes[0]
+
+    @pytest.mark.parametrize("limit", ["max_batch_size", "num_train"])
+    def test_a_batch_beyond_its_limit(self, limit):
+        # A quarter as wide at the same ε wants B = 128.
+        plan = ask(widening_factor=0.25, keep="learning_rate", **{limit: 64})
+        assert settled(plan) == pytest.approx((0.05, 64, 0.0))
+        assert "would have to be 128, above the limit of 64" in plan.changes[0]
+
+    def test_nothing_is_said_where_nothing_gave_way(self):
+        assert ask().changes == ()
+
+
+class TestRounding:
+    def test_half_goes_up_and_the_rate_follows(self):
+        # 32/3 = 10.67 -> 11; ε = 0.1 · 3 · 11/32
+        plan = ask(widening_factor=3, keep="learning_rate")
+        assert settled(plan) == pytest.approx((0.103125, 11, 0.0), rel=1e-12)
+
+    def test_halves(self):
+        assert ask(batch_size=5, widening_factor=2, keep="learning_rate").batch_size == 3
+
+
+class TestCeiling:
+    def test_closed_forms(self):
+        # NTK, q = 1/2: ε_max = 0.8/√4 = 0.4; ceiling 0.4/0.0125 = 32. At the base it is
+        # 0.8/0.003125 = 256 and falls as w^−1.5: 32 at 8^(2/3) = 4, 1 at 256^(2/3).
+        # ε_max = 0.1 at (0.8/0.1)² = 64.
+        ceiling = ask(max_stable_learning_rate=0.8, stability_exponent=0.5).ceiling
+        assert ceiling.max_stable_learning_rate == pytest.approx(0.4)
+        assert ceiling.exact_batch_size == pytest.approx(32.0)
+        assert ceiling.batch_size == 32
+        assert ceiling.binds_from == pytest.approx(4.0)
+        assert ceiling.exhausted_from == pytest.approx(256.0 ** (2.0 / 3.0))
+        assert ceiling.learning_rate_binds_from == pytest.approx(64.0)
+        assert ceiling.interval is None
+        assert ceiling.measure is None
+
+    @pytest.mark.parametrize(
+        ("parameterization", "q", "momentum", "binds", "exhausted", "rate_binds"),
+        [
+            ("standard", 1.0, 0.0, 8.0, 256.0, 8.0),  # falls as 1/w
+            ("standard", 0.0, 0.0, None, None, None),  # does not fall
+            ("standard", -1.0, 0.0, None, None, None),  # rises
+            ("ntk", 0.0, 0.0, 8.0, 256.0, None),
+            ("ntk", 1.0, 0.9, math.sqrt(8.0), 16.0, 8.0),  # falls as w^−2; m cancels
+        ],
+    )
+    def test_widths(self, parameterization, q, momentum, binds, exhausted, rate_binds):
+        ceiling = ask(
+            parameterization=parameterization,
+            momentum=momentum,
+            max_stable_learning_rate=0.8,
+            stability_exponent=q,
+        ).ceiling
+        found = (ceiling.binds_from, ceiling.exhausted_from, ceiling.learning_rate_binds_from)
+        for value, expected in zip(found, (binds, exhausted, rate_binds), strict=True):
+            assert value == (None if expected is None else pytest.approx(expected))
+
+    def test_unknown_says_what_to_measure(self):
+        ceiling = ask(momentum=0.9, build="nets.py:mlp").ceiling
+        assert ceiling.exact_batch_size is None
+        assert ceiling.batch_size is None
+        assert ceiling.measure == "widthwise probe nets.py:mlp --widths 1,4 --momentum 0.9"
+        assert "max_stable_learning_rate" in ceiling.why
+
+    def test_a_base_value_alone_says_nothing_of_the_target(self):
+        ceiling = ask(max_stable_learning_rate=0.8).ceiling
+        assert ceiling.max_stable_learning_rate is None
+        assert "stability_exponent" in ceiling.why
+
+    def test_measured_values_carry_their_width_and_interval(self):
+        # 0.3 at w = 4: 0.3/0.0125 = 24; its interval 0.2 to 0.4: 16 to 32.
+        rate = MeasuredRate(value=0.3, interval=(0.2, 0.4), widening_factor=4.0)
+        ceiling = ask(max_stable_learning_rate=rate).ceiling
+        assert ceiling.exact_batch_size == pytest.approx(24.0)
+        assert ceiling.interval == pytest.approx((16.0, 32.0))
+        assert ceiling.binds_from is None
+
+    def test_interval_of_the_exponent(self):
+        # 0.8 at the base; w^−q at w = 4 with q in (0, 1): 0.25 to 1.
+        rate = MeasuredRate(value=0.8, interval=(0.4, 1.6))
+        exponent = MeasuredRateLaw(exponent=0.5, interval=(0.0, 1.0))
+        ceiling = ask(max_stable_learning_rate=rate, stability_exponent=exponent).ceiling
+        assert ceiling.max_stable_interval == pytest.approx((0.1, 1.6))
+
+    def test_a_law_alone_is_enough(self):
+        ceiling = ask(stability_exponent=MeasuredRateLaw(exponent=0.5, interval=(0, 1))).ceiling
+        assert ceiling.max_stable_learning_rate == pytest.approx(0.4)
+        assert ceiling.max_stable_interval == pytest.approx((0.2, 0.8))
+        assert ceiling.binds_from == pytest.approx(4.0)
+
+    def test_none_is_small_enough(self):
+        # 0.01/0.0125 = 0.8 < 1. m = 1 − 0.8 = 0.2 raises it to 0.01/(0.8 · 0.0125) = 1.
+        ceiling = ask(max_stable_learning_rate=0.01, max_stable_at=4).ceiling
+        assert ceiling.exact_batch_size == pytest.approx(1.0)
+        assert ceiling.batch_size == 1
+
+
+class TestLaw:
+    """s = 0.5 (0.25 to 0.75) at w = 16: w^s = 4 (2 to 8), and w^(s−1) = 1/4 (1/8 to 1/2)."""
+
+    def test_the_rate_follows(self):
+        plan = ask(widening_factor=16, law=law())
+        assert plan.learning_rate == pytest.approx(0.4)
+        assert plan.learning_rate_interval == pytest.approx((0.2, 0.8))
+        assert plan.batch_size_interval == (32.0, 32.0)
+        # ḡ = 0.003125 · 4 (2 to 8)
+        assert plan.normalized_noise_scale == pytest.approx(0.0125)
+        assert plan.normalized_noise_scale_interval == pytest.approx((0.00625, 0.025))
+
+    def test_the_batch_follows(self):
+        plan = ask(widening_factor=16, law=law(), keep="learning_rate")
+        assert plan.batch_size == 8
+        assert plan.batch_size_interval == (4.0, 16.0)
+        assert plan.learning_rate_interval == pytest.approx((0.1, 0.1))
+
+    def test_standard(self):
+        plan = ask(widening_factor=16, law=law(), parameterization="standard")
+        assert plan.learning_rate == pytest.approx(0.025)
+        assert plan.learning_rate_interval == pytest.approx((0.0125, 0.05))
+
+    def test_the_interval_of_the_stable_rate_counts(self):
+        # ε_max = 0.2 to 0.4 and g = 0.00625 to 0.025 (0.0125): B = 8 to 64, at the point 24.
+        rate = MeasuredRate(value=0.3, interval=(0.2, 0.4), widening_factor=16.0)
+        plan = ask(
+            widening_factor=16, law=law(), keep="largest_batch", max_stable_learning_rate=rate
+        )
+        assert plan.batch_size == 24
+        assert plan.batch_size_interval == (8.0, 64.0)
+        assert plan.learning_rate_interval == pytest.approx((0.2, 0.4))
+        assert plan.ceiling.interval == pytest.approx((8.0, 64.0))
+
+    def test_an_open_stable_rate_opens_the_plan(self):
+        rate = MeasuredRate(value=0.3, interval=(0.2, math.inf), widening_factor=4.0)
+        plan = ask(keep="largest_batch", max_stable_learning_rate=rate)
+        assert plan.batch_size_interval == (16.0, math.inf)
+        # With no limit the batch could stay: 32.
+        assert ask(max_stable_learning_rate=rate).batch_size_interval == (16.0, 32.0)
+
+    def test_an_unbounded_exponent_gives_no_interval(self):
+        plan = ask(law=law(interval=(0.1, math.inf)))
+        assert plan.learning_rate_interval is None
+        assert plan.evidence == "extrapolated"
+        assert any("does not bound the exponent" in text for text in plan.warnings)
+
+    def test_without_a_law_there_is_no_interval(self):
+        plan = ask()
+        assert plan.learning_rate_interval is None
+        assert plan.batch_size_interval is None
+
+
+class TestLine:
+    def test_same_noise_and_marks(self):
+        plan = ask(max_stable_learning_rate=0.15, max_stable_at=4, momentum=0.9)
+        # g = 0.125: ε = 0.125 · B · (1 − m); at m = 0.9 stable up to B = 12.
+        assert {c.momentum for c in plan.choices} == {0.0, 0.9}
+        assert sorted({c.batch_size for c in plan.choices}) == [1, 2, 4, 8, 12, 16, 32, 64]
+        for choice in plan.choices:
+            rate = 0.125 * choice.batch_size * (1.0 - choice.momentum)
+            assert choice.learning_rate == pytest.approx(rate, rel=1e-12)
+            assert choice.stable == (rate <= 0.15 + 1e-12)
+        assert [(c.batch_size, c.momentum) for c in plan.choices if c.chosen] == [(12, 0.9)]
+
+    def test_limits_and_ignorance(self):
+        plan = ask(max_batch_size=32)
+        assert max(c.batch_size for c in plan.choices) == 32
+        assert {c.stable for c in plan.choices} == {None}
+
+
+class TestRivals:
+    def test_numbers(self):
+        # NTK, w = 4: the plan's g is 0.0125.
+        rivals = {r.name: r for r in ask().rivals}
+        found = {
+            name: (r.learning_rate, r.batch_size, r.momentum, r.relative_noise)
+            for name, r in rivals.items()
+        }
+        assert found == {
+            "keep everything": pytest.approx((0.1, 32, 0.0, 0.25)),
+            "µP": pytest.approx((0.1, 32, 0.0, 1.0)),
+            "linear batch scaling": pytest.approx((0.4, 128, 0.0, 0.25)),
+            "square-root batch scaling": pytest.approx((0.2, 128, 0.0, 0.125)),
+            "critical batch size": pytest.approx((0.1, 32, 0.0, 0.25)),
+        }
+        assert dict(rivals["µP"].layer_rates) == {
+            "input weights and biases": pytest.approx(0.4),
+            "hidden weights": 0.1,
+            "readout weights, whose output is divided by w": pytest.approx(0.4),
+            "readout bias": 0.1,
+        }
+        assert all(r.optimizes and r.source for r in rivals.values())
+
+    def test_with_the_standard_parameterization_keeping_everything_is_the_plan(self):
+        rivals = {r.name: r for r in ask(parameterization="standard").rivals}
+        assert rivals["keep everything"].relative_noise == 1.0
+        assert rivals["linear batch scaling"].relative_noise == 1.0
+        assert rivals["square-root batch scaling"].relative_noise == pytest.approx(0.5)
+
+    def test_mup_under_another_law(self):
+        # w^(1 − s) = 16^0.5
+        rivals = {r.name: r for r in ask(widening_factor=16, law=law()).rivals}
+        assert rivals["µP"].relative_noise == pytest.approx(4.0)
+
+
+class TestModules:
+    @pytest.fixture
+    def seen(self, monkeypatch):
+        """What comparing the modules is to find."""
+
+        def see(**facts):
+            comparison = Comparison(**facts)
+            monkeypatch.setattr("widthwise.inspection.compare", lambda base, target: comparison)
+
+        return see
+
+    def read(self, **given):
+        return widen(learning_rate=0.1, batch_size=32, base=object(), target=object(), **given)
+
+    def test_facts_are_read_off(self, seen):
+        seen(normalization="layer")
+        plan = self.read()
+        assert plan.widening_factor == 4.0
+        assert plan.parameterization == "default"
+        assert plan.not_widened == ("0.weight: inputs",)
+        assert plan.widened == ("1.weight",)
+        assert [f.condition for f in plan.findings] == ["other normalization"]
+        assert "widening factor" not in " ".join(plan.assumptions)
+
+    @pytest.mark.parametrize(
+        ("given", "value"),
+        [
+            ("widening_factor", 3),
+            ("parameterization", "ntk"),
+            ("normalization", "batch"),
+            ("convolutional", True),
+        ],
+    )
+    def test_a_contradiction_is_an_error(self, seen, given, value):
+        seen()
+        with pytest.raises(InputError, match=f"{given} .--.*contradicts the modules"):
+            self.read(**{given: value})
+
+    def test_agreement_is_none(self, seen):
+        seen()
+        plan = self.read(widening_factor=4 * (1 + 1e-9), parameterization="standard")
+        assert plan.parameterization == "default"
+
+    def test_what_cannot_be_told_is_asked(self, seen):
+        seen(parameterization=None, questions=("3.weight matches no scheme.",))
+        with pytest.raises(InputError, match=r"3\.weight matches no scheme\..*--parameterization"):
+            self.read()
+        assert self.read(parameterization="ntk").learning_rate == pytest.approx(0.4)
+
+    def test_depth_is_refused(self, seen):
+        seen(depth_changed=True)
+        with pytest.raises(AdviceRefusedError, match="number of layers"):
+            self.read()
+
+    def test_one_module_is_not_enough(self):
+        with pytest.raises(InputError, match="give both modules"):
+            widen(learning_rate=0.1, batch_size=32, base=object())
+
+
+WRONG = [
+    ({"learning_rate": 0.0}, "learning_rate must"),
+    ({"learning_rate": math.inf}, "learning_rate must"),
+    ({"learning_rate": math.nan}, "learning_rate must"),
+    ({"batch_size": 0}, "batch_size must"),
+    ({"batch_size": 32.5}, "batch_size must be a whole number"),
+    ({"batch_size": True}, "batch_size must be a whole number"),
+    ({"momentum": 1.0}, "momentum must"),
+    ({"momentum": -0.1}, "momentum must"),
+    ({"widening_factor": 0.0}, "widening_factor must"),
+    ({"widening_factor": math.inf}, "widening_factor must"),
+    ({"widening_factor": None}, r"How many times wider.*widening_factor \(--factor\)"),
+    ({"parameterization": "kaiming"}, "parameterization must be one of standard, ntk"),
+    ({"parameterization": None}, r"How do the initial weights.*\(--parameterization\)"),
+    ({"keep": "noise"}, "keep must be one of batch_size"),
+    ({"keep": "momentum"}, r"Which is it\? Give max_stable_learning_rate .*widthwise probe"),
+    ({"keep": "largest_batch", "max_stable_learning_rate": 1.0}, "stability_exponent"),
+    ({"normalization": "bn"}, "normalization must be one of none, batch"),
+    ({"max_stable_learning_rate": 0.0}, "max_stable_learning_rate must"),
+    ({"max_stable_learning_rate": 1.0, "max_stable_at": 0}, "widening factor of max_stable"),
+    ({"stability_exponent": math.nan}, "stability_exponent must"),
+    ({"num_train": 16}, "batch_size must not exceed num_train=16"),
+    ({"num_train": 0}, "num_train must"),
+    ({"max_batch_size": 0.5}, "max_batch_size must"),
+    ({"epochs": 0}, "epochs must"),
+    ({"weight_decay": -1e-4}, "weight_decay must"),
+    ({"optimizer": ""}, "optimizer must"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG)
+def test_wrong_input(given, message):
+    with pytest.raises(InputError, match=message):
+        ask(**given)
+
+
+def test_noise_comes_from_the_formulas():
+    """The plan's ḡ is that of widthwise.noise at its own σ_init²."""
+    plan = ask(parameterization="standard", momentum=0.5)
+    value = normalized_noise_scale(
+        plan.learning_rate, plan.batch_size, plan.momentum, init_variance=1.0 / 4.0
+    )
+    assert plan.normalized_noise_scale == pytest.approx(value, rel=1e-12)
