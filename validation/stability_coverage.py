@@ -144,7 +144,8 @@ Written by `{command}` in {time.process_time() - began:.0f} s of one core.
 ## Planted curves
 
 log2 of each seed's threshold is drawn from a law with the given standard deviation (octaves); the
-limit is the point above which 90 % of all thresholds lie. {arguments.cases} cases a cell: share of intervals that hold it, and median width in octaves.
+limit is the point above which 90 % of all thresholds lie. {arguments.cases} cases a cell: share of
+intervals that hold it, and median width in octaves.
 Neighbouring learning rates end up within 5 % (0.07 octaves).
 
 | thresholds | spread | {" | ".join(f"{s} seeds" for s in SEEDS)} |

@@ -32,6 +32,17 @@ def cnn_with_batch_norm():
     return nn.Sequential(nn.Conv2d(1, 4, 3), norm, *head).eval(), (1, 8, 8)
 
 
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.project, self.readout = nn.Linear(4, 12), nn.Linear(4, 3)
+
+    def forward(self, x):
+        query, key, value = self.project(x).chunk(3, dim=-1)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.readout(attended.mean(1))
+
+
 NETWORKS = {"mlp": mlp, "cnn": cnn, "batch norm in eval mode": cnn_with_batch_norm}
 LOSSES = {"cross-entropy": nn.CrossEntropyLoss(), "mean squared error": nn.MSELoss()}
 
@@ -120,6 +131,32 @@ def test_the_module_is_left_as_it_was():
         assert torch.equal(tensor, before[name]), name
     # Random layers draw the same numbers again.
     assert top_hessian_eigenvalue(module, inputs, targets, nn.CrossEntropyLoss()) == first
+
+
+def test_attention_is_differentiated_twice():
+    """Against a Hessian from finite differences of the gradient."""
+    torch.manual_seed(1)
+    module, inputs = Attention().double(), torch.randn(10, 5, 4, dtype=torch.float64)
+    labels = torch.randint(3, (10,))
+    sizes = [p.numel() for p in module.parameters()]
+
+    def loss_at(flat):
+        named = zip(dict(module.named_parameters()), flat.split(sizes), strict=True)
+        shaped = {n: v.view(module.get_parameter(n).shape) for n, v in named}
+        return nn.functional.cross_entropy(
+            torch.func.functional_call(module, shaped, (inputs,)), labels
+        )
+
+    start = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+    gradient, step = torch.func.grad(loss_at), 1e-5
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        columns = [
+            (gradient(start + step * e) - gradient(start - step * e)) / (2 * step)
+            for e in torch.eye(len(start), dtype=torch.float64)
+        ]
+    expected = float(torch.linalg.eigvalsh(torch.stack(columns))[-1])
+    found = top_hessian_eigenvalue(module, inputs, labels, nn.CrossEntropyLoss())
+    assert found == pytest.approx(expected, rel=RTOL)
 
 
 def test_a_linear_loss_has_no_curvature():

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widthwise.errors import FitError, InputError
 
@@ -80,7 +81,9 @@ class _HessianProduct:
         self.size = sum(p.numel() for p in self._parameters)
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         devices = [inputs.device] if inputs.device.type == "cuda" else []
-        with torch.enable_grad(), torch.random.fork_rng(devices=devices):
+        # Fused attention has no second derivative; written out it has.
+        written_out = sdpa_kernel(SDPBackend.MATH)
+        with torch.enable_grad(), torch.random.fork_rng(devices=devices), written_out:
             torch.manual_seed(seed)
             outputs = torch.func.functional_call(module, {**state, **buffers}, (inputs,))
             value = loss(outputs, targets)

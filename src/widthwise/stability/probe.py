@@ -28,6 +28,8 @@ Build = Callable[..., nn.Module]
 # Examples behind λ: at most this many, and no more than give one layer this many outputs.
 _CURVATURE_EXAMPLES = 1024
 _CURVATURE_OUTPUTS = 1 << 22
+# Floats that Lanczos may keep, one vector of the parameters an iteration: 2 GB.
+_LANCZOS_FLOATS = 1 << 28
 _SAMPLE = 8
 _NUM_DRAWS = 2000
 
@@ -247,11 +249,18 @@ def _curvature(
     rows = np.linspace(0, dataset.num_train - 1, size).round().astype(np.int64)
     inputs = torch.from_numpy(dataset.train_inputs[rows]).to(device, dtype)
     labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
+    num_parameters = sum(p.numel() for p in module.parameters())
     try:
         top = top_hessian_eigenvalue(
-            module.to(device), inputs, labels, _loss(recipe), tolerance=1e-3, seed=seed
+            module.to(device),
+            inputs,
+            labels,
+            _loss(recipe),
+            tolerance=1e-3,
+            max_iterations=max(10, min(100, _LANCZOS_FLOATS // max(num_parameters, 1))),
+            seed=seed,
         )
-    except (FitError, RuntimeError):  # an operation without a second derivative, out of memory
+    except (FitError, MemoryError, RuntimeError):  # an operation without a second derivative, say
         return None
     top += recipe.weight_decay
     return top if top > 0.0 else None
