@@ -1,0 +1,268 @@
+"""The regime gate, row by row: what lowers the evidence, what is refused, what to measure."""
+
+import pytest
+from adviser_samples import MeasuredRate, law
+
+from widthwise.adviser import AdviceRefusedError, widen
+from widthwise.adviser.gate import condition_names
+from widthwise.errors import FitError
+
+EXTRAPOLATED = "extrapolated"
+CONTRADICTED = "contradicted by published work"
+CONV = {"normalization": "batch", "convolutional": True}
+
+
+def ask(**changes):
+    given = {
+        "learning_rate": 0.1,
+        "batch_size": 32,
+        "widening_factor": 4,
+        "parameterization": "standard",
+        "normalization": "none",
+        "epochs": 100,
+        "num_train": 10_000,
+    }
+    return widen(**{**given, **changes})
+
+
+def conditions(plan):
+    return [finding.condition for finding in plan.findings]
+
+
+# condition, what brings it about, grade, words of the text, the command it suggests
+LOWERED = [
+    (
+        "weight decay with normalization",
+        {"normalization": "layer", "weight_decay": 1e-4},
+        CONTRADICTED,
+        "σ_init is forgotten",
+        "widthwise calibrate",
+    ),
+    ("batch norm in a ConvNet", CONV, CONTRADICTED, "does not grow", "widthwise calibrate"),
+    (
+        "batch norm in a ConvNet",
+        {"normalization": "batch"},
+        CONTRADICTED,
+        "no convolutions, say so",
+        "widthwise calibrate",
+    ),
+    (
+        "batch norm in a ResNet",
+        {**CONV, "residual": True},
+        EXTRAPOLATED,
+        "similar trend",
+        "widthwise calibrate",
+    ),
+    (
+        "batch norm elsewhere",
+        {"normalization": "batch", "convolutional": False},
+        EXTRAPOLATED,
+        "not part of the paper",
+        "widthwise calibrate",
+    ),
+    (
+        "other normalization",
+        {"normalization": "rms"},
+        EXTRAPOLATED,
+        "RMS norm was not part",
+        "widthwise calibrate",
+    ),
+    (
+        "other normalization",
+        {"normalization": "mixed"},
+        EXTRAPOLATED,
+        "Normalization was not part",
+        "widthwise calibrate",
+    ),
+    (
+        "weight decay",
+        {"weight_decay": 1e-4},
+        EXTRAPOLATED,
+        "left as it is",
+        "widthwise calibrate",
+    ),
+    ("schedule", {"schedule": "cosine"}, EXTRAPOLATED, "peak rate", "widthwise calibrate"),
+    ("few epochs", {"epochs": 5}, EXTRAPOLATED, "late times", "widthwise calibrate"),
+    ("narrowing", {"widening_factor": 0.5}, EXTRAPOLATED, "narrower", "widthwise calibrate"),
+    ("far wider", {"widening_factor": 17}, EXTRAPOLATED, "beyond 16", "widthwise calibrate"),
+    ("µP", {"parameterization": "mup"}, EXTRAPOLATED, "did not measure µP", "widthwise calibrate"),
+    ("batch near the data", {"num_train": 319}, EXTRAPOLATED, "more than a tenth", None),
+    (
+        "base above the stable range",
+        {"max_stable_learning_rate": 0.05},
+        EXTRAPOLATED,
+        "One of the two",
+        "widthwise probe",
+    ),
+    (
+        "batch below 1 or learning rate above the stable range",
+        {"max_stable_learning_rate": 0.05, "max_stable_at": 4},
+        EXTRAPOLATED,
+        "what had to give way: batch size",
+        "widthwise probe",
+    ),
+    (
+        "beyond the study",
+        {"law": law(), "widening_factor": 32},
+        EXTRAPOLATED,
+        "ran widening factors 1 to 16",
+        "widthwise calibrate",
+    ),
+    (
+        "beyond the study",
+        {"law": law(interval=(0.0, float("inf")))},
+        EXTRAPOLATED,
+        "does not bound",
+        "widthwise calibrate",
+    ),
+    (
+        "depth in the study",
+        {"law": law(), "depth_changed": True},
+        EXTRAPOLATED,
+        "changed its depth in the same way",
+        None,
+    ),
+]
+REFUSED = [
+    ("optimizer", {"optimizer": "AdamW"}, "adamw", "widthwise run SPEC.toml"),
+    ("one epoch", {"epochs": 1}, "no regularizer", "widthwise probe SPEC.toml --widths 1,4"),
+    ("one epoch", {"epochs": 0.3}, "no regularizer", "widthwise probe"),
+    (
+        "depth",
+        {"depth_changed": True},
+        "width alone",
+        "widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32 --factor 4",
+    ),
+]
+
+
+def test_the_papers_own_case_is_supported():
+    plan = ask()
+    assert plan.evidence == "supported by the paper"
+    assert plan.findings == ()
+    assert plan.assumptions == ()
+
+
+@pytest.mark.parametrize(("condition", "given", "grade", "words", "command"), LOWERED)
+def test_lowered(condition, given, grade, words, command):
+    plan = ask(**given)
+    assert condition in conditions(plan)
+    found = next(f for f in plan.findings if f.condition == condition)
+    assert plan.evidence == grade == found.effect
+    assert words in found.text
+    assert found.source
+    assert found.measure is None if command is None else found.measure.startswith(command)
+    assert found.text in plan.warnings
+
+
+@pytest.mark.parametrize(("condition", "given", "words", "command"), REFUSED)
+def test_refused(condition, given, words, command):
+    with pytest.raises(AdviceRefusedError, match=words) as refused:
+        ask(**given)
+    (found,) = refused.value.findings
+    assert found.condition == condition
+    assert found.effect == "refuse"
+    assert found.measure.startswith(command)
+    assert found.measure in str(refused.value)
+    assert refused.value.to_dict()["findings"][0]["condition"] == condition
+    assert isinstance(refused.value, FitError)  # exit code 1
+
+
+def test_every_row_is_tried():
+    assert {row[0] for row in (*LOWERED, *REFUSED)} == set(condition_names())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optimizer": "SGD"},
+        {"epochs": 30},
+        {"schedule": "Constant"},
+        {"widening_factor": 16},
+        {"widening_factor": 1},
+        {"num_train": 320},
+        {"normalization": "none", "convolutional": True},
+        {"max_stable_learning_rate": 0.1, "stability_exponent": 0},
+        {"parameterization": "default"},
+        {"parameterization": "ntk"},
+    ],
+)
+def test_just_inside(given):
+    assert ask(**given).evidence == "supported by the paper"
+
+
+def test_all_refusals_come_at_once():
+    with pytest.raises(AdviceRefusedError) as refused:
+        ask(optimizer="adam", epochs=1, depth_changed=True)
+    assert [f.condition for f in refused.value.findings] == ["optimizer", "one epoch", "depth"]
+
+
+def test_the_worst_finding_decides():
+    plan = ask(**CONV, schedule="cosine", widening_factor=0.5)
+    assert plan.evidence == CONTRADICTED
+    assert conditions(plan) == ["batch norm in a ConvNet", "schedule", "narrowing"]
+
+
+class TestOwnStudy:
+    def test_measured_where_it_covers_the_width(self):
+        plan = ask(law=law(), widening_factor=16)
+        assert plan.evidence == "measured by your study"
+        assert any("It counts for networks trained as" in note for note in plan.notes)
+
+    def test_it_settles_what_it_trained_with(self):
+        plan = ask(law=law(), **CONV, schedule="cosine", weight_decay=1e-4, epochs=3)
+        assert plan.evidence == "measured by your study"
+        assert plan.findings == ()
+
+    def test_it_settles_nothing_if_it_bounds_nothing(self):
+        plan = ask(law=law(interval=(float("-inf"), 0.5)), **CONV)
+        assert plan.evidence == CONTRADICTED
+
+    def test_it_extrapolates_beyond_its_widths(self):
+        assert conditions(ask(law=law(), **CONV, widening_factor=32)) == ["beyond the study"]
+        assert conditions(ask(law=law(widening_factors=(2.0, 4.0)))) == ["beyond the study"]
+
+    def test_it_does_not_settle_adam(self):
+        with pytest.raises(AdviceRefusedError, match="SGD"):
+            ask(law=law(), optimizer="adam")
+
+
+class TestQuestions:
+    def test_what_was_not_said_is_taken_for_granted_aloud(self):
+        plan = ask(epochs=None, normalization=None, num_train=None)
+        said = " ".join(plan.assumptions)
+        for name in ("epochs (--epochs)", "normalization (--normalization)", "--num-train"):
+            assert name in said
+
+    def test_convolutional_and_residual_are_asked_for(self):
+        (finding,) = ask(normalization="batch").findings
+        assert "--no-convolutional" in finding.text
+        assert "--residual" in finding.text
+        (finding,) = ask(normalization="batch", convolutional=True, residual=False).findings
+        assert "say so" not in finding.text
+
+
+class TestNotes:
+    def test_an_honest_word_on_the_exponent(self):
+        said = " ".join(ask().notes)
+        assert "w^0.41 (95 % interval 0.26 to 0.76)" in said
+        assert "widthwise calibrate" in said
+
+    def test_another_momentum_than_the_probes(self):
+        rate = MeasuredRate(value=0.5, interval=(0.4, 0.6), widening_factor=4.0, momentum=0.9)
+        assert "measured at momentum 0.9" in " ".join(ask(max_stable_learning_rate=rate).notes)
+        same = ask(max_stable_learning_rate=rate, momentum=0.9)
+        assert "measured at momentum" not in " ".join(same.notes)
+        solved = ask(
+            max_stable_learning_rate=5,
+            max_stable_at=4,
+            parameterization="ntk",
+            keep="learning_rate_and_batch_size",
+        )
+        assert "the plan's is 0.75" in " ".join(solved.notes)
+
+    def test_near_the_largest_stable_rate(self):
+        near = ask(max_stable_learning_rate=0.2, max_stable_at=4)
+        assert "50% of the largest stable one" in " ".join(near.notes)
+        safe = ask(max_stable_learning_rate=0.4, max_stable_at=4)
+        assert "of the largest stable one" not in " ".join(safe.notes)

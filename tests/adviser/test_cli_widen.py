@@ -1,0 +1,200 @@
+"""``widthwise widen``: exit codes, text, JSON, networks and studies named on the command line."""
+
+import json
+import signal
+import sys
+from types import SimpleNamespace
+
+import pytest
+from adviser_samples import law
+
+from widthwise import cli
+from widthwise.study import Study
+
+TUNED = ("--learning-rate", 0.1, "--batch-size", 32)
+NTK = (*TUNED, "--factor", 4, "--parameterization", "ntk")
+
+NETWORKS = """
+from torch import nn
+
+
+def build(w):
+    return nn.Sequential(nn.Linear(20, 64 * w), nn.ReLU(), nn.Linear(64 * w, 64 * w), nn.ReLU(),
+                         nn.Linear(64 * w, 10))
+
+
+def small():
+    return build(1)
+
+
+def large():
+    return build(4)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _sigterm():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs the command in this process; (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["widthwise", "widen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def networks(tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text(NETWORKS)
+    return path
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """A finished study, wherever one is opened."""
+    family = SimpleNamespace(parameterization="standard")
+    opened = SimpleNamespace(spec=SimpleNamespace(family=family), law=law)
+    monkeypatch.setattr(Study, "open", classmethod(lambda cls, directory: opened))
+
+
+def test_text(call):
+    code, out, err = call(*NTK)
+    assert (code, err) == (0, "")
+    assert out.startswith("SGD for a network 4 times as wide (NTK parameterization)")
+
+
+def test_json(call):
+    code, out, err = call(*NTK, "--json", "--keep", "learning_rate", "--momentum", 0.9)
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert (content["learning_rate"], content["batch_size"]) == (pytest.approx(0.1), 8)
+    assert content["momentum"] == 0.9
+    assert content["evidence"] == "supported by the paper"
+
+
+def test_options_arrive(call):
+    options = {
+        "--normalization": "batch",
+        "--max-stable-learning-rate": 0.8,
+        "--stability-exponent": 0.5,
+        "--num-train": 1024,
+        "--epochs": 50,
+        "--schedule": "cosine",
+        "--weight-decay": 0.001,
+        "--max-batch-size": 16,
+    }
+    flat = [word for pair in options.items() for word in pair]
+    code, out, _ = call(*NTK, *flat, "--convolutional", "--residual", "--json")
+    assert code == 0
+    content = json.loads(out)
+    assert content["batch_size"] == 16
+    assert content["ceiling"]["max_stable_learning_rate"] == pytest.approx(0.4)
+    assert (content["num_train"], content["epochs"]) == (1024, 50.0)
+    assert {f["condition"] for f in content["findings"]} >= {
+        "batch norm in a ResNet",
+        "schedule",
+        "weight decay with normalization",
+    }
+
+
+def test_a_refusal_ends_with_1_and_says_what_to_measure(call):
+    code, out, err = call(*NTK, "--epochs", 1)
+    assert (code, out) == (1, "")
+    assert err.startswith("No advice")
+    assert "no regularizer" in err
+    assert "  widthwise probe SPEC.toml --widths 1,4" in err.splitlines()
+
+
+def test_a_refusal_in_json(call):
+    code, out, err = call(*NTK, "--optimizer", "adam", "--json")
+    assert (code, err) == (1, "")
+    content = json.loads(out)
+    assert content["refused"] is True
+    assert content["findings"][0]["condition"] == "optimizer"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*TUNED, "--factor", 4), "How do the initial weights scale"),
+        ((*TUNED, "--parameterization", "ntk"), "--factor"),
+        ((*NTK, "--keep", "nothing"), "keep must be one of"),
+        ((*NTK, "--target", "nets:build"), "--base, which is missing"),
+        ((*NTK, "--law", "/nowhere"), "nowhere"),
+    ],
+)
+def test_wrong_input_ends_with_2_in_one_line(call, arguments, message):
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("widthwise: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_missing_option_ends_with_2(call):
+    code, _, err = call("--learning-rate", 0.1)
+    assert code == 2
+    assert "--batch-size" in err
+
+
+class TestNetworks:
+    def test_one_function_at_two_widths(self, call, networks):
+        code, out, err = call(*TUNED, "--base", f"{networks}:build", "--factor", 4, "--json")
+        assert (code, err) == (0, "")
+        content = json.loads(out)
+        assert (content["widening_factor"], content["parameterization"]) == (4.0, "default")
+        assert content["not_widened"]
+        assert f"{networks}:build" in content["ceiling"]["measure"]
+
+    def test_two_functions(self, call, networks):
+        arguments = ("--base", f"{networks}:small", "--target", f"{networks}:large", "--json")
+        code, out, err = call(*TUNED, *arguments)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["widening_factor"] == 4.0
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--base", "{}:build"), "Which is the target"),
+            (("--base", "{}:small", "--factor", 4), "takes no widening factor"),
+            (("--base", "{}:small", "--target", "{}:build"), "How wide is"),
+            (("--base", "{}:none", "--factor", 4), "has no 'none'"),
+            (("--base", "{}:small", "--target", "{}:large", "--factor", 2), "contradicts"),
+        ],
+    )
+    def test_what_cannot_be_built_is_asked(self, call, networks, arguments, message):
+        code, out, err = call(*TUNED, *(str(word).format(networks) for word in arguments))
+        assert (code, out) == (2, "")
+        assert message in err
+
+
+@pytest.mark.usefixtures("study")
+class TestStudy:
+    def test_its_law_and_parameterization_are_used(self, call):
+        code, out, err = call(*TUNED, "--factor", 16, "--law", "my-study", "--json")
+        assert (code, err) == (0, "")
+        content = json.loads(out)
+        assert content["evidence"] == "measured by your study"
+        assert content["parameterization"] == "standard"
+        assert content["exponent_interval"] == [0.25, 0.75]
+        assert content["learning_rate_interval"] == pytest.approx([0.0125, 0.05])
+
+    def test_another_parameterization_is_not_its(self, call):
+        code, _, err = call(*NTK, "--law", "my-study")
+        assert code == 2
+        assert "contradicts the study" in err
+
+    def test_the_default_scales_alike(self, call):
+        options = ("--factor", 16, "--parameterization", "default", "--law", "my-study")
+        assert call(*TUNED, *options)[0] == 0
