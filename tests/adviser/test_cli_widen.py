@@ -63,8 +63,9 @@ def networks(tmp_path):
 @pytest.fixture
 def study(monkeypatch):
     """A finished study, wherever one is opened."""
-    family = SimpleNamespace(parameterization="standard")
-    opened = SimpleNamespace(spec=SimpleNamespace(family=family), law=law)
+    family = SimpleNamespace(parameterization="standard", normalization=None)
+    training = SimpleNamespace(schedule="cosine", weight_decay=0.001)
+    opened = SimpleNamespace(spec=SimpleNamespace(family=family, training=training), law=law)
     monkeypatch.setattr(Study, "open", classmethod(lambda cls, directory: opened))
 
 
@@ -190,11 +191,21 @@ class TestStudy:
         assert content["exponent_interval"] == [0.25, 0.75]
         assert content["learning_rate_interval"] == pytest.approx([0.0125, 0.05])
 
-    def test_another_parameterization_is_not_its(self, call):
-        code, _, err = call(*NTK, "--law", "my-study")
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("--parameterization", "ntk"), ("--schedule", "constant"), ("--weight-decay", 0)],
+    )
+    def test_what_it_did_not_train_is_not_its(self, call, option, value):
+        code, _, err = call(*TUNED, "--factor", 16, "--law", "my-study", option, value)
         assert code == 2
+        assert f"{option} {value}" in err
         assert "contradicts the study" in err
 
-    def test_the_default_scales_alike(self, call):
-        options = ("--factor", 16, "--parameterization", "default", "--law", "my-study")
-        assert call(*TUNED, *options)[0] == 0
+    def test_how_it_trained_is_taken_over(self, call):
+        _, out, _ = call(*TUNED, "--factor", 16, "--law", "my-study", "--json")
+        content = json.loads(out)
+        assert (content["schedule"], content["weight_decay"]) == ("cosine", 0.001)
+
+    @pytest.mark.parametrize("given", [("--parameterization", "default"), ("--schedule", "cosine")])
+    def test_agreement_is_no_contradiction(self, call, given):
+        assert call(*TUNED, "--factor", 16, "--law", "my-study", *given)[0] == 0

@@ -286,7 +286,7 @@ def _intervals(
     """ε, B and m of the same choice at all ends of the intervals of the noise and of ε_max."""
     if growths is None and stable.interval is None:
         return None, None, None
-    ends = stable.interval or (stable.value,)
+    ends: tuple[float | None, ...] = stable.interval or (stable.value,)
     unbounded = any(rate is not None and math.isinf(rate) for rate in ends)
     open_above = unbounded and request.keep in NEEDS_MAX_STABLE
     if unbounded:

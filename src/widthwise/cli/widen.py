@@ -16,6 +16,8 @@ from widthwise.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from widthwise.analysis import Law
+
 _NETWORK = '"module:function" or "file.py:function"'
 
 
@@ -66,8 +68,12 @@ def widen(
     num_train: Annotated[int | None, typer.Option(help="Training examples.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes through them.")] = None,
     optimizer: Annotated[str, typer.Option(help="The advice is for sgd.")] = "sgd",
-    schedule: Annotated[str, typer.Option(help="Of the learning rate.")] = "constant",
-    weight_decay: Annotated[float, typer.Option(help="Of torch.optim.SGD.")] = 0.0,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the learning rate; default constant.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of torch.optim.SGD; default 0.")
+    ] = None,
     max_batch_size: Annotated[int | None, typer.Option(help="The largest that fits.")] = None,
     law: Annotated[
         Path | None, typer.Option(help="Directory of a study whose exponent to use.")
@@ -83,9 +89,7 @@ def widen(
         "batch_size": batch_size,
         "momentum": momentum,
         "widening_factor": widening_factor,
-        "parameterization": parameterization,
         "keep": keep,
-        "normalization": normalization,
         "convolutional": convolutional,
         "residual": residual,
         "max_stable_learning_rate": max_stable_learning_rate,
@@ -94,14 +98,20 @@ def widen(
         "num_train": num_train,
         "epochs": epochs,
         "optimizer": optimizer,
-        "schedule": schedule,
-        "weight_decay": weight_decay,
         "max_batch_size": max_batch_size,
         "depth_changed": depth_changed,
         "build": base,
     }
+    training = {
+        "parameterization": parameterization,
+        "normalization": normalization,
+        "schedule": schedule,
+        "weight_decay": weight_decay,
+    }
     if law is not None:
-        given |= _from_study(law, given)
+        measured, training = _from_study(law, training)
+        given["law"] = measured
+    given |= {name: value for name, value in training.items() if value is not None}
     if base is not None or target is not None:
         given |= _networks(base, target, widening_factor)
     try:
@@ -118,19 +128,35 @@ def widen(
         print(plan)
 
 
-def _from_study(directory: Path, given: dict[str, Any]) -> dict[str, Any]:
-    """The study's law, and its parameterization where none was given."""
+def _from_study(directory: Path, given: dict[str, Any]) -> tuple["Law", dict[str, Any]]:
+    """The study's law, and how it trained; its exponent says nothing of another training.
+
+    Raises:
+        InputError: if something that was given contradicts the study.
+    """
     from widthwise.study import Study
 
     study = Study.open(directory)
-    measured = study.spec.family.parameterization
-    said = given["parameterization"]
-    if said is not None and (said == "ntk") != (measured == "ntk"):
-        raise InputError(
-            f"--parameterization {said} contradicts the study {directory}, whose networks are "
-            f"{measured}: its exponent is that of another ḡ; run a study of your own networks"
-        )
-    return {"law": study.law(), "parameterization": said or measured}
+    family, training = study.spec.family, study.spec.training
+    measured = {
+        "parameterization": family.parameterization,
+        "normalization": family.normalization,
+        "schedule": training.schedule,
+        "weight_decay": training.weight_decay,
+    }
+    for name, value in measured.items():
+        said = given[name]
+        # PyTorch's default initialization scales as the standard parameterization.
+        alike = said == "default" and value == "standard"
+        if said is not None and value is not None and said != value and not alike:
+            raise InputError(
+                f"--{name.replace('_', '-')} {said} contradicts the study {directory}, which "
+                f"trained with {value}: its exponent does not hold there; leave --law out, or run "
+                "a study as you train"
+            )
+    return study.law(), {
+        name: value if given[name] is None else given[name] for name, value in measured.items()
+    }
 
 
 def _networks(
