@@ -83,16 +83,15 @@ def test_shapes_of_equal_scale_are_told_apart(true, other):
     assert kept == (20 if true == other else 0)
 
 
-# One value x against U(−1, 1), σ = 1/√3: F = (x + 1)/2 and v = |2F − 1| = |x|.
-#   the bounds: p = 2·min(|x|, 1 − |x|)
-#   the scale and the mean: z = Φ⁻¹(F), both p = 2·(1 − Φ(|z|)) or, for small |z|, 2·P(χ²₁ < z²)
-# x = 0.5: p = 1 for the bounds; F = 0.75, z = 0.674: p = 0.5 for the mean. Kept at any level.
-# x = 0.999: p = 0.002 for the bounds: rejected if 1 − confidence > 4 · 0.002.
+# One value x against U(−1, 1), σ = 1/√3: F = (x + 1)/2.
+# x = 0.5: bounds 2·min(|x|, 1 − |x|) = 1; F = 0.75: mean and shape 2·(1 − F) = 0.5; scale 1: kept.
+# x = 0.999: bounds 0.002; F = 0.9995: mean and shape 0.001, scale 0.002. The smallest decides, at a
+# quarter of the level: rejected if 1 − confidence > 4 · 0.001.
 # x = 1.1: outside.
 ONE_VALUE = [
     (0.5, 0.9, True),
-    (0.999, 1 - 4 * 0.0019, True),
-    (0.999, 1 - 4 * 0.0021, False),
+    (0.999, 1 - 4 * 0.00099, True),
+    (0.999, 1 - 4 * 0.00101, False),
     (1.1, 0.999999, False),
 ]
 
@@ -103,12 +102,10 @@ def test_one_value_by_hand(value, confidence, kept):
 
 
 def test_two_normal_values_by_hand():
-    """x = (a, a), σ = 1: Σx² = 2a² has the survival exp(−a²) (χ² of two degrees of freedom).
-
-    Largest: 1 − (1 − 2Φ(−a))² ≈ 4Φ(−a); mean: 2Φ(−√2·a). At a = 3: 1.2e-4, 5.4e-3, 2.2e-5, each
-    of the first two doubled where two-sided: the mean's 2.2e-5 is the smallest, level 4 · 2.2e-5.
+    """x = (3, 3), σ = 1: Kolmogorov's distance is Φ(3), whose p is 2·(1 − Φ(3))² = 3.6e-6 for two
+    values; the mean's is 2·Φ(−3√2) = 2.2e-5, the scale's 2·exp(−9) = 2.5e-4, the largest's 1.1e-2.
     """
-    smallest = 2 * stats.norm.cdf(-3 * math.sqrt(2))
+    smallest = 2 * stats.norm.sf(3) ** 2
     assert fits(of(3.0, 3.0), "normal", 1.0, 1 - 4 * 0.99 * smallest)
     assert not fits(of(3.0, 3.0), "normal", 1.0, 1 - 4 * 1.01 * smallest)
 

@@ -88,7 +88,7 @@ def fits(sample: Sample, distribution: Distribution, std: float, confidence: flo
             return False
         if 2.0 * special.ndtr(-abs(float(z.sum())) / math.sqrt(n)) < level:
             return False
-    return _shape_p(probability) >= level
+    return bool(_shape_p(probability) >= level)
 
 
 def resolution(n: int, distribution: Distribution, confidence: float) -> float:

@@ -121,11 +121,12 @@ def weight_of(owner: nn.Module, bias_name: str = "bias") -> Tensor | None:
     """The weight beside a bias. Never computed (a parametrization may count its calls)."""
     same_place = bias_name.replace("bias", "weight")
     for path in (same_place, *_WEIGHT_NAMES):
-        try:
-            weight = owner.get_parameter(path)
-        except AttributeError:
-            continue
-        if weight.dim() >= 2:
+        *prefix, name = path.split(".")
+        holder: nn.Module | None = owner
+        for part in prefix:
+            holder = None if holder is None else holder._modules.get(part)
+        weight = None if holder is None else holder._parameters.get(name)
+        if weight is not None and weight.dim() >= 2:
             return weight
     return None
 

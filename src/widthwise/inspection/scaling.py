@@ -21,9 +21,28 @@ from scipy import special
 from widthwise.inspection.inspection import Inspection
 from widthwise.inspection.rows import ParameterRow
 
-# An exponent counts as one of 0, 1/2, 1 if its interval lies within this distance of it.
-EXPONENT_TOLERANCE = 0.2
+# An interval reaches one of the exponents 0, 1/2, 1 if it comes this close: Xavier's scheme, with
+# its fan-out in the sum, is not exactly 1/2.
+EXPONENT_TOLERANCE = 0.1
 _EXACT = 1e-6
+
+# (a, b) of std ∝ fan_in^−a and multiplier ∝ fan_in^−b → what a weight of this law belongs to.
+_LAWS: dict[tuple[float, float], str] = {
+    (0.5, 0.0): "standard",
+    (0.0, 0.5): "ntk",
+    (0.0, 1.0): "mup readout",
+    (0.5, 0.5): "mup readout",
+    (1.0, 0.0): "mup readout",
+    (0.0, 0.0): "fixed",
+}
+
+# Parameterization → laws of (hidden weights, readout).
+_NETWORKS: dict[str, tuple[str, str]] = {
+    "standard": ("standard", "standard"),
+    "ntk": ("ntk", "ntk"),
+    "mup": ("standard", "mup readout"),
+    "fixed": ("fixed", "fixed"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,29 +75,26 @@ class LayerScaling:
     multiplier_exponent: float
 
     @property
-    def kind(self) -> str | None:
-        """ "standard", "ntk", "mup readout", or None: another law, or too few values."""
-        b = self.multiplier_exponent
-        if self.std_exponent is None:  # a readout that starts at 0 has a multiplier all the same
-            return "mup readout" if self.readout and _equal(b, 1.0) else None
-        a = self._exponent()
-        if a is None:
-            return None
-        if a == 0.5 and _equal(b, 0.0):
-            return "standard"
-        if a == 0.0 and _equal(b, 0.5):
-            return "ntk"
-        return "mup readout" if self.readout and _equal(a + b, 1.0) else None
-
-    def _exponent(self) -> float | None:
-        """The one of 0, 1/2 and 1 round which the whole interval lies."""
+    def kinds(self) -> frozenset[str]:
+        """What it may be: of "standard", "ntk", "mup readout" and "fixed" (std and multiplier do
+        not depend on the fan-in); empty if it is none of them. With few values several are left.
+        """
         if self.std_exponent is None:
-            return None
+            return frozenset() if self.silent else frozenset({"mup readout"})
         _, low, high = self.std_exponent
-        for exponent in (0.0, 0.5, 1.0):
-            if exponent - EXPONENT_TOLERANCE <= low and high <= exponent + EXPONENT_TOLERANCE:
-                return exponent
-        return None
+        return frozenset(
+            kind
+            for (std, multiplier), kind in _LAWS.items()
+            if low - EXPONENT_TOLERANCE <= std <= high + EXPONENT_TOLERANCE
+            and _equal(self.multiplier_exponent, multiplier)
+            and (self.readout or kind != "mup readout")
+        )
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing can be read: the weight starts at 0. A µP readout has its multiplier."""
+        by_multiplier = self.readout and _equal(self.multiplier_exponent, 1.0)
+        return self.std_exponent is None and not by_multiplier
 
     def sentence(self) -> str:
         """What was measured, for people."""
@@ -117,38 +133,45 @@ def read_scalings(base: Inspection, target: Inspection) -> tuple[LayerScaling, .
 
 
 def read_parameterization(base: Inspection, target: Inspection) -> Reading:
-    """The parameterization that takes the one network to the other."""
+    """The parameterization that takes the one network to the other.
+
+    The one whose laws no weight contradicts. If several are left, because the weights that would
+    tell them apart have few values, the one that both networks show alone, if it is among them.
+    """
     layers = read_scalings(base, target)
     if not layers:
         return Reading(parameterization=None, reason="no weight's fan-in widened")
-    decided = [layer for layer in layers if layer.kind is not None]
-    # Weights that start at 0 in both networks have no scale to read.
-    others = [layer for layer in layers if layer.kind is None and layer.std_exponent is not None]
-    if others:
-        shown = "; ".join(layer.sentence() for layer in others[:3])
-        return Reading(
-            parameterization=None,
-            reason=f"{len(others)} of {len(layers)} weights scale in no known way, or have too few "
-            f"values to say: {shown}",
-        )
-    hidden = {layer.kind for layer in decided if not layer.readout}
-    readout = {layer.kind for layer in decided if layer.readout}
-    evidence = "; ".join(layer.sentence() for layer in decided[:3])
-    if not decided:
+    evidence = "; ".join(layer.sentence() for layer in layers[:3])
+    if len(layers) > 3:
+        evidence += f"; and {len(layers) - 3} more"
+    drawn = [layer for layer in layers if not layer.silent]
+    if not drawn:
         return Reading(parameterization=None, reason="all weights whose fan-in widened start at 0")
-    if readout == {"mup readout"} and hidden <= {"standard"}:
-        return Reading(parameterization="mup", reason=evidence)
-    kinds = hidden | readout
-    if kinds == {"ntk"}:
-        return Reading(parameterization="ntk", reason=evidence)
-    if kinds == {"standard"}:
-        both = (base.parameterization, target.parameterization)
-        name = "default" if both == ("default", "default") else "standard"
-        return Reading(parameterization=name, reason=evidence)
-    return Reading(
-        parameterization=None,
-        reason=f"layers differ: {', '.join(sorted(str(kind) for kind in kinds))}; {evidence}",
-    )
+    possible = [
+        name
+        for name, (hidden, readout) in _NETWORKS.items()
+        if all((readout if layer.readout else hidden) in layer.kinds for layer in drawn)
+        and (hidden == readout or any(layer.readout for layer in drawn))
+    ]
+    alone = base.parameterization if base.parameterization == target.parameterization else None
+    if len(possible) > 1:
+        shown = "standard" if alone == "default" else alone
+        if shown not in possible:
+            reason = f"too few values to tell {' from '.join(possible)}: {evidence}"
+            return Reading(parameterization=None, reason=reason)
+        possible = [shown]
+        evidence += "; the schemes of either network alone agree"
+    if not possible:
+        odd = [layer.sentence() for layer in drawn if not layer.kinds]
+        reason = f"in no known way: {'; '.join(odd[:3])}" if odd else f"layers differ: {evidence}"
+        return Reading(parameterization=None, reason=reason)
+    (name,) = possible
+    if name == "fixed":
+        reason = f"scales do not depend on the fan-in: {evidence}"
+        return Reading(parameterization=None, reason=reason)
+    if name == "standard" and alone == "default":
+        name = "default"
+    return Reading(parameterization=name, reason=evidence)
 
 
 def counterpart(row: ParameterRow, other: Inspection) -> ParameterRow | None:

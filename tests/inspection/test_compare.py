@@ -1,0 +1,259 @@
+"""What `compare` reads off two networks."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from widthwise.cli.output import finite
+from widthwise.families import cnn, mlp, wide_resnet
+from widthwise.families.layers import ScaledLinear
+from widthwise.inspection import compare, inspect
+from widthwise.inspection.scaling import read_scalings
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def network(w, *, draw=None, depth=2, inputs=20, classes=10, norm=None, last_width=None):
+    """inputs → 64w → … → classes."""
+    layers, n = [], inputs
+    for _ in range(depth):
+        layers += [nn.Linear(n, 64 * w), *([norm(64 * w)] if norm else []), nn.ReLU()]
+        n = 64 * w
+    if last_width:
+        layers += [nn.Linear(n, last_width), nn.ReLU()]
+        n = last_width
+    layers.append(nn.Linear(n, classes))
+    found = nn.Sequential(*layers)
+    for layer in found:
+        if draw and isinstance(layer, nn.Linear):
+            draw(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return found
+
+
+def test_the_shapes_by_hand():
+    found = compare(network(1), network(4))
+    assert found.widening_factor == 4.0
+    assert found.factors == ((4.0, 2),)
+    assert found.widened == ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight")
+    assert found.not_widened == (
+        "0.weight: inputs, 20 in both",
+        "4.weight: outputs (classes), 10 in both",
+        "4.bias: 10 in both",
+    )
+    shapes = {item.path: (item.base_shape, item.target_shape, item.ratios) for item in found.growth}
+    assert shapes["2.weight"] == ((64, 64), (256, 256), (4.0, 4.0))
+    assert shapes["4.weight"] == ((10, 64), (10, 256), (1.0, 4.0))
+    assert (found.depth_changed, found.normalization, found.convolutional) == (False, "none", False)
+    assert found.questions == ()
+
+
+FAMILIES = {
+    "mlp": lambda p: mlp(
+        input_shape=(8, 8), num_classes=10, base_width=32, depth=2, parameterization=p
+    ),
+    "cnn": lambda p: cnn(
+        input_shape=(3, 16, 16), num_classes=10, base_width=16, parameterization=p
+    ),
+    "wide resnet": lambda p: wide_resnet(
+        input_shape=(3, 16, 16), num_classes=10, base_width=8, parameterization=p
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("parameterization", ["standard", "ntk"])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_our_families(family, parameterization, factor):
+    built = FAMILIES[family](parameterization)
+    found = compare(built.build(1), built.build(factor))
+    assert (found.widening_factor, found.parameterization) == (factor, parameterization)
+    assert found.convolutional is (family != "mlp")
+    assert found.questions == ()
+
+
+def fixed_std(weight):
+    nn.init.normal_(weight, std=0.02)
+
+
+def neither(weight):
+    """std ∝ fan_in^(−1/4): between standard and NTK."""
+    nn.init.normal_(weight, std=weight.shape[1] ** -0.25)
+
+
+def mean_field(weight):
+    """µP as a scale of the readout, std ∝ 1/n, without a multiplier."""
+    fan_in = weight.shape[1]
+    nn.init.normal_(weight, std=1 / fan_in if weight.shape[0] == 10 else fan_in**-0.5)
+
+
+# How weights are drawn → what both widths show. The factor is 4.
+DRAWS = {
+    "default": (None, "default"),
+    "kaiming fan-in": (nn.init.kaiming_normal_, "standard"),
+    "kaiming fan-out": (lambda w: nn.init.kaiming_normal_(w, mode="fan_out"), None),
+    "xavier": (nn.init.xavier_uniform_, "standard"),
+    "fixed": (fixed_std, None),
+    "neither": (neither, None),
+    "zero readout": (
+        lambda w: nn.init.zeros_(w) if w.shape[0] == 10 else nn.init.kaiming_normal_(w),
+        "standard",
+    ),
+    "small readout": (mean_field, "mup"),
+    "zeros": (nn.init.zeros_, None),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_parameterizations(name):
+    draw, parameterization = DRAWS[name]
+    found = compare(network(1, draw=draw), network(4, draw=draw))
+    assert found.parameterization == parameterization
+    asked = [text for text in found.questions if "--parameterization" in text]
+    assert len(asked) == (parameterization is None)
+
+
+def test_exponents_by_hand():
+    """std 1/8 → 1/16 for fan-in 64 → 256: exponent ln 2/ln 4 = 1/2; c = 1/8 → 1/16: 1/2 too."""
+
+    def build(n):
+        layer = ScaledLinear(n, 30, multiplier=1 / math.sqrt(n), bias=False)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([1.0, -1.0]).repeat(30, n // 2) / math.sqrt(n))
+        return layer
+
+    (layer,) = read_scalings(inspect(build(64)), inspect(build(256)))
+    # Kurtosis 1: a sample standard deviation without error.
+    assert layer.std_exponent == pytest.approx((0.5, 0.5, 0.5))
+    assert layer.multiplier_exponent == pytest.approx(0.5)
+    assert layer.readout
+    assert layer.kinds == {"mup readout"}  # 1/2 + 1/2 = 1: effective weights ∝ 1/n
+
+
+def test_too_few_values_say_nothing():
+    found = compare(nn.Linear(4, 1), nn.Linear(8, 1))
+    assert (found.widening_factor, found.parameterization) == (2.0, None)
+    assert "too few" in found.parameterization_reason
+
+
+def test_different_factors_are_a_question():
+    found = compare(network(1, last_width=32), network(4, last_width=64))
+    assert found.widening_factor is None
+    assert dict(found.factors) == {4.0: 2, 2.0: 1}
+    assert "4 (2 weights), 2 (1 weights)" in found.questions[0]
+    assert "--widening-factor" in found.questions[0]
+
+
+def test_only_the_classes_grew():
+    found = compare(network(1), network(1, classes=20))
+    assert found.widening_factor is None
+    assert "no weight's fan-in widened" in found.questions[0]
+
+
+def test_the_inputs_grew_too():
+    found = compare(network(1), network(4, inputs=40))
+    assert found.widening_factor is None
+
+
+def test_the_same_network():
+    found = compare(network(1), network(1))
+    assert (found.widening_factor, found.widened, found.questions) == (1.0, (), ())
+
+
+def test_base_and_target_exchanged():
+    found = compare(network(4), network(1))
+    assert found.widening_factor == 0.25
+    assert "exchanged" in found.questions[0]
+
+
+def test_depth():
+    found = compare(network(1), network(4, depth=3))
+    assert found.depth_changed
+    assert found.only_in_target == ("6.weight", "6.bias")
+    assert any("depth" in text for text in found.questions)
+
+
+def seq(*layers):
+    return nn.Sequential(*layers)
+
+
+NORMALIZATIONS = [
+    (lambda: seq(nn.Linear(3, 3)), "none"),
+    (lambda: seq(nn.BatchNorm1d(3)), "batch"),
+    (lambda: seq(nn.SyncBatchNorm(3)), "batch"),
+    (lambda: seq(nn.LayerNorm(3)), "layer"),
+    (lambda: seq(nn.GroupNorm(1, 3)), "group"),
+    (lambda: seq(nn.InstanceNorm2d(3)), "instance"),
+    (lambda: seq(nn.RMSNorm(3)), "rms"),
+    (lambda: seq(nn.RMSNorm(3), nn.BatchNorm1d(3)), "mixed"),
+]
+
+
+@pytest.mark.parametrize(("build", "kind"), NORMALIZATIONS)
+def test_normalization(build, kind):
+    assert compare(build(), build()).normalization == kind
+
+
+@pytest.mark.parametrize(
+    ("build", "convolutional"),
+    [
+        (lambda: nn.Conv2d(3, 4, 3), True),
+        (lambda: nn.Conv2d(3, 4, 1), False),
+        (lambda: nn.Conv2d(3, 4, 8, stride=8), False),  # patches of a transformer
+        (lambda: nn.Linear(3, 4), False),
+    ],
+)
+def test_convolutional(build, convolutional):
+    assert compare(build(), build()).convolutional is convolutional
+
+
+def test_depthwise_convolutions():
+    """Groups grow with the channels: the fan-in of one does not."""
+
+    def build(w):
+        channels = 16 * w
+        return nn.Sequential(
+            nn.Conv2d(3, channels, 3),
+            nn.Conv2d(channels, channels, 3, groups=channels),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    found = compare(build(1), build(4))
+    assert found.widening_factor == 4.0
+    assert "1.weight: inputs of a group, 1 in both" in found.not_widened
+    assert found.parameterization == "default"
+
+
+def test_hyper_parameters_reach_both():
+    """Standard: ḡ ∝ fan-in at constant ε, B, m; std here is exactly 1/√(fan-in) or so."""
+    found = compare(network(1), network(4), learning_rate=0.1, batch_size=8)
+    base = found.base["2.weight"].normalized_noise_scale
+    target = found.target["2.weight"].normalized_noise_scale
+    assert target / base == pytest.approx(4.0, rel=0.1)
+    assert "ḡ (target)" in str(found)
+
+
+def test_the_text_says_everything():
+    text = str(compare(network(1, draw=fixed_std), network(4, draw=fixed_std, depth=3)))
+    for part in (
+        "Widening factor: 4",
+        "Parameterization: unclear",
+        "Normalization: none; convolutions: no; depth changed: yes",
+        "0.weight: inputs, 20 in both",
+        "Only in the target network: 6.weight, 6.bias",
+        "Open:",
+        "×4",
+    ):
+        assert part in text
+
+
+def test_dictionary_is_json():
+    content = compare(network(1), network(2)).to_dict()
+    assert json.loads(json.dumps(finite(content)))["widening_factor"] == 2.0
+    assert content["base"]["parameterization"] == "default"
