@@ -1,0 +1,142 @@
+"""What is searched: the settings that can be run at each width, and the precision wanted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from widthwise.analysis._settings import SAME_SETTING
+from widthwise.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """The noise scales at which one width can be run.
+
+    Attributes:
+        widening_factor: w > 0.
+        noise_scale: allowed normalized noise scales, rising, each at least 1 % above the last.
+        cost: of one run at each, positive, in one unit for all widths (FLOPs, say). At equal
+            physical time it is proportional to 1 / noise_scale (DESIGN section 2).
+        limits: why nothing lies below the first and above the last ("batch size 1").
+
+    Raises:
+        InputError: if fewer than three settings are given, or one is out of range.
+    """
+
+    widening_factor: float
+    noise_scale: tuple[float, ...]
+    cost: tuple[float, ...]
+    limits: tuple[str | None, str | None] = (None, None)
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.widening_factor) and self.widening_factor > 0.0):
+            raise InputError(
+                f"widening_factor must be positive and finite, got {self.widening_factor}; try 1"
+            )
+        scale, cost = np.asarray(self.noise_scale), np.asarray(self.cost)
+        if scale.size < 3 or not np.all(np.isfinite(scale) & (scale > 0.0)):
+            raise InputError(
+                "a lattice needs at least 3 positive, finite noise scales, "
+                f"got {list(self.noise_scale)}; widen the range or halve the spacing"
+            )
+        if np.any(np.diff(np.log(scale)) <= SAME_SETTING):
+            raise InputError(
+                f"noise scales must rise by more than 1 % each, got {list(self.noise_scale)}; "
+                "sort them and drop those that are equal"
+            )
+        if cost.shape != scale.shape or not np.all(np.isfinite(cost) & (cost > 0.0)):
+            raise InputError(
+                f"cost must give one positive number for each of the {scale.size} noise scales, "
+                f"got {list(self.cost)}; give the cost of one run at each"
+            )
+
+    @property
+    def size(self) -> int:
+        return len(self.noise_scale)
+
+    @property
+    def octaves(self) -> FloatArray:
+        """log2 of the noise scales, shape (K,)."""
+        return np.asarray(np.log2(self.noise_scale))
+
+    @property
+    def setting_limits(self) -> tuple[str | None, ...]:
+        """One entry a setting, as `locate_optimum` takes them."""
+        return (self.limits[0], *[None] * (self.size - 2), self.limits[1])
+
+
+def octave_lattice(
+    low: float,
+    high: float,
+    *,
+    widening_factor: float = 1.0,
+    spacing: float = 0.5,
+    cost_at_one: float = 1.0,
+    limits: tuple[str | None, str | None] = (None, None),
+) -> Lattice:
+    """Noise scales from `low` up to `high`, `spacing` octaves apart, at cost_at_one / noise_scale.
+
+    >>> octave_lattice(1.0, 4.0).noise_scale[::2], octave_lattice(1.0, 4.0).cost[::2]
+    ((1.0, 2.0, 4.0), (1.0, 0.5, 0.25))
+    """
+    if not (0.0 < low < high and np.isfinite(high) and spacing > 0.0):
+        raise InputError(
+            "a lattice needs 0 < low < high and a positive spacing, "
+            f"got low {low}, high {high}, spacing {spacing}"
+        )
+    steps = int(np.floor(np.log2(high / low) / spacing + 1e-9))
+    scale = low * 2.0 ** (spacing * np.arange(steps + 1))
+    return Lattice(
+        widening_factor=widening_factor,
+        noise_scale=tuple(scale.tolist()),
+        cost=tuple((cost_at_one / scale).tolist()),
+        limits=limits,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTarget:
+    """When a search is done, and what it may spend.
+
+    Attributes:
+        precision: largest full width, in octaves, of the interval of log2(best noise scale), to
+            be reached at every width; None if only the exponent matters.
+        exponent_precision: largest full width of the interval of the law's exponent; None if
+            only the widths matter. A verdict zone is 0.5 wide.
+        max_runs, max_cost: in all, over widths and rounds; never exceeded.
+        max_seeds: of one setting.
+        confidence: of the intervals.
+
+    Raises:
+        InputError: if neither precision is given, or a value is out of range.
+    """
+
+    precision: float | None = None
+    exponent_precision: float | None = None
+    max_runs: int | None = None
+    max_cost: float | None = None
+    max_seeds: int = 64
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.precision is None and self.exponent_precision is None:
+            raise InputError(
+                "a search needs precision (octaves, at every width), exponent_precision, or both; "
+                "got neither; try precision=1.0"
+            )
+        for name in ("precision", "exponent_precision", "max_cost"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0.0):
+                raise InputError(f"{name} must be positive and finite, got {value}")
+        if self.max_runs is not None and self.max_runs < 1:
+            raise InputError(f"max_runs must be at least 1, got {self.max_runs}")
+        if self.max_seeds < 2:
+            raise InputError(
+                f"max_seeds must be at least 2, got {self.max_seeds}; "
+                "one seed says nothing about noise"
+            )
+        if not 0.0 < self.confidence < 1.0:
+            raise InputError(f"confidence must lie in (0, 1), got {self.confidence}; try 0.95")
