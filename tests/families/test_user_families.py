@@ -308,3 +308,36 @@ class TestScripts:
         done = self.run_script(tmp_path, "\nmain()\n")
         assert done.returncode == 1
         assert 'put what runs the study under `if __name__ == "__main__":`' in done.stderr
+
+
+class TestOneNetwork:
+    """Commands that look at a network take functions with and without a widening factor."""
+
+    @staticmethod
+    def width(function, factor=None):
+        family = UserFamily(reference="nets:build", function=function)
+        return family.network(factor)[1].out_features
+
+    def test_the_factor_is_handed_over(self):
+        assert self.width(top_level_family, 3) == 12
+
+    def test_one_where_it_must_be_told(self):
+        assert self.width(top_level_family) == 4
+
+    def test_its_own_default_where_it_is_not_told(self):
+        assert self.width(lambda width=5: top_level_family(width)) == 20
+        assert self.width(lambda width=5: top_level_family(width), 2) == 8
+
+    def test_a_function_without_a_factor(self):
+        assert self.width(lambda: top_level_family(7)) == 28
+        with pytest.raises(InputError, match="no parameter for one"):
+            self.width(lambda seed: top_level_family(7), 2)
+
+    def test_the_seed_is_handed_over(self):
+        family = UserFamily(reference="nets:with_seed", function=with_seed)
+        assert torch.equal(family.network(2, 5)[1].weight, with_seed(2, 5)[1].weight)
+        assert not torch.equal(family.network(2, 6)[1].weight, with_seed(2, 5)[1].weight)
+
+    def test_an_error_names_the_call(self):
+        with pytest.raises(InputError, match=r"nets:build\(\) must return a torch.nn.Module"):
+            self.width(lambda: 3)

@@ -47,6 +47,11 @@ class UserFamily:
         """Family-level σ_init² with gain 1: constants compare nothing across families."""
         return float(init_variance(self.parameterization, widening_factor, gain=1.0))
 
+    @property
+    def takes_width(self) -> bool:
+        """Whether the function has a parameter for the widening factor."""
+        return bool(self._width_parameters())
+
     def build(self, widening_factor: float, seed: int = 0) -> nn.Module:
         """Calls the function.
 
@@ -54,21 +59,47 @@ class UserFamily:
             InputError: if it raises, or returns something else than a module.
         """
         factor = int(widening_factor) if float(widening_factor).is_integer() else widening_factor
+        return self._call((factor,), seed)
+
+    def network(self, widening_factor: float | None = None, seed: int = 0) -> nn.Module:
+        """The network at a widening factor; without one, as the function builds it when it is not
+        told (at 1 if it must be told).
+
+        Raises:
+            InputError: as for :meth:`build`; or if the function takes no widening factor.
+        """
+        if widening_factor is not None and not self.takes_width:
+            raise InputError(
+                f"{self.reference} must take a widening factor to be built at "
+                f"{widening_factor:g}, but it has no parameter for one; add it, or leave the "
+                "factor out"
+            )
+        required = [p for p in self._width_parameters() if p.default is p.empty]
+        if widening_factor is None and not required:
+            return self._call((), seed)
+        return self.build(1.0 if widening_factor is None else widening_factor, seed)
+
+    def _width_parameters(self) -> list[inspect.Parameter]:
+        positional = (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
+        parameters = inspect.signature(self.function).parameters.values()
+        return [p for p in parameters if p.kind in positional and p.name != "seed"]
+
+    def _call(self, arguments: tuple[float, ...], seed: int) -> nn.Module:
+        called = f"{self.reference}({', '.join(map(str, arguments))})"
         wants_seed = "seed" in inspect.signature(self.function).parameters
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                module = self.function(factor, seed=seed) if wants_seed else self.function(factor)
+                module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
             except Exception as error:
                 raise InputError(
-                    f"{self.reference}({factor}) must return a module, but it raised "
-                    f"{type(error).__name__}: {error}"
+                    f"{called} must return a module, but it raised {type(error).__name__}: {error}"
                 ) from error
         if not isinstance(module, nn.Module):
-            raise InputError(
-                f"{self.reference}({factor}) must return a torch.nn.Module, "
-                f"got {type(module).__name__}"
-            )
+            raise InputError(f"{called} must return a torch.nn.Module, got {type(module).__name__}")
         return module
 
 
