@@ -142,6 +142,37 @@ def test_too_few_values_say_nothing():
     assert "too few" in found.parameterization_reason
 
 
+def small(w, std):
+    """784-8w-10: the only weight whose fan-in widens has 80 values at the base."""
+    layers = nn.Sequential(nn.Linear(784, 8 * w), nn.ReLU(), nn.Linear(8 * w, 10))
+    for layer in (layers[0], layers[2]):
+        nn.init.normal_(layer.weight, std=std(layer.weight.shape[1]))
+    return layers
+
+
+def test_few_values_are_helped_by_the_schemes_or_end_in_a_question():
+    """std ∝ n^(−1/4) lies between the laws; it must not pass as one of them."""
+    for _ in range(20):
+        lecun = compare(small(1, lambda n: n**-0.5), small(2, lambda n: n**-0.5))
+        assert lecun.parameterization in ("standard", None)
+        between = compare(small(1, lambda n: n**-0.25), small(4, lambda n: n**-0.25))
+        assert between.parameterization is None
+        assert len(between.questions) == 1
+
+
+def test_the_bundled_family_at_its_smallest():
+    for parameterization in ("standard", "ntk"):
+        built = mlp(
+            input_shape=(28, 28),
+            num_classes=10,
+            base_width=8,
+            depth=1,
+            parameterization=parameterization,
+        )
+        found = compare(built.build(1), built.build(2))
+        assert found.parameterization == parameterization
+
+
 def test_different_factors_are_a_question():
     found = compare(network(1, last_width=32), network(4, last_width=64))
     assert found.widening_factor is None

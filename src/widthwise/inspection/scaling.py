@@ -24,6 +24,9 @@ from widthwise.inspection.rows import ParameterRow
 # An interval reaches one of the exponents 0, 1/2, 1 if it comes this close: Xavier's scheme, with
 # its fan-out in the sum, is not exactly 1/2.
 EXPONENT_TOLERANCE = 0.1
+# A law is read off exponents alone only if some weight's interval is no wider than ± this; laws
+# between the known ones would pass otherwise.
+WIDEST_INTERVAL = 0.1
 _EXACT = 1e-6
 
 # (a, b) of std ∝ fan_in^−a and multiplier ∝ fan_in^−b → what a weight of this law belongs to.
@@ -96,6 +99,14 @@ class LayerScaling:
         by_multiplier = self.readout and _equal(self.multiplier_exponent, 1.0)
         return self.std_exponent is None and not by_multiplier
 
+    @property
+    def sharp(self) -> bool:
+        """Whether its own interval is narrow enough to decide."""
+        if self.std_exponent is None:
+            return not self.silent
+        _, low, high = self.std_exponent
+        return high - low <= 2.0 * WIDEST_INTERVAL
+
     def sentence(self) -> str:
         """What was measured, for people."""
         if self.std_exponent is None:
@@ -135,8 +146,8 @@ def read_scalings(base: Inspection, target: Inspection) -> tuple[LayerScaling, .
 def read_parameterization(base: Inspection, target: Inspection) -> Reading:
     """The parameterization that takes the one network to the other.
 
-    The one whose laws no weight contradicts. If several are left, because the weights that would
-    tell them apart have few values, the one that both networks show alone, if it is among them.
+    The one whose laws no weight contradicts. If several are left, or no weight has values enough
+    to decide, the one that both networks show alone, if it is among them.
     """
     layers = read_scalings(base, target)
     if not layers:
@@ -154,10 +165,10 @@ def read_parameterization(base: Inspection, target: Inspection) -> Reading:
         and (hidden == readout or any(layer.readout for layer in drawn))
     ]
     alone = base.parameterization if base.parameterization == target.parameterization else None
-    if len(possible) > 1:
+    if possible and (len(possible) > 1 or not any(layer.sharp for layer in drawn)):
         shown = "standard" if alone == "default" else alone
         if shown not in possible:
-            reason = f"too few values to tell {' from '.join(possible)}: {evidence}"
+            reason = f"too few values to tell {' from '.join(possible)} or another: {evidence}"
             return Reading(parameterization=None, reason=reason)
         possible = [shown]
         evidence += "; the schemes of either network alone agree"
