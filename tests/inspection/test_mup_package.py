@@ -104,6 +104,27 @@ def test_a_readout_that_starts_at_zero_is_read_by_its_multiplier():
     assert compare(build(64), build(256)).parameterization == "mup"
 
 
+class SharedReadout(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.embedding = nn.Embedding(50, width)
+        self.hidden = nn.Linear(width, width)
+        self.readout = mup.MuSharedReadout(self.embedding.weight)
+
+
+def test_a_readout_that_shares_the_embedding_s_weight():
+    def build(width):
+        torch.manual_seed(width)
+        built = SharedReadout(width)
+        mup.set_base_shapes(built, SharedReadout(64), delta=SharedReadout(128))
+        return built
+
+    row = inspect(build(256))["embedding.weight"]
+    assert row.names == ("embedding.weight", "readout.weight")
+    assert row.notes == ("as readout.weight with c = 0.25",)
+    assert compare(build(64), build(256)).parameterization == "mup"
+
+
 def test_convolutions():
     def bare_conv(width):
         return nn.Sequential(

@@ -182,6 +182,9 @@ def read_parameterization(base: Inspection, target: Inspection) -> Reading:
         return Reading(parameterization=None, reason=reason)
     if name == "standard" and alone == "default":
         name = "default"
+    if name == "standard" and alone == "mup" and not any(layer.readout for layer in drawn):
+        # Its readout shares the embedding's weight, so that its multiplier is not a weight's own.
+        name = "mup"
     return Reading(parameterization=name, reason=evidence)
 
 
