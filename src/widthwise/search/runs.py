@@ -46,7 +46,7 @@ class Observations:
     @property
     def counts(self) -> NDArray[np.intp]:
         """Runs (K,) that have landed, diverged ones among them."""
-        return np.sum(self.ran, axis=1)
+        return np.asarray(np.sum(self.ran, axis=1))
 
     def has(self, runs: "Runs") -> bool:
         return not self.missing(runs)

@@ -1,0 +1,89 @@
+"""Where to begin at a width, and where to go on while its peak is not bracketed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from widthwise.search.problem import Lattice
+from widthwise.search.state import WidthState
+
+# Settings of a width about which nothing is known: the cheapest, an octave apart.
+FIRST_SETTINGS = 4
+# The estimate must lie so far (octaves) inside what was run before refining begins.
+MARGIN = 1.0
+# More than this share of the draws beyond an end of the lattice: the optimum is not inside.
+BEYOND_SHARE = 0.5
+# ... judged from no fewer seeds than this at that end.
+EDGE_SEEDS = 5
+
+
+def octave_stride(lattice: Lattice) -> int:
+    """Lattice steps in an octave, at least one."""
+    return max(1, round(1.0 / float(np.median(np.diff(lattice.octaves)))))
+
+
+def opening(lattice: Lattice, expected: float | None) -> list[int]:
+    """First settings: round the expected peak (log2), or from the cheap, noisy end downwards."""
+    stride, last = octave_stride(lattice), lattice.size - 1
+    if expected is None:
+        middle, reach = last, range(-FIRST_SETTINGS + 1, 1)
+    else:
+        middle = int(np.argmin(np.abs(lattice.octaves - expected)))
+        middle, reach = min(max(middle, min(stride, last)), max(last - stride, 0)), range(-1, 2)
+    return sorted({min(max(middle + i * stride, 0), last) for i in reach})
+
+
+def extension(state: WidthState) -> list[int]:
+    """Settings that were not run and are needed to bracket the peak; empty if it is bracketed."""
+    stride, last = octave_stride(state.lattice), state.lattice.size - 1
+    ran = np.flatnonzero(state.counts > 0)
+    if state.optimum is None:
+        return _toward_three(state, ran, stride)
+    usable = np.flatnonzero(state.usable)
+    octaves, wanted = state.lattice.octaves, []
+    if state.peak - octaves[usable[0]] < MARGIN - 1e-9 and ran[0] > 0:
+        wanted.append(max(0, int(ran[0]) - stride))
+    if octaves[usable[-1]] - state.peak < MARGIN - 1e-9:
+        limit = _first_unstable_above(state, int(usable[-1]))
+        if limit is None:
+            # Every further octave is half the cost, so two at once.
+            top = int(usable[-1])
+            wanted += sorted({min(top + stride, last), min(top + 2 * stride, last)} - {top})
+        elif limit - usable[-1] > 1:
+            wanted.append((int(usable[-1]) + limit) // 2)
+    return [k for k in wanted if state.counts[k] == 0]
+
+
+def _toward_three(state: WidthState, ran: NDArray[np.intp], stride: int) -> list[int]:
+    """Settings on the way to three stable ones: downwards first, then up, then between."""
+    missing = 3 - int(np.sum(state.usable))
+    last = state.lattice.size - 1
+    down = [int(ran[0]) - (i + 1) * stride for i in range(missing)]
+    wanted = [max(0, k) for k in down] if ran[0] > 0 else []
+    if not wanted and not np.any(state.unstable) and ran[-1] < last:
+        wanted = [min(last, int(ran[-1]) + (i + 1) * stride) for i in range(missing)]
+    if not wanted:
+        limit = _first_unstable_above(state, int(ran[0]))
+        upper = last if limit is None else limit
+        wanted = [k for k in range(upper) if state.counts[k] == 0][:missing]
+    return sorted({k for k in wanted if state.counts[k] == 0})
+
+
+def _first_unstable_above(state: WidthState, index: int) -> int | None:
+    above = np.flatnonzero(state.unstable[index + 1 :])
+    return index + 1 + int(above[0]) if above.size else None
+
+
+def at_edge(state: WidthState) -> bool:
+    """More likely than not the peak lies beyond an end at which nothing further can be run."""
+    if state.optimum is None:
+        return not extension(state)
+    usable = np.flatnonzero(state.usable)
+    low, high = int(usable[0]), int(usable[-1])
+    samples = state.optimum.samples
+    if np.mean(np.isneginf(samples)) > BEYOND_SHARE and low == 0:
+        return bool(state.counts[low] >= EDGE_SEEDS)
+    limit = _first_unstable_above(state, high)
+    final = high == state.lattice.size - 1 or limit == high + 1
+    return bool(
+        np.mean(np.isposinf(samples)) > BEYOND_SHARE and final and state.counts[high] >= EDGE_SEEDS
+    )

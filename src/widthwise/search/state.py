@@ -1,0 +1,113 @@
+"""What the runs of one width say so far."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from widthwise.analysis import Optimum, locate_optimum
+from widthwise.analysis._settings import STABLE_SHARE, Settings, merge_settings
+from widthwise.analysis._shape import open_window
+from widthwise.errors import FitError
+from widthwise.search.problem import FloatArray, Lattice
+from widthwise.search.runs import Observations
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WidthState:
+    """One width: its lattice, its runs, and its optimum as it will be reported."""
+
+    lattice: Lattice
+    observations: Observations
+    confidence: float
+    seed: int
+    counts: NDArray[np.intp] = field(init=False)  # (K,) runs
+    usable: NDArray[np.bool_] = field(init=False)  # (K,) by the rule of locate_optimum
+    unstable: NDArray[np.bool_] = field(init=False)  # (K,) too many of its runs diverged
+
+    def __post_init__(self) -> None:
+        counts = self.observations.counts
+        survived = np.sum(np.isfinite(self.observations.scores) & self.observations.ran, axis=1)
+        stable = survived >= STABLE_SHARE * counts
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "usable", stable & (survived >= 2))
+        object.__setattr__(self, "unstable", (counts > 0) & ~stable)
+
+    @property
+    def begun(self) -> bool:
+        return bool(np.any(self.counts > 0))
+
+    @property
+    def stable(self) -> NDArray[np.bool_]:
+        """Settings (K,) that can be expected to train: none diverged there, or below it."""
+        above = np.arange(self.lattice.size) > max(np.flatnonzero(self.usable), default=-1)
+        return ~self.unstable & ~(above & (np.cumsum(self.unstable & above) > 0))
+
+    @cached_property
+    def settings(self) -> Settings:
+        last = int(self.counts.max())
+        return merge_settings(
+            self.lattice.noise_scale,
+            self.observations.scores[:, :last],
+            limits=self.lattice.setting_limits,
+            ran=self.observations.ran[:, :last],
+        )
+
+    @cached_property
+    def optimum(self) -> Optimum | None:
+        """Exactly what is reported; None where three stable settings are not there yet."""
+        if np.sum(self.usable) < 3:
+            return None
+        last = int(self.counts.max())
+        try:
+            return locate_optimum(
+                self.lattice.noise_scale,
+                self.observations.scores[:, :last],
+                ran=self.observations.ran[:, :last],
+                limits=self.lattice.setting_limits,
+                confidence=self.confidence,
+                seed=self.seed,
+            )
+        except FitError:
+            return None
+
+    @property
+    def interval_width(self) -> float:
+        """Full width of the interval in octaves; infinite while open or unknown."""
+        if self.optimum is None or self.optimum.censoring != "none":
+            return float("inf")
+        low, high = self.optimum.interval
+        return float(np.log2(high / low)) if low > 0.0 and np.isfinite(high) else float("inf")
+
+    @property
+    def peak(self) -> float:
+        """Estimate of log2(best noise scale); needs `optimum`."""
+        assert self.optimum is not None
+        return float(np.log2(self.optimum.noise_scale))
+
+    @cached_property
+    def window(self) -> NDArray[np.intp]:
+        """Lattice indices of the settings that the fit uses; needs `optimum`."""
+        return np.flatnonzero(self.usable)[open_window(self.settings).rows]
+
+    @cached_property
+    def spread(self) -> FloatArray:
+        """Standard deviation (K,) of one seed at each setting, apart from what all share.
+
+        Pooled over neighbors like the weights of `locate_optimum`; interpolated to settings that
+        have not run. Needs three usable settings.
+        """
+        index = np.flatnonzero(self.usable)
+        scores = np.where(self.observations.ran, self.observations.scores, np.nan)[index]
+        present = np.isfinite(scores)
+        counts = present.sum(axis=1)
+        mean = np.where(present, scores, 0.0).sum(axis=1) / counts
+        residual = np.where(present, scores - mean[:, None], np.nan)
+        common = np.nanmedian(residual[:, np.any(present, axis=0)], axis=0)
+        own = np.nan_to_num(residual[:, np.any(present, axis=0)] - common)
+        variance = np.sum(own**2, axis=1) / (counts - 1)
+        padded = np.pad(variance, 1, mode="edge")
+        pooled = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
+        octaves = self.lattice.octaves
+        return np.asarray(np.sqrt(np.interp(octaves, octaves[index], pooled)))
