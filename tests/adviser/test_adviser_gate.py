@@ -197,6 +197,11 @@ def test_all_refusals_come_at_once():
     assert [f.condition for f in refused.value.findings] == ["optimizer", "one epoch", "depth"]
 
 
+def test_what_is_refused_is_asked_nothing():
+    with pytest.raises(AdviceRefusedError, match="SGD"):
+        ask(optimizer="adam", keep="largest_batch")
+
+
 def test_the_worst_finding_decides():
     plan = ask(**CONV, schedule="cosine", widening_factor=0.5)
     assert plan.evidence == CONTRADICTED

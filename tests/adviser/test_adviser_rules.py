@@ -145,6 +145,12 @@ class TestWhatCannotBeKept:
         assert settled(plan) == pytest.approx((0.4, 1, 0.5))
         assert any("momentum is raised from 0 to 0.5" in text for text in plan.changes)
 
+    def test_only_what_changed_is_named(self):
+        # g = 0.1 · 16 at B = 1: m = 1 − 0.4/1.6
+        plan = ask(batch_size=1, widening_factor=16, max_stable_learning_rate=0.4, max_stable_at=16)
+        assert settled(plan) == pytest.approx((0.4, 1, 0.75))
+        assert any("to give way: momentum." in finding.text for finding in plan.findings)
+
     def test_nor_a_momentum(self):
         with pytest.raises(AdviceRefusedError, match=r"no setting has the wanted noise.*probe"):
             ask(
@@ -182,6 +188,12 @@ class TestRounding:
         # 32/3 = 10.67 -> 11; ε = 0.1 · 3 · 11/32
         plan = ask(widening_factor=3, keep="learning_rate")
         assert settled(plan) == pytest.approx((0.103125, 11, 0.0), rel=1e-12)
+
+    def test_the_largest_batch_goes_down_without_a_warning(self):
+        # 0.81/0.0125 = 64.8
+        plan = ask(keep="largest_batch", max_stable_learning_rate=0.81, max_stable_at=4)
+        assert plan.batch_size == 64
+        assert plan.changes == ()
 
     def test_halves(self):
         assert ask(batch_size=5, widening_factor=2, keep="learning_rate").batch_size == 3
@@ -242,6 +254,11 @@ class TestCeiling:
         assert ceiling.exact_batch_size == pytest.approx(24.0)
         assert ceiling.interval == pytest.approx((16.0, 32.0))
         assert ceiling.binds_from is None
+
+    def test_a_value_at_the_target_and_an_exponent_give_the_base(self):
+        # 0.4 · 4^0.5 = 0.8 at the base, as in the closed forms above.
+        ceiling = ask(max_stable_learning_rate=0.4, max_stable_at=4, stability_exponent=0.5).ceiling
+        assert ceiling.binds_from == pytest.approx(4.0)
 
     def test_interval_of_the_exponent(self):
         # 0.8 at the base; w^−q at w = 4 with q in (0, 1): 0.25 to 1.
