@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from widthwise.execution import Finished, Progressed
 
 if TYPE_CHECKING:  # the study imports this module
-    from widthwise.study.calibrate import Speed
     from widthwise.study.plan import Plan, PlannedPack
+    from widthwise.study.speed import Speed
 
 _SECONDS_BETWEEN_LINES = 10.0
 

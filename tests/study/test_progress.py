@@ -10,7 +10,7 @@ from tiny_studies import clouds, fields, in_this_process
 from widthwise import progress
 from widthwise.execution import Finished, Progressed
 from widthwise.study import Study
-from widthwise.study.calibrate import Speed
+from widthwise.study.speed import Speed
 
 LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")
 
