@@ -161,8 +161,8 @@ CONDITIONS: tuple[Condition, ...] = (
         holds=lambda f: f.normalization == "batch" and bool(f.convolutional and f.residual),
         effect="extrapolated",
         text=_fixed(
-            "For ResNets with batch norm the paper reports a similar trend: the best noise grows "
-            "with width, but less cleanly than in proportion."
+            "For ResNets with batch norm the paper reports a similar trend, which is less than "
+            "the proportion that it reports without."
         ),
         source=PAPER,
         measure=_calibrate,

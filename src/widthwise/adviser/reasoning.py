@@ -101,7 +101,7 @@ def reasons(
         Reason(
             quantity="ceiling",
             text=ceiling.why,
-            source=f"{PAPER}, section 5; the largest stable learning rate is yours",
+            source=f"{PAPER}; the largest stable learning rate is yours",
         ),
     )
 
