@@ -1,7 +1,7 @@
 """The largest batch that is still optimal, and the width from which that matters.
 
-B ≤ ε_max(w) / ((1−m) σ_init²(w) ḡ_opt(w)) (Park et al. 2019, arXiv:1905.03776). With ε_max ∝ w^−q the
-ceiling is ∝ w^−(q+s+e): a closed form in the exponents.
+B ≤ ε_max(w) / ((1−m) σ_init²(w) ḡ_opt(w)) (Park et al. 2019, arXiv:1905.03776). With ε_max ∝ w^−q
+the ceiling is ∝ w^−(q+s+e): a closed form in the exponents.
 """
 
 import math
