@@ -119,6 +119,16 @@ def test_parameterizations(name):
     assert len(asked) == (parameterization is None)
 
 
+def test_a_hidden_weight_is_no_readout():
+    """std ∝ 1/n is µP's in a readout only."""
+    square = [nn.Linear(n, n) for n in (64, 256)]
+    for layer in square:
+        nn.init.normal_(layer.weight, std=1 / layer.in_features)
+    found = compare(*square)
+    assert found.parameterization is None
+    assert found.parameterization_reason.startswith("in no known way: weight: std ∝ fan-in^-1.0")
+
+
 def test_exponents_by_hand():
     """std 1/8 → 1/16 for fan-in 64 → 256: exponent ln 2/ln 4 = 1/2; c = 1/8 → 1/16: 1/2 too."""
 

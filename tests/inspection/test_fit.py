@@ -110,6 +110,23 @@ def test_two_normal_values_by_hand():
     assert not fits(of(3.0, 3.0), "normal", 1.0, 1 - 4 * 1.01 * smallest)
 
 
+def test_rounding_to_the_bound_is_not_held_against_a_scheme():
+    """U(±1/8) in bfloat16: of 1,000 values about two are rounded to the bound itself."""
+    torch.manual_seed(8)
+    drawn = (torch.empty(1000).uniform_(-0.125, 0.125).bfloat16() for _ in range(200))
+    kept = sum(fits(sample(values), "uniform", 0.125 / math.sqrt(3), 0.9) for values in drawn)
+    assert kept >= stats.binom.ppf(0.001, 200, 0.9)
+
+
+@pytest.mark.parametrize(("shift", "kept"), [(0.09, True), (0.125, False)])
+def test_a_small_shift_is_for_the_mean_to_find(shift, kept):
+    """1,000 quantiles of N(0, 1), shifted: Σz/√n is 2.8 (p = 4e-3) or 4.0 (p = 8e-5), against a
+    level of 2.5e-4. The other three see less: Kolmogorov's √n·D is 1.6 (p = 0.01) at most.
+    """
+    quantiles = stats.norm.ppf((np.arange(1000) + 0.5) / 1000)
+    assert fits(of(*(quantiles + shift)), "normal", 1.0, 0.999) is kept
+
+
 def test_a_mean_that_is_not_zero_is_rejected():
     torch.manual_seed(6)
     shifted = sample(torch.randn(2000) * STD + STD / 4)  # 11 standard errors

@@ -68,7 +68,7 @@ DEFAULTS = [
     (lambda: nn.MultiheadAttention(60, 2), {"in_proj_weight": "xavier_uniform"}),
     (lambda: nn.MultiheadAttention(60, 2), {"in_proj_bias": "zeros", "out_proj.bias": "zeros"}),
     (lambda: nn.Embedding(200, 30), {"weight": "normal(1)"}),
-    (lambda: nn.Embedding(200, 30, padding_idx=3), {"weight": "normal(1)"}),
+    (lambda: nn.Embedding(8, 600, padding_idx=3), {"weight": "normal(1)"}),
     (lambda: nn.GroupNorm(2, 8), {"weight": "ones", "bias": "zeros"}),
     (lambda: nn.PReLU(4), {"weight": "constant 0.25"}),
 ]
