@@ -10,6 +10,8 @@ from widthwise.search.state import WidthState
 FIRST_SETTINGS = 4
 # The estimate must lie so far (octaves) inside what was run before refining begins.
 MARGIN = 1.0
+# ... and below, where runs are dear, so far if nothing else shows that it is lower.
+LOW_REACH = 2.0
 # More than this share of the draws beyond an end of the lattice: the optimum is not inside.
 BEYOND_SHARE = 0.5
 # ... judged from no fewer seeds than this at that end.
@@ -40,9 +42,15 @@ def extension(state: WidthState) -> list[int]:
         return _toward_three(state, ran, stride)
     usable = np.flatnonzero(state.usable)
     octaves, wanted = state.lattice.octaves, []
-    if state.peak - octaves[usable[0]] < MARGIN - 1e-9 and ran[0] > 0:
+    below, above = state.bracketed
+    room = state.peak - octaves[usable[0]]
+    if (
+        ran[0] > 0
+        and not below
+        and (room < MARGIN - 1e-9 or (state.open_below and room < LOW_REACH - 1e-9))
+    ):
         wanted.append(max(0, int(ran[0]) - stride))
-    if octaves[usable[-1]] - state.peak < MARGIN - 1e-9:
+    if not above and octaves[usable[-1]] - state.peak < MARGIN - 1e-9:
         limit = _first_unstable_above(state, int(usable[-1]))
         if limit is None:
             # Every further octave is half the cost, so two at once.
@@ -80,10 +88,14 @@ def at_edge(state: WidthState) -> bool:
     usable = np.flatnonzero(state.usable)
     low, high = int(usable[0]), int(usable[-1])
     samples = state.optimum.samples
-    if np.mean(np.isneginf(samples)) > BEYOND_SHARE and low == 0:
+    below, above = state.bracketed
+    if above and np.mean(np.isneginf(samples)) > BEYOND_SHARE and low == 0:
         return bool(state.counts[low] >= EDGE_SEEDS)
     limit = _first_unstable_above(state, high)
     final = high == state.lattice.size - 1 or limit == high + 1
     return bool(
-        np.mean(np.isposinf(samples)) > BEYOND_SHARE and final and state.counts[high] >= EDGE_SEEDS
+        below
+        and np.mean(np.isposinf(samples)) > BEYOND_SHARE
+        and final
+        and state.counts[high] >= EDGE_SEEDS
     )

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from widthwise.analysis._settings import Settings
 from widthwise.analysis._shape import (
     CLEARLY_WORSE,
+    HALVES_ODDS,
     NEIGHBOR_SHARE,
+    RATIO,
     SHAPE_ERROR,
     SKEWNESS,
     SKEWNESS_SPREAD,
@@ -26,6 +28,8 @@ from widthwise.search.state import WidthState
 # Settings further from the peak than this are not considered. A straight decline is tested at
 # least cost at 2 / ln 2 = 2.9 octaves below the peak, where (drop)² / cost is largest.
 REACH = 3.0
+# Joints of two half parabolas that are tried, per grid step.
+JOINTS_PER_STEP = 4
 # Seeds of a new setting, at least: two give a variance with one degree of freedom.
 NEW_SEEDS = 3
 
@@ -127,10 +131,13 @@ def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> tuple[float, f
     coefficients, covariance, misfit = _fit_members(position[rows], weight, mean[rows])
     where, scatter = _vertices(coefficients, covariance)
     low, high = position[first], position[last]
+    belief = -0.5 * (misfit + (SKEWNESS / SKEWNESS_SPREAD) ** 2)
+    joint, joint_scatter, joint_misfit = _halves(position[rows], weight, mean[rows], low, high)
+    where, scatter = np.append(where, joint), np.append(scatter, joint_scatter)
+    belief = np.append(belief, HALVES_ODDS - 0.5 * joint_misfit)
     inside = (where >= low) & (where <= high)
     if not np.any(inside):
         return float("inf"), float("inf")
-    belief = -0.5 * (misfit + (SKEWNESS / SKEWNESS_SPREAD) ** 2)
     belief = np.where(inside, belief, -np.inf)
     share = np.exp(belief - belief.max())
     share /= share.sum()
@@ -177,6 +184,34 @@ def _fit_members(
     residual = whitened - np.einsum("mnk,mk->mn", design, coefficients)
     covariance = np.asarray(solver @ np.swapaxes(solver, 1, 2))
     return coefficients, covariance, np.asarray(np.sum(residual**2, axis=1))
+
+
+def _halves(
+    position: FloatArray, weight: FloatArray, value: FloatArray, low: float, high: float
+) -> tuple[float, float, float]:
+    """Joint of two half parabolas (NaN if none fits), its variance, and the misfit.
+
+    The joint has no closed form, so its variance is that of its profile likelihood.
+    """
+    joints = np.linspace(low, high, max(round((high - low) * JOINTS_PER_STEP), 1) + 1)
+    offset = position - joints[:, None]
+    design = np.stack(
+        [np.ones_like(offset), -(np.minimum(offset, 0.0) ** 2), -(np.maximum(offset, 0.0) ** 2)],
+        axis=2,
+    )
+    whitened = design * np.sqrt(weight)[:, None]
+    target = np.sqrt(weight) * value
+    coefficients = np.linalg.pinv(whitened) @ target
+    misfit = np.sum((target - np.einsum("jnk,jk->jn", whitened, coefficients)) ** 2, axis=1)
+    left, right = coefficients[:, 1], coefficients[:, 2]
+    allowed = (left > 0.0) & (right > 0.0) & (right <= RATIO * left) & (left <= RATIO * right)
+    if not np.any(allowed):
+        return float("nan"), 0.0, float("inf")
+    misfit = np.where(allowed, misfit, np.inf)
+    share = np.exp(-0.5 * (misfit - misfit.min()))
+    share /= share.sum()
+    where = float(share @ joints)
+    return where, float(share @ (joints - where) ** 2), float(misfit.min())
 
 
 def _bends(x: FloatArray, skewness: FloatArray) -> FloatArray:

@@ -182,7 +182,7 @@ def most_useful(refinements: Sequence[Refinement], following: Round) -> Step | N
 
 def _gain(before: float, after: float) -> float:
     """Relative reduction of a variance; all of it if it was infinite."""
-    if not np.isfinite(after):
+    if not np.isfinite(after) or before <= 0.0:
         return 0.0
     return 1.0 if not np.isfinite(before) else 1.0 - after / before
 

@@ -91,6 +91,17 @@ class WidthState:
         """Lattice indices of the settings that the fit uses; needs `optimum`."""
         return np.flatnonzero(self.usable)[open_window(self.settings).rows]
 
+    @property
+    def open_below(self) -> bool:
+        """Whether the optimum may lie below what was run."""
+        return self.optimum is None or self.optimum.interval[0] == 0.0
+
+    @property
+    def bracketed(self) -> tuple[bool, bool]:
+        """Whether a setting below, and one above, is clearly worse than the best."""
+        low, high = open_window(self.settings).bracket
+        return bool(np.isfinite(low)), bool(np.isfinite(high))
+
     @cached_property
     def spread(self) -> FloatArray:
         """Standard deviation (K,) of one seed at each setting, apart from what all share.

@@ -67,7 +67,10 @@ class Round:
         return int(self.states[width].counts[scale_index]) + added
 
     def thinnest(self, widths: Iterable[int], max_seeds: int) -> Step | None:
-        """One more seed for a setting of these widths that has few; the cheapest of equals."""
+        """One more seed where it lowers the variance of a mean most for its cost.
+
+        The variance of n seeds falls by about 1 / n² with one more.
+        """
         found = []
         for i in widths:
             state = self.states[i]
@@ -76,7 +79,7 @@ class Round:
                 if 0 < seeds < max_seeds and state.stable[k]:
                     one = step(self.states, i, k, 1)
                     if self.holds(one):
-                        found.append((seeds, one.cost, i, k))
+                        found.append((seeds**2 * one.cost, i, k))
         if not found:
             return None
         *_, i, k = min(found)
