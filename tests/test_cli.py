@@ -370,7 +370,7 @@ class TestInterrupt:
             def close(self):
                 pass
 
-        monkeypatch.setattr("widthwise.study.study.LocalExecutor", Interrupted)
+        monkeypatch.setattr("widthwise.study.running.LocalExecutor", Interrupted)
         code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s s", "-q")
         assert (code, out) == (130, "")
         assert "interrupted: 0 " in err

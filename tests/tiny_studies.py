@@ -75,7 +75,7 @@ def in_this_process(monkeypatch):
     """Studies train here; returns the growing list of packs that were trained."""
     trained = []
     monkeypatch.setattr(InlineExecutor, "ran", trained)
-    monkeypatch.setattr("widthwise.study.study.LocalExecutor", InlineExecutor)
+    monkeypatch.setattr("widthwise.study.running.LocalExecutor", InlineExecutor)
     return trained
 
 

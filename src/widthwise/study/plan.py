@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ def plan_study(
     costs: Mapping[float, ModuleCost],
     stable_learning_rates: Mapping[tuple[float, float], float],
     pack_sizes: Mapping[tuple[float, int], int] | None = None,
+    runs: Mapping[Setting, Collection[int]] | None = None,
 ) -> Plan:
     """Lay out a study.
 
@@ -95,15 +96,16 @@ def plan_study(
             :func:`widths_to_probe`.
         pack_sizes: (widening factor, batch size) → runs in a pack, as measured; where there is
             none, as many as the specification allows.
+        runs: setting → seeds, of those that the specification lays out; None takes them all.
 
     Raises:
         InputError: if a batch exceeds the training set, or one replica exceeds the memory budget.
     """
-    runs, unreachable = lay_out(spec, family, num_train, stable_learning_rates)
+    whole, unreachable = lay_out(spec, family, num_train, stable_learning_rates)
     shared = {"schema": SCHEMA_VERSION, "family": family_identity, "data": data_fingerprint}
     packs = [
         _planned(job, shared, costs[job.widening_factor], num_evaluated)
-        for job in _jobs(spec, runs, costs, pack_sizes or {})
+        for job in _jobs(spec, whole if runs is None else runs, costs, pack_sizes or {})
     ]
     packs.sort(key=lambda pack: (-pack.flops, pack.key))
     return Plan(packs=tuple(packs), unreachable=tuple(sorted(unreachable)))
@@ -121,7 +123,9 @@ def pack_shapes(
     together: dict[tuple[float, int, int], int] = {}
     for setting, seeds in runs.items():
         group = setting.widening_factor, setting.batch_size, setting.steps
-        together[group] = together.get(group, 0) + len(seeds)
+        # A search adds seeds as it goes: a round may be all of one setting.
+        count = len(seeds) if spec.search is None else spec.search.runs_at_once
+        together[group] = together.get(group, 0) + count
     shapes: dict[tuple[float, int], int] = {}
     for (width, batch, _), count in together.items():
         shapes[width, batch] = max(count, shapes.get((width, batch), 0))
@@ -130,7 +134,7 @@ def pack_shapes(
 
 def _jobs(
     spec: StudySpec,
-    runs: Mapping[Setting, set[int]],
+    runs: Mapping[Setting, Collection[int]],
     costs: Mapping[float, ModuleCost],
     pack_sizes: Mapping[tuple[float, int], int],
 ) -> Iterable[PackJob]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.noise import batch_size_for, learning_rate_for
-from widthwise.study.spec import GridSpec, StudySpec, TrainingSpec
+from widthwise.study.grid_spec import GridSpec
+from widthwise.study.spec import StudySpec, TrainingSpec
 
 _MIN_STEPS = 8
 

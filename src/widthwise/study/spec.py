@@ -1,26 +1,12 @@
-"""What a study runs: a frozen specification, from TOML, JSON or a dict.
-
-Grids are written as lists, as log ranges ``{from = 0.1, to = 10, num = 7}``, or as normalized
-noise scales from which the planner chooses learning rates and batch sizes.
-"""
+"""What a study runs: a frozen specification, from TOML, JSON or a dict."""
 
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
-import numpy as np
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from widthwise.batches import Sampling
 from widthwise.data import DataSpec
@@ -28,118 +14,15 @@ from widthwise.errors import InputError
 from widthwise.families import reference_to
 from widthwise.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
 from widthwise.study.family_spec import FamilySpec
+from widthwise.study.grid_spec import Frozen, GridSpec, Positive, Seed, Whole
 from widthwise.study.reading import explain, override_fields, read_fields, with_whole_path
 
 # A card runs small networks by the hundred at once, and serves several processes.
 _CARD_REPLICAS = 512
 _PACKS_ON_CARD = 16
-_RANGE_KEYS = {"from", "to", "num"}
 
 
-def _expand(value: Any) -> Any:
-    """A number, a list or {from, to, num} → a tuple without duplicates, in ascending order."""
-    if isinstance(value, int | float):
-        return (value,)
-    if isinstance(value, Mapping):
-        if set(value) != _RANGE_KEYS:
-            raise ValueError(
-                f"a range is written {{from = 0.1, to = 10, num = 7}}, got keys {sorted(value)}"
-            )
-        low, high, num = value["from"], value["to"], value["num"]
-        numbers = isinstance(num, int) and all(isinstance(x, int | float) for x in (low, high))
-        if not (numbers and num >= 2 and 0 < low < high < math.inf):
-            raise ValueError(f"a log range needs 0 < from < to and num ≥ 2, got {dict(value)}")
-        # 12 digits: ends come out as written, and rounding does not depend on the machine.
-        return tuple(float(f"{x:.12g}") for x in np.geomspace(low, high, num))
-    return value
-
-
-def _expand_whole(value: Any) -> Any:
-    expanded = _expand(value)
-    return [round(x) for x in expanded] if isinstance(value, Mapping) else expanded
-
-
-def _count(value: Any) -> Any:
-    return tuple(range(value)) if isinstance(value, int) and value > 0 else value
-
-
-def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    if not values:
-        raise ValueError("at least one value is needed")
-    return tuple(sorted(set(values)))
-
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Momentum = Annotated[float, Field(ge=0, lt=1)]
-_Whole = Annotated[int, Field(ge=1)]
-_Seed = Annotated[int, Field(ge=0)]
-PositiveGrid = Annotated[
-    tuple[_Positive, ...], BeforeValidator(_expand), AfterValidator(_ascending)
-]
-MomentumGrid = Annotated[
-    tuple[_Momentum, ...], BeforeValidator(_expand), AfterValidator(_ascending)
-]
-WholeGrid = Annotated[
-    tuple[_Whole, ...], BeforeValidator(_expand_whole), AfterValidator(_ascending)
-]
-Seeds = Annotated[tuple[_Seed, ...], BeforeValidator(_count), AfterValidator(_ascending)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GridSpec(_Frozen):
-    """Settings: the product of its lists.
-
-    Either ``learning_rate`` and ``batch_size``, or ``normalized_noise_scale``: then the planner
-    takes, at each width, the largest learning rate that is safely stable and the batch size that
-    gives the wanted ḡ.
-
-    Attributes:
-        widening_factor: widths, in units of the base width.
-        seeds: how many runs a setting (0, 1, …), or a list of seeds.
-        momentum: heavy-ball coefficients in [0, 1).
-        learning_rate: ε for the batch's mean loss.
-        batch_size: B.
-        normalized_noise_scale: ḡ = ε/(B(1−m)σ_init²).
-        max_stable_learning_rate: ε_max at every width, for ``normalized_noise_scale``; None
-            measures it before the first run.
-        stability_margin: the part of ε_max that is used.
-        max_batch_size: larger batches are avoided by a smaller ε; None is a quarter of the
-            training examples.
-    """
-
-    widening_factor: PositiveGrid
-    seeds: Seeds = (0, 1, 2, 3, 4)
-    momentum: MomentumGrid = (0.0,)
-    learning_rate: PositiveGrid | None = None
-    batch_size: WholeGrid | None = None
-    normalized_noise_scale: PositiveGrid | None = None
-    max_stable_learning_rate: _Positive | None = None
-    stability_margin: Annotated[float, Field(gt=0, le=1)] = 0.25
-    max_batch_size: _Whole | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        direct = (self.learning_rate is not None, self.batch_size is not None)
-        if self.normalized_noise_scale is None and not all(direct):
-            raise ValueError("a grid needs learning_rate and batch_size, or normalized_noise_scale")
-        if self.normalized_noise_scale is not None and any(direct):
-            raise ValueError(
-                "a grid of normalized_noise_scale chooses learning_rate and batch_size itself; "
-                "give one or the other"
-            )
-        if self.normalized_noise_scale is None and (
-            self.max_stable_learning_rate is not None or self.max_batch_size is not None
-        ):
-            raise ValueError(
-                "max_stable_learning_rate and max_batch_size go with normalized_noise_scale"
-            )
-        return self
-
-
-class TrainingSpec(_Frozen):
+class TrainingSpec(Frozen):
     """How long and how runs are trained, and how they are evaluated. Exactly one of steps, epochs,
     physical_time.
 
@@ -157,8 +40,8 @@ class TrainingSpec(_Frozen):
     """
 
     steps: Annotated[int, Field(ge=8)] | None = None
-    epochs: _Positive | None = None
-    physical_time: _Positive | None = None
+    epochs: Positive | None = None
+    physical_time: Positive | None = None
     evaluations: Annotated[int, Field(ge=8, le=1000)] = 20
     late_fraction: Annotated[float, Field(ge=0.25, le=1)] = 0.25
     sampling: Sampling = "epochs"
@@ -202,7 +85,7 @@ class TrainingSpec(_Frozen):
         return self
 
 
-class PackingSpec(_Frozen):
+class PackingSpec(Frozen):
     """How runs are put together. Part of the specification, because the order in which floats are
     summed can depend on it.
 
@@ -216,9 +99,9 @@ class PackingSpec(_Frozen):
             a CUDA device's memory, so that several processes can hold packs on it.
     """
 
-    size: _Whole | None = None
-    max_replicas: _Whole = 16
-    memory_mb: _Positive = 1024.0
+    size: Whole | None = None
+    max_replicas: Whole = 16
+    memory_mb: Positive = 1024.0
 
     def on_card(self, memory_bytes: int) -> Self:
         """With what was left out chosen for a CUDA device with so much memory.
@@ -234,7 +117,7 @@ class PackingSpec(_Frozen):
         return self.model_copy(update={name: chosen[name] for name in left_out})
 
 
-class HardwareSpec(_Frozen):
+class HardwareSpec(Frozen):
     """Where packs are trained.
 
     Attributes:
@@ -245,21 +128,62 @@ class HardwareSpec(_Frozen):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
 
-class AnalysisSpec(_Frozen):
+class SearchSpec(Frozen):
+    """Adaptive search: the grid says where settings may lie, the search which are run, with how
+    many seeds. See docs/search.md.
+
+    Attributes:
+        precision: wanted full width of the 95 % interval of every width's best noise scale, in
+            octaves (factors of two); None if only the exponent counts.
+        exponent_precision: wanted full width of the exponent's 95 % interval; None if only the
+            optima count.
+        max_runs: most runs in all; None sets no limit.
+        max_seeds: most runs a setting.
+        runs_at_once: a round has at least so many, if there is so much to do. Rounds depend on
+            it, so it is stated rather than taken from the machine.
+    """
+
+    precision: Positive | None = 1.0
+    exponent_precision: Positive | None = None
+    max_runs: Whole | None = None
+    max_seeds: Annotated[int, Field(ge=2)] = 64
+    runs_at_once: Whole = 32
+
+    @model_validator(mode="after")
+    def _some_end(self) -> Self:
+        if self.precision is None and self.exponent_precision is None:
+            raise ValueError("a search needs precision, exponent_precision or both, got neither")
+        return self
+
+
+class AnalysisSpec(Frozen):
     """How the optimum is inferred (intervals are 95 %).
 
     Attributes:
         seed: of the bootstrap.
     """
 
-    seed: _Seed = 0
+    seed: Seed = 0
+
+
+_SEARCHES = {"grid": None, "adaptive": SearchSpec()}
+
+
+def _search_by_name(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in _SEARCHES:
+            raise ValueError(
+                f"search must be one of {', '.join(_SEARCHES)}, or a table, got {value!r}"
+            )
+        return _SEARCHES[value]
+    return value
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, Mapping | GridSpec) else value
 
 
-class StudySpec(_Frozen):
+class StudySpec(Frozen):
     """A whole study. Unknown keys are rejected.
 
     >>> spec = StudySpec.parse({
@@ -275,6 +199,7 @@ class StudySpec(_Frozen):
     family: FamilySpec = FamilySpec()
     data: DataSpec = DataSpec()
     grid: Annotated[tuple[GridSpec, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    search: Annotated[SearchSpec | None, BeforeValidator(_search_by_name)] = None
     training: TrainingSpec
     packing: PackingSpec = PackingSpec()
     hardware: HardwareSpec = HardwareSpec()
@@ -286,6 +211,24 @@ class StudySpec(_Frozen):
             raise ValueError(
                 "training.nesterov needs momentum, got momentum 0 in every grid; set grid.momentum "
                 "or leave nesterov out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Self:
+        if self.search is None:
+            return self
+        seeds = GridSpec.model_fields["seeds"].default
+        if any(grid.seeds != seeds for grid in self.grid):
+            raise ValueError(
+                "a search chooses the seeds itself; leave grid.seeds out, or set search.max_seeds"
+            )
+        widths = [width for grid in self.grid for width in grid.widening_factor]
+        one_each = len(set(widths)) == len(widths) and all(len(g.momentum) == 1 for g in self.grid)
+        if not one_each or any(grid.normalized_noise_scale is None for grid in self.grid):
+            raise ValueError(
+                "a search needs grids written in normalized_noise_scale, with one momentum, and "
+                "every widening factor in one grid only"
             )
         return self
 
@@ -319,7 +262,9 @@ class StudySpec(_Frozen):
 
     def fields(self) -> dict[str, Any]:
         """Plain values, complete (defaults filled in), that :meth:`parse` reads back."""
-        return self.model_dump(mode="json")
+        fields = self.model_dump(mode="json")
+        # A grid is what every study was before there was a search: it keeps its hash.
+        return {key: value for key, value in fields.items() if (key, value) != ("search", None)}
 
     @property
     def hash(self) -> str:

@@ -4,9 +4,7 @@ import io
 import json
 import platform
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -17,16 +15,8 @@ import polars as pl
 
 from widthwise.analysis import Law, Optimum
 from widthwise.data import Dataset, load
-from widthwise.errors import FitError, InputError, StudyError
-from widthwise.execution import (
-    Executor,
-    Failed,
-    Finished,
-    LocalExecutor,
-    Progressed,
-    Task,
-    available_cores,
-)
+from widthwise.errors import FitError, InputError
+from widthwise.execution import available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.hardware import (
     card_memory,
@@ -35,24 +25,23 @@ from widthwise.hardware import (
     require_precision,
     resolve_device,
 )
-from widthwise.progress import ProgressReporter, make_reporter
+from widthwise.progress import make_reporter
 from widthwise.study.context import (
     DATA_FILE,
     STUDY_FILE,
     describe,
-    load_context,
     make_context,
     read_description,
 )
 from widthwise.study.files import explained, write_atomically
-from widthwise.study.measured import pack_sizes, stable_learning_rates
-from widthwise.study.plan import Plan, PlannedPack, plan_study
+from widthwise.study.plan import Plan
+from widthwise.study.planning import Planner
+from widthwise.study.rounds import Rounds
 from widthwise.study.rows import RESULTS_SCHEMA
+from widthwise.study.running import Runner, missing_packs
 from widthwise.study.spec import HardwareSpec, StudySpec, differences
-from widthwise.study.speed import measure_speed
 from widthwise.study.store import Damage, Store
 from widthwise.study.summary import Summary, score_column, summarize
-from widthwise.study.worker import PackCall
 
 _RESULTS_FILE = "results.parquet"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -155,24 +144,15 @@ class Study:
         return described["fingerprint"] if what == "data" else described
 
     @cached_property
+    def _planner(self) -> Planner:
+        return Planner.of(self._store)
+
+    @property
     def plan(self) -> Plan:
-        """Its packs. Measures first how many runs a pack should hold, and the largest stable
-        learning rates if the grid is written in noise scales; what was measured is kept, so that
-        a resumed study has the same plan."""
-        context = load_context(self.directory)
-        data, costs = context.dataset, context.costs()
-        stable = stable_learning_rates(self._store, context, costs)
-        return plan_study(
-            self.spec,
-            context.family,
-            num_train=data.num_train,
-            num_evaluated=context.num_evaluated,
-            data_fingerprint=context.data_fingerprint,
-            family_identity=context.family_identity(),
-            costs=costs,
-            stable_learning_rates=stable,
-            pack_sizes=pack_sizes(self._store, context, costs, stable),
-        )
+        """Its packs; of an adaptive search those of the rounds that have begun. Measures first how
+        many runs a pack should hold, and the largest stable learning rates if the grid is written
+        in noise scales; what was measured is kept, so that a resumed study has the same plan."""
+        return self._planner.plan(Rounds.read(self._store))
 
     def run(self, workers: int | None = None, *, progress: bool = True) -> None:
         """Train whatever is not there yet. Interrupt it at any time; run it again to go on.
@@ -191,24 +171,17 @@ class Study:
         for damage in self._store.verify():
             reporter.warn(str(damage))
         with reporter.waiting("planning"):
-            plan = self.plan
-        missing = self._missing(plan)
-        if not missing:
-            reporter.note(f"all {plan.num_runs} runs are there")
-            return
-        workers = min(available_cores() if workers is None else workers, len(missing))
-        with reporter.waiting("measuring this machine's speed"):
-            speed = measure_speed(load_context(self.directory), plan)
-        note = precision_note(self.spec.training.precision, load_context(self.directory).device)
+            planner = self._planner
+        note = precision_note(self.spec.training.precision, planner.context.device)
         if note is not None:
             reporter.note(note)
-        reporter.begin(plan, missing, speed, workers)
-        with _closing(LocalExecutor(workers)) as executor, reporter.showing():
-            while missing:
-                self._pass(missing, executor, reporter)
-                missing = self._missing(plan)
-                if missing:  # another process holds them
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+        Runner(
+            store=self._store,
+            planner=planner,
+            results=self.results,
+            reporter=reporter,
+            workers=available_cores() if workers is None else workers,
+        ).run()
 
     def results(self) -> pl.DataFrame:
         """One row a run, in a fixed order; empty if none has landed. Damaged shards are set aside
@@ -297,31 +270,13 @@ class Study:
             runs_landed=len(results),
             runs_diverged=int((results["status"] == "diverged").sum()),
             packs_planned=len(plan.packs),
-            packs_landed=len(plan.packs) - len(self._missing(plan)),
+            packs_landed=len(plan.packs) - len(missing_packs(self._store, plan)),
             damaged=self._store.num_set_aside(),
         )
 
     def verify(self) -> list[Damage]:
         """Set aside shards that are damaged, and say which."""
         return self._store.verify()
-
-    def _missing(self, plan: Plan) -> list[PlannedPack]:
-        landed = self._store.landed()
-        return [pack for pack in plan.packs if pack.key not in landed]
-
-    def _pass(
-        self, packs: list[PlannedPack], executor: Executor, reporter: ProgressReporter
-    ) -> None:
-        for pack in packs:
-            executor.submit(Task(pack.key, PackCall(self.directory, pack)))
-        for event in executor.events():
-            match event:
-                case Failed(message=message, bad_input=True):
-                    raise InputError(message)
-                case Failed(message=message):
-                    raise StudyError(message)
-                case Progressed() | Finished():
-                    reporter.update(event)
 
     def _summary(self, results: pl.DataFrame) -> Summary:
         if results.is_empty():
@@ -372,14 +327,6 @@ def _on_this_machine(spec: StudySpec) -> StudySpec:
     return spec.model_copy(
         update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
     )
-
-
-@contextmanager
-def _closing(executor: Executor) -> Iterator[Executor]:
-    try:
-        yield executor
-    finally:
-        executor.close()
 
 
 def _versions() -> dict[str, str]:

@@ -63,6 +63,26 @@ def summarize(
     return Summary(optima=optima, problems=problems, law=law, law_problem=law_problem)
 
 
+def limit_of(batch_size: int, num_train: int, ghost_batch_size: int | None) -> str | None:
+    """What keeps batches from being smaller or larger than this.
+
+    With ghost batch norm a batch is a whole number of parts, so that the ends are one part and as
+    many as the training set holds.
+
+    >>> limit_of(8, 1000, None), limit_of(8, 1000, 8)
+    (None, 'one ghost batch of 8')
+    >>> limit_of(996, 1000, 12), limit_of(1000, 1000, 8)
+    ('most ghost batches of 12', 'full batch')
+    """
+    part = ghost_batch_size or 1
+    ends = {
+        part: "batch size 1" if part == 1 else f"one ghost batch of {part}",
+        num_train // part * part: f"most ghost batches of {part}",
+        num_train: "full batch",
+    }
+    return ends.get(batch_size)
+
+
 def _optimum(
     rows: pl.DataFrame, analysis: AnalysisSpec, num_train: int, num_scored: int
 ) -> Optimum:
@@ -75,7 +95,7 @@ def _optimum(
         scales.append(group["normalized_noise_scale"][0])
         scores.append([_number(by_seed.get(seed)) for seed in seeds])
         ran.append([seed in by_seed for seed in seeds])
-        limits.append(_limit(batch, num_train, ghost))
+        limits.append(limit_of(batch, num_train, ghost))
     return locate_optimum(
         np.array(scales),
         np.array(scores),
@@ -84,24 +104,6 @@ def _optimum(
         seed=analysis.seed,
         ran=np.array(ran),
     )
-
-
-def _limit(batch_size: int, num_train: int, ghost_batch_size: int | None) -> str | None:
-    """What keeps batches from being smaller or larger than this.
-
-    With ghost batch norm a batch is a whole number of parts, so that the ends are one part and as
-    many as the training set holds.
-
-    >>> _limit(8, 1000, None), _limit(8, 1000, 8), _limit(996, 1000, 12), _limit(1000, 1000, 8)
-    (None, 'one ghost batch of 8', 'most ghost batches of 12', 'full batch')
-    """
-    part = ghost_batch_size or 1
-    ends = {
-        part: "batch size 1" if part == 1 else f"one ghost batch of {part}",
-        num_train // part * part: f"most ghost batches of {part}",
-        num_train: "full batch",
-    }
-    return ends.get(batch_size)
 
 
 def _number(value: float | None) -> float:

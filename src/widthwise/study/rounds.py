@@ -1,0 +1,147 @@
+"""The rounds of an adaptive search: what each asked for, kept with the study.
+
+A round depends on nothing but the specification and the results of the rounds before it, so that
+whoever goes on with an interrupted study asks for the same runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from widthwise.search import Lattice, Observations, Proposal, Runs, SearchTarget, next_round
+from widthwise.study.settings import Setting
+from widthwise.study.spec import SearchSpec
+from widthwise.study.store import Store
+from widthwise.study.summary import limit_of, score_column
+
+_FILE = "rounds.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """The rounds that have begun.
+
+    Attributes:
+        rounds: what each asked for.
+        reason: why there will be no more; None while the search goes on.
+    """
+
+    rounds: tuple[tuple[Runs, ...], ...] = ()
+    reason: str | None = None
+
+    @classmethod
+    def read(cls, store: Store) -> Self:
+        """Those that are kept with a study; none before the first."""
+        if not (store.directory / _FILE).exists():
+            return cls()
+        kept = store.read_json(_FILE)
+        rounds = tuple(
+            tuple(Runs(**{**runs, "seeds": tuple(runs["seeds"])}) for runs in asked)
+            for asked in kept["rounds"]
+        )
+        return cls(rounds=rounds, reason=kept["reason"])
+
+    def write(self, store: Store) -> None:
+        rounds = [[asdict(runs) for runs in asked] for asked in self.rounds]
+        store.write_json(_FILE, {"rounds": rounds, "reason": self.reason})
+
+    def after(self, proposal: Proposal) -> "Rounds":
+        """With what a search proposed next."""
+        if proposal.finished:
+            return Rounds(rounds=self.rounds, reason=proposal.reason)
+        return Rounds(rounds=(*self.rounds, proposal.runs))
+
+
+class Searched:
+    """Lattices of settings, one a width, and the search over them."""
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        settings: Sequence[Setting],
+        *,
+        noise_scale: Mapping[Setting, float],
+        cost: Mapping[Setting, float],
+        num_train: int,
+        ghost_batch_size: int | None,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            spec: when to stop.
+            settings: every setting that may be run.
+            noise_scale: ḡ of each.
+            cost: floating-point operations of one run of each.
+            num_train, ghost_batch_size: to recognize settings that nothing lies beyond.
+            seed: of the bootstrap behind the optima.
+        """
+        self._spec, self._seed = spec, seed
+        widths = sorted({setting.widening_factor for setting in settings})
+        self._settings = [
+            sorted(
+                (s for s in settings if s.widening_factor == width), key=lambda s: noise_scale[s]
+            )
+            for width in widths
+        ]
+        self._lattices = [
+            Lattice(
+                widening_factor=width,
+                noise_scale=tuple(noise_scale[s] for s in own),
+                cost=tuple(cost[s] for s in own),
+                limits=(
+                    limit_of(own[0].batch_size, num_train, ghost_batch_size),
+                    limit_of(own[-1].batch_size, num_train, ghost_batch_size),
+                ),
+            )
+            for width, own in zip(widths, self._settings, strict=True)
+        ]
+
+    def runs(self, rounds: Rounds) -> dict[Setting, set[int]]:
+        """Setting → seeds that the rounds have asked for."""
+        asked: dict[Setting, set[int]] = {}
+        for runs in (runs for asked_for in rounds.rounds for runs in asked_for):
+            setting = self._settings[runs.width][runs.scale_index]
+            asked.setdefault(setting, set()).update(runs.seeds)
+        return asked
+
+    def following(self, rounds: Rounds, results: pl.DataFrame) -> Proposal:
+        """The round after those that have begun, all of whose runs must have landed."""
+        everything = [self._observed(i, results) for i in range(len(self._lattices))]
+        asked = [runs for asked_for in rounds.rounds for runs in asked_for]
+        landed = [
+            Observations.none(lattice).with_runs([r for r in asked if r.width == i], observed)
+            for i, (lattice, observed) in enumerate(zip(self._lattices, everything, strict=True))
+        ]
+        target = SearchTarget(
+            precision=self._spec.precision,
+            exponent_precision=self._spec.exponent_precision,
+            max_runs=self._spec.max_runs,
+            max_seeds=self._spec.max_seeds,
+        )
+        return next_round(
+            landed,
+            self._lattices,
+            target,
+            workers=self._spec.runs_at_once,
+            seed=self._seed,
+            number=len(rounds.rounds) + 1,
+        )
+
+    def _observed(self, width: int, results: pl.DataFrame) -> Observations:
+        index = {
+            (s.learning_rate, s.batch_size, s.momentum): i
+            for i, s in enumerate(self._settings[width])
+        }
+        rows = results.filter(pl.col("widening_factor") == self._lattices[width].widening_factor)
+        num_seeds = 1 + max(rows["seed"].to_list(), default=-1)
+        scores = np.full((len(index), num_seeds), np.nan)
+        ran = np.zeros(scores.shape, dtype=bool)
+        columns = ["learning_rate", "batch_size", "momentum", "seed", score_column(results)]
+        for rate, batch, momentum, seed, score in rows.select(columns).iter_rows():
+            place = index[rate, batch, momentum], seed
+            scores[place] = np.nan if score is None else score
+            ran[place] = True
+        return Observations(scores=scores, ran=ran)
