@@ -1,5 +1,8 @@
 """From scores to findings: tables in, values out. No training framework is imported here."""
 
+from widthwise.analysis.batch_ceiling import BatchCeiling, StableRate, measure_batch_ceiling
+from widthwise.analysis.collapse import measure_collapse
+from widthwise.analysis.collapse_result import Collapse, CollapseVerdict
 from widthwise.analysis.comparison import (
     OptimumShift,
     ShiftVerdict,
@@ -9,18 +12,30 @@ from widthwise.analysis.comparison import (
 from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.analysis.law import Law, Verdict, fit_law
 from widthwise.analysis.optimum import Censoring, Optimum, locate_optimum
+from widthwise.analysis.resistance import WidthCurve, measure_resistance
+from widthwise.analysis.resistance_result import ClaimVerdict, Resistance
 
 __all__ = [
+    "BatchCeiling",
     "Censoring",
+    "ClaimVerdict",
+    "Collapse",
+    "CollapseVerdict",
     "Law",
     "Optimum",
     "OptimumShift",
+    "Resistance",
     "ShiftVerdict",
+    "StableRate",
     "Verdict",
+    "WidthCurve",
     "compare_optima",
     "fit_law",
     "late_mean",
     "locate_optimum",
+    "measure_batch_ceiling",
+    "measure_collapse",
+    "measure_resistance",
     "plateau_slope",
     "summarize_shifts",
 ]
