@@ -168,7 +168,7 @@ class TestNetworks:
         ("arguments", "message"),
         [
             (("--base", "{}:build"), "Which is the target"),
-            (("--base", "{}:small", "--factor", 4), "takes no widening factor"),
+            (("--base", "{}:small", "--factor", 4), "must take a widening factor"),
             (("--base", "{}:small", "--target", "{}:build"), "How wide is"),
             (("--base", "{}:none", "--factor", 4), "has no 'none'"),
             (("--base", "{}:small", "--target", "{}:large", "--factor", 2), "contradicts"),

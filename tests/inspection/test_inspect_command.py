@@ -111,7 +111,7 @@ BAD = [
     ("nothing", (), "no 'nothing'"),
     ("wrong", (), "must return a torch.nn.Module, got int"),
     ("failing", (), "RuntimeError: no such luck"),
-    ("plain", ("--factor", 2), "plain(2) must return a module, but it raised TypeError"),
+    ("plain", ("--factor", 2), "plain must take a widening factor"),
     ("build", ("--factor", 1, 2, 3), "at most two"),
     ("build", ("--factor", -1), "must be positive"),
     ("build", (3,), "given by --factor"),

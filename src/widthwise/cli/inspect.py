@@ -1,11 +1,8 @@
 """Commands that look at networks."""
 
-import inspect as signatures
 from typing import Annotated
 
-import torch
 import typer
-from torch import nn
 
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
@@ -48,7 +45,7 @@ def inspect(
     """Which known initialization each parameter has, and what a wider network changed."""
     factors = _factors(factor, more_factors)
     builds = _builds(reference, target, factors)
-    networks = [_build(family, width, seed) for family, width in builds]
+    networks = [family.network(width, seed) for family, width in builds]
     found: Inspection | Widening
     if len(networks) == 1:
         found = inspect_network(
@@ -100,37 +97,3 @@ def _builds(
             "and target, or none"
         )
     return [(base, widths[0]), (user_family(target), widths[1])]
-
-
-def _build(family: UserFamily, width: float | None, seed: int) -> nn.Module:
-    """Calls the function: with the factor, with 1 if it needs one, else without."""
-    if width is not None or _needs_width(family):
-        return family.build(1.0 if width is None else width, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            module = family.function()
-        except Exception as error:
-            raise InputError(
-                f"{family.reference}() must return a module, but it raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            f"{family.reference}() must return a torch.nn.Module, got {type(module).__name__}"
-        )
-    return module
-
-
-def _needs_width(family: UserFamily) -> bool:
-    parameters = signatures.signature(family.function).parameters.values()
-    positional = (
-        signatures.Parameter.POSITIONAL_ONLY,
-        signatures.Parameter.POSITIONAL_OR_KEYWORD,
-    )
-    return any(
-        parameter.kind in positional
-        and parameter.default is signatures.Parameter.empty
-        and parameter.name != "seed"
-        for parameter in parameters
-    )

@@ -1,6 +1,5 @@
 """``widthwise widen``: what to set for a wider network."""
 
-import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +13,6 @@ from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from widthwise.analysis import Law
 
 _NETWORK = '"module:function" or "file.py:function"'
@@ -172,36 +169,14 @@ def _networks(
             "Which is the target? Give --target, or --factor if the function of --base takes a "
             "widening factor"
         )
-    if target is None and not _takes_factor(base):
-        # Nothing to compare: the factor stands as given.
-        raise InputError(
-            f"{base} takes no widening factor, so --factor cannot build the target from it; "
-            "give --target"
-        )
-    wide = base if target is None else target
-    return {"base": _build(base, 1.0), "target": _build(wide, widening_factor)}
-
-
-def _takes_factor(reference: str) -> bool:
     from widthwise.families import user_family
 
-    parameters = inspect.signature(user_family(reference).function).parameters.values()
-    return any(
-        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        for p in parameters
-    )
-
-
-def _build(reference: str, factor: float | None) -> "nn.Module":
-    """The network that a function names: at a widening factor, if it takes one."""
-    from dataclasses import replace
-
-    from widthwise.families import user_family
-
-    family = user_family(reference)
-    if _takes_factor(reference):
-        if factor is None:
-            raise InputError(f"How wide is {reference} to be built? Give --factor")
-        return family.build(factor)
-    function = family.function
-    return replace(family, function=lambda _: function()).build(1)
+    first = user_family(base)
+    second = first if target is None else user_family(target)
+    if second.needs_width and widening_factor is None:
+        raise InputError(f"How wide is {target} to be built? Give --factor")
+    wide = widening_factor if target is None or second.takes_width else None
+    return {
+        "base": first.network(1.0 if first.takes_width else None),
+        "target": second.network(wide),
+    }

@@ -52,6 +52,11 @@ class UserFamily:
         """Whether the function has a parameter for the widening factor."""
         return bool(self._width_parameters())
 
+    @property
+    def needs_width(self) -> bool:
+        """Whether that parameter has no default."""
+        return any(p.default is p.empty for p in self._width_parameters())
+
     def build(self, widening_factor: float, seed: int = 0) -> nn.Module:
         """Calls the function.
 
@@ -74,8 +79,7 @@ class UserFamily:
                 f"{widening_factor:g}, but it has no parameter for one; add it, or leave the "
                 "factor out"
             )
-        required = [p for p in self._width_parameters() if p.default is p.empty]
-        if widening_factor is None and not required:
+        if widening_factor is None and not self.needs_width:
             return self._call((), seed)
         return self.build(1.0 if widening_factor is None else widening_factor, seed)
 
