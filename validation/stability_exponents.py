@@ -2,17 +2,17 @@
 
     OMP_NUM_THREADS=1 python validation/stability_exponents.py
 
-writes validation/stability_exponents.md. Network and data are those of examples/mlp_ntk.toml, whose
-first layer has a fan-in of 784 that does not widen; beside it, a network with few inputs and many
-units, for which width is large from the start.
+prints Markdown; the committed copy is validation/stability_exponents.md. The first network and its
+data are those of examples/mlp_ntk.toml, whose first layer has a fan-in of 784 that does not widen.
+The second has few inputs and many units: width is large from the start. The third has a second
+hidden layer, so that a layer widens on both sides. ``--only 3`` runs one of them.
 """
 
+import argparse
 import platform
-import shlex
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -21,7 +21,6 @@ from widthwise.data import Dataset, DataSpec, load
 from widthwise.recipe import LossKind, Recipe
 from widthwise.stability import StableLearningRate, fit_stability_law, max_stable_learning_rate
 
-OUTPUT = Path(__file__).with_suffix(".md")
 WIDTHS = (1, 2, 4, 8, 16)
 LATE = 4  # the widths from here on show where an exponent is heading
 SEEDS = 10
@@ -45,6 +44,7 @@ class Setting:
     title: str
     data: DataSpec
     base_width: int
+    depth: int = 1
     series: tuple[Series, ...]
 
 
@@ -66,6 +66,13 @@ SETTINGS = (
         base_width=64,
         series=_PLAIN,
     ),
+    Setting(
+        title="MLP 40-32w-32w-10, 1,000 MNIST-1D signals",
+        data=DataSpec(name="mnist1d", num_train=1000),
+        base_width=32,
+        depth=2,
+        series=_PLAIN[:2],
+    ),
 )
 
 
@@ -74,6 +81,7 @@ def probe(setting: Setting, series: Series, data: Dataset) -> list[StableLearnin
         data.input_shape,
         data.num_classes,
         base_width=setting.base_width,
+        depth=setting.depth,
         parameterization=series.parameterization,
     )
     found = []
@@ -104,6 +112,7 @@ def exponent(found: list[StableLearningRate], first: int) -> str:
 
 
 def section(setting: Setting) -> str:
+    began = time.process_time()
     data = load(setting.data)
     summary, details = [], []
     for series in setting.series:
@@ -119,6 +128,8 @@ def section(setting: Setting) -> str:
         ]
     return f"""## {setting.title}
 
+{time.process_time() - began:.0f} s of processor time.
+
 | parameterization | loss | m | q, w = 1 to 16 | q, w = {LATE} to 16 |
 |---|---|---|---|---|
 {chr(10).join(summary)}
@@ -130,23 +141,23 @@ def section(setting: Setting) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", type=int, choices=range(1, len(SETTINGS) + 1))
+    only = parser.parse_args().only
     torch.set_num_threads(1)
-    began, wall = time.process_time(), time.monotonic()
-    sections = [section(setting) for setting in SETTINGS]
-    command = " ".join(["OMP_NUM_THREADS=1 python", *map(shlex.quote, sys.argv)])
-    text = f"""# How the largest stable learning rate falls with width
+    chosen = SETTINGS if only is None else SETTINGS[only - 1 : only]
+    sections = [section(setting) for setting in chosen]
+    print(f"""# How the largest stable learning rate falls with width
 
-Written by `{command}` (seeds 0–{SEEDS - 1}, {STEPS} steps, batches of {BATCH_SIZE}, 95 % intervals)
-on one core of {platform.machine()}, torch {torch.__version__.partition("+")[0]}, \
-{time.process_time() - began:.0f} s of processor time, {time.monotonic() - wall:.0f} s in all.
+Written by `OMP_NUM_THREADS=1 python validation/stability_exponents.py`: seeds 0–{SEEDS - 1},
+{STEPS} steps, batches of {BATCH_SIZE}, 95 % intervals, one core of {platform.machine()}, \
+torch {torch.__version__.partition("+")[0]}.
 
 ε_max ∝ w^−q. † The widths do not lie on a power law within their intervals; the interval of q is
 widened for it. λ is the top Hessian eigenvalue at initialization (seed 0); the ratio says how far
-training goes beyond what that curvature alone would allow.
+training goes beyond what that curvature alone would allow. What to make of it: docs/stability.md.
 
-{chr(10).join(sections)}"""
-    OUTPUT.write_text(text, encoding="utf-8")
-    print(text)
+{chr(10).join(sections)}""")
 
 
 if __name__ == "__main__":
