@@ -29,6 +29,12 @@ def small():
 
 def large():
     return build(4)
+
+
+def signals(widening_factor):
+    return nn.Sequential(
+        nn.Linear(40, 64 * widening_factor), nn.ReLU(), nn.Linear(64 * widening_factor, 10)
+    )
 """
 
 
@@ -133,6 +139,7 @@ def test_a_refusal_in_json(call):
         ((*NTK, "--keep", "nothing"), "keep must be one of"),
         ((*NTK, "--target", "nets:build"), "--base, which is missing"),
         ((*NTK, "--law", "/nowhere"), "nowhere"),
+        ((*NTK, "--gradient-noise", "mnist1d"), "Give --base"),
     ],
 )
 def test_wrong_input_ends_with_2_in_one_line(call, arguments, message):
@@ -157,6 +164,15 @@ class TestNetworks:
         assert (content["widening_factor"], content["parameterization"]) == (4.0, "default")
         assert content["not_widened"]
         assert f"{networks}:build" in content["ceiling"]["measure"]
+
+    def test_the_gradient_noise_scale_under_its_own_name(self, call, networks):
+        arguments = ("--base", f"{networks}:signals", "--factor", 4, "--gradient-noise", "mnist1d")
+        code, out, err = call(*TUNED, *arguments)
+        assert (code, err) == (0, "")
+        assert "Gradient noise scale tr(Σ)/|G|² (McCandlish et al. 2018)" in out
+        content = json.loads(call(*TUNED, *arguments, "--json")[1])
+        low, high = content["gradient_noise_interval"]
+        assert 1.0 < low < content["gradient_noise_scale"] < high
 
     def test_two_functions(self, call, networks):
         arguments = ("--base", f"{networks}:small", "--target", f"{networks}:large", "--json")

@@ -13,7 +13,10 @@ from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from widthwise.analysis import Law
+    from widthwise.gradient_noise import GradientNoiseScale
 
 _NETWORK = '"module:function" or "file.py:function"'
 
@@ -78,6 +81,14 @@ def widen(
     depth_changed: Annotated[
         bool, typer.Option("--depth-changed", help="The number of layers differs as well.")
     ] = False,
+    gradient_noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Measure tr(Σ)/|G|² of --base, as initialized, on this data set and show it "
+            "beside ḡ; `widthwise datasets` lists them.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What learning rate, batch size and momentum to use for a wider network, and why."""
@@ -111,6 +122,8 @@ def widen(
     given |= {name: value for name, value in training.items() if value is not None}
     if base is not None or target is not None:
         given |= _networks(base, target, widening_factor)
+    if gradient_noise is not None:
+        given["gradient_noise"] = _gradient_noise(given.get("base"), gradient_noise)
     try:
         plan = advise(**given)
     except AdviceRefusedError as refusal:
@@ -154,6 +167,15 @@ def _from_study(directory: Path, given: dict[str, Any]) -> tuple["Law", dict[str
     return study.law(), {
         name: value if given[name] is None else given[name] for name, value in measured.items()
     }
+
+
+def _gradient_noise(base: "nn.Module | None", data: str) -> "GradientNoiseScale":
+    if base is None:
+        raise InputError("--gradient-noise is measured on a network: which? Give --base")
+    from widthwise.data import DataSpec, load
+    from widthwise.gradient_noise import gradient_noise_scale
+
+    return gradient_noise_scale(base, load(DataSpec(name=data)))
 
 
 def _networks(
