@@ -13,9 +13,9 @@ MARGIN = 1.0
 # ... and below, where runs are dear, so far if nothing else shows that it is lower.
 LOW_REACH = 2.0
 # More than this share of the draws beyond an end of the lattice: the optimum is not inside.
-BEYOND_SHARE = 0.5
-# ... judged from no fewer seeds than this at that end.
-EDGE_SEEDS = 5
+BEYOND_SHARE = 0.8
+# ... judged from no fewer seeds than this of every setting that is fitted.
+EDGE_SEEDS = 6
 
 
 def octave_stride(lattice: Lattice) -> int:
@@ -82,20 +82,19 @@ def _first_unstable_above(state: WidthState, index: int) -> int | None:
 
 
 def at_edge(state: WidthState) -> bool:
-    """More likely than not the peak lies beyond an end at which nothing further can be run."""
+    """The peak very probably lies beyond an end at which nothing further can be run.
+
+    Judged only from a peak that is bracketed on the other side, and from enough seeds.
+    """
     if state.optimum is None:
         return not extension(state)
+    if np.any(state.counts[state.window] < EDGE_SEEDS):
+        return False
     usable = np.flatnonzero(state.usable)
-    low, high = int(usable[0]), int(usable[-1])
     samples = state.optimum.samples
     below, above = state.bracketed
-    if above and np.mean(np.isneginf(samples)) > BEYOND_SHARE and low == 0:
-        return bool(state.counts[low] >= EDGE_SEEDS)
-    limit = _first_unstable_above(state, high)
-    final = high == state.lattice.size - 1 or limit == high + 1
-    return bool(
-        below
-        and np.mean(np.isposinf(samples)) > BEYOND_SHARE
-        and final
-        and state.counts[high] >= EDGE_SEEDS
-    )
+    if usable[0] == 0 and above and np.mean(np.isneginf(samples)) > BEYOND_SHARE:
+        return True
+    high = int(usable[-1])
+    last = high == state.lattice.size - 1 or _first_unstable_above(state, high) == high + 1
+    return bool(last and below and np.mean(np.isposinf(samples)) > BEYOND_SHARE)
