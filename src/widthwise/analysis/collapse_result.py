@@ -113,8 +113,15 @@ class Collapse:
     def verdict(self) -> CollapseVerdict:
         return self.overall.verdict
 
+    @property
+    def rate_symbol(self) -> str:
+        """What the levels are levels of: ε, or ε/(1 − m) where momentum was used."""
+        used = any(x.momentum or x.reference_momentum for x in self.comparisons)
+        return "ε/(1 − m)" if used else "ε"
+
     def sentence(self) -> str:
         """The finding in one sentence; scores are taken to be fractions."""
+        rate = self.rate_symbol
         found, points = self.overall, f"{100 * self.margin:g} points"
         missed = f"at a single setting up to {100 * found.missed:.2g} points could have been missed"
         if found.verdict == "not tested":
@@ -127,12 +134,12 @@ class Collapse:
             beyond = (
                 ""
                 if found.differs_from is None
-                else f"; from ε/(1 − m) = {found.differs_from:.3g} on they differ"
+                else f"; from {rate} = {found.differs_from:.3g} on they differ"
                 f"{self._by(found.differs_from)}"
             )
             assert found.agrees_up_to is not None, "of this verdict"
             return (
-                f"Only the noise scale matters up to ε/(1 − m) = {found.agrees_up_to:.3g}: "
+                f"Only the noise scale matters up to {rate} = {found.agrees_up_to:.3g}: "
                 f"settings of equal noise scale agree within {points}"
                 f"{self._by(found.agrees_up_to)}{beyond}; {missed}."
             )
@@ -140,7 +147,7 @@ class Collapse:
             assert found.differs_from is not None, "of this verdict"
             return (
                 "The collapse is broken: settings of equal noise scale differ from "
-                f"ε/(1 − m) = {found.differs_from:.3g} on{self._by(found.differs_from)}, and none "
+                f"{rate} = {found.differs_from:.3g} on{self._by(found.differs_from)}, and none "
                 f"below was shown to agree within {points}."
             )
         return (

@@ -1,17 +1,19 @@
 """What a report is made of: rows, what was inferred from them, and where they came from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from widthwise.analysis import Law, Optimum
 from widthwise.errors import InputError
+from widthwise.stability import StableLearningRate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportContent:
-    """Everything the page shows. Nothing is read from anywhere else, and nothing is fitted again.
+    """Everything the page shows. Nothing is read from anywhere else, and optima and law are not
+    fitted again; the claims that rest on them are (:mod:`widthwise.report.findings`).
 
     Args:
         title: heading of the page.
@@ -26,6 +28,9 @@ class ReportContent:
         results_files: addresses of the results, relative to the page, that it links to.
         late_fraction: the part of training over which accuracies were averaged, in (0, 1].
         normalization: of the networks, "none" or "batch"; None if it is not known.
+        stable_learning_rates: measured, at most one a width and all alike (momentum, batch size,
+            steps); without them the page says nothing of stability.
+        analysis_seed: of the draws behind `optima`.
     """
 
     title: str
@@ -40,6 +45,8 @@ class ReportContent:
     results_files: tuple[str, ...] = ()
     late_fraction: float = 0.25
     normalization: str | None = None
+    stable_learning_rates: Sequence[StableLearningRate] = ()
+    analysis_seed: int = 0
 
     def __post_init__(self) -> None:
         if self.results.is_empty():
@@ -59,4 +66,15 @@ class ReportContent:
             raise InputError(
                 f"optima must belong to widths in the results, got {unknown} besides "
                 f"{sorted(widths)}; pass the results that the optima were located in"
+            )
+        measured = [rate.widening_factor for rate in self.stable_learning_rates]
+        alike = {
+            (rate.momentum, rate.nesterov, rate.batch_size, rate.steps)
+            for rate in self.stable_learning_rates
+        }
+        if len(set(measured)) < len(measured) or len(alike) > 1:
+            raise InputError(
+                "stable_learning_rates must hold one a width, all at one momentum, batch size and "
+                f"number of steps, got widths {measured} and {sorted(alike)}; pass those of one "
+                "probe"
             )

@@ -5,7 +5,6 @@ import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from widthwise.report.figures import (
     curves_figure,
     law_figure,
 )
+from widthwise.report.section import CaptionedFigure, Section
+from widthwise.report.sections import report_sections
 from widthwise.report.style import house_style
 from widthwise.report.tables import (
     OptimumRow,
@@ -43,16 +44,6 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CaptionedFigure:
-    """A figure with the name of its files and what it shows, numbers included."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
-
 def write_report(content: ReportContent, directory: Path) -> Path:
     """Write ``report.html`` and ``figures/*.svg, *.pdf``; each file appears complete or not at all.
 
@@ -62,15 +53,16 @@ def write_report(content: ReportContent, directory: Path) -> Path:
     directory = Path(directory)
     (directory / _FIGURES).mkdir(parents=True, exist_ok=True)
     figures = report_figures(content)
+    sections = report_sections(content)
     images = {}
-    for figure in figures:
+    for figure in [*figures, *(section.figure for section in sections)]:
         for kind in _METADATA:
             image = _encode(figure.figure, kind)
             _write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
             if kind == "svg":
                 images[figure.name] = image
     page = directory / _PAGE
-    _write_atomically(page, render_page(content, figures, images).encode())
+    _write_atomically(page, render_page(content, figures, images, sections).encode())
     return page
 
 
@@ -126,9 +118,12 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
 
 
 def render_page(
-    content: ReportContent, figures: Sequence[CaptionedFigure], images: Mapping[str, bytes]
+    content: ReportContent,
+    figures: Sequence[CaptionedFigure],
+    images: Mapping[str, bytes],
+    sections: Sequence[Section] = (),
 ) -> str:
-    """The page as text; `images` holds the SVG of each figure by name."""
+    """The page as text; `images` holds the SVG of each figure by name, sections' included."""
     chosen_on = selected_on(content.results)
     settings = setting_rows(content.results)
     optima = optimum_rows(settings, content.optima)
@@ -166,6 +161,7 @@ def render_page(
         ),
         constant_rate=training.recipe.constant_rate,
         figures=figures,
+        sections=sections,
         images={name: Markup(_data_uri(image)) for name, image in images.items()},
         settings=settings,
         optima=optima,

@@ -1,0 +1,154 @@
+"""The section on the collapse: is the noise scale all that matters?"""
+
+from collections.abc import Sequence
+
+from widthwise.analysis import Collapse
+from widthwise.analysis.collapse_result import CollapseFinding, CollapseLevel
+from widthwise.report.collapse_figure import collapse_figure
+from widthwise.report.content import ReportContent
+from widthwise.report.findings import SettingScores, find_collapse
+from widthwise.report.numbers import MISSING, count, exact, exact_list, number, points
+from widthwise.report.section import CaptionedFigure, Section, SectionTable
+from widthwise.report.tables import SettingRow, selected_on
+
+# Fewer seeds than this leave the error of a difference itself in doubt.
+_FEW_SEEDS = 4
+_SAME_TIME = 1.05
+_OUTCOMES = {"agrees": "agree", "differs": "differ", "undecided": "not decided"}
+
+
+def collapse_section(
+    content: ReportContent, table: SettingScores, settings: Sequence[SettingRow]
+) -> Section | None:
+    """None if the study has no two settings of one width at equal noise scale."""
+    found = find_collapse(table)
+    if found is None:
+        return None
+    counts = {
+        finding.widening_factor: sum(level.num_comparisons for level in finding.levels)
+        for finding in found.widths
+    }
+    shown = max(counts, key=lambda width: (counts[width], width or 0.0)) or 1.0
+    return Section(
+        title="Does only the noise scale matter?",
+        question="If ḡ is what counts, settings of one width with equal ḡ reach equal accuracy, "
+        f"however it is made up of ε, B and m, as long as {found.rate_symbol} is small. Each "
+        "setting is set against the smallest rate that was run at its ḡ, seed by seed.",
+        answers=(found.sentence(), *_unlike(found)),
+        cautions=tuple(_cautions(found, table)),
+        figure=CaptionedFigure(
+            name="collapse",
+            title="Settings of equal noise scale",
+            caption=_caption(found, shown),
+            figure=collapse_figure(found, settings, selected_on(content.results), shown),
+        ),
+        table=_table(found),
+    )
+
+
+def _unlike(found: Collapse) -> list[str]:
+    """Widths that say something else than all together."""
+    said = []
+    for width in found.widths:
+        if width.verdict in (found.verdict, "not tested"):
+            continue
+        reason = {
+            "collapses": f"it holds up to {found.rate_symbol} = {number(width.agrees_up_to)}",
+            "broken": f"it is broken from {found.rate_symbol} = {number(width.differs_from)} on",
+            "inconclusive": "the runs do not decide it",
+        }[width.verdict]
+        said.append(f"At w = {exact(width.widening_factor)} alone, {reason}.")
+    return said
+
+
+def _cautions(found: Collapse, table: SettingScores) -> list[str]:
+    said = []
+    reference = found.overall.reference_rate
+    said.append(
+        f"What the smallest rate ({found.rate_symbol} = {number(reference)}) itself does wrong, "
+        "and every other one alike, cannot be seen."
+    )
+    untested = [x.widening_factor or 0.0 for x in found.widths if x.verdict == "not tested"]
+    if untested:
+        said.append(f"At w = {exact_list(untested)} no two settings could be compared.")
+    if table.scores.shape[1] < _FEW_SEEDS:
+        said.append(
+            f"{count(table.scores.shape[1], 'seed')}: the error of each difference is itself "
+            "uncertain."
+        )
+    ratios = [
+        times.max() / times.min()
+        for width in set(table.columns["widening_factor"])
+        for times in [table.physical_times[(table.columns["widening_factor"] == width).to_numpy()]]
+    ]
+    if max(ratios) > _SAME_TIME:
+        said.append(
+            "The settings were trained for different physical times ε·steps/(1 − m), by up to a "
+            f"factor {number(max(ratios), 2)}: a setting that had not arrived differs for that "
+            "reason."
+        )
+    return said
+
+
+def _caption(found: Collapse, shown: float) -> str:
+    widths = exact_list(x.widening_factor or 0.0 for x in found.widths)
+    means = "; ".join(
+        f"{points(level.difference)} at {found.rate_symbol} = {number(level.effective_rate)}"
+        for level in found.overall.levels
+        if level.difference is not None
+    )
+    crosses = (
+        " Crosses: rates at which runs diverge that do not at smaller ones."
+        if any(x.difference is None for x in found.comparisons)
+        else ""
+    )
+    return (
+        f"(a) Accuracy at w = {exact(shown)} against the noise scale, a curve for each "
+        f"{found.rate_symbol}; bars: one standard error. (b) Accuracy minus that of the smallest "
+        f"rate at the same ḡ, at w = {widths} side by side, with 95 % intervals; open triangles "
+        f"lie beyond the axis. Gray: within {100 * found.margin:g} points. Black: weighted mean "
+        f"over all, in points: {means or 'none'}.{crosses}"
+    )
+
+
+def _table(found: Collapse) -> SectionTable:
+    rows = [row for finding in (found.overall, *found.widths) for row in _rows(finding) if row]
+    return SectionTable(
+        name="collapse",
+        label="Settings of equal noise scale",
+        note=f"All settings at one {found.rate_symbol} against the smallest that was run at their "
+        "ḡ. Differences in percentage points, intervals 95 %; “one by one” counts the settings "
+        f"whose own interval lies within {100 * found.margin:g} points; “missed” is the largest "
+        "difference at a single setting that the runs of that width do not exclude.",
+        header=(
+            "w",
+            found.rate_symbol,
+            "compared",
+            "agree one by one",
+            "mean difference",
+            "interval",
+            "missed",
+            "they",
+        ),
+        rows=tuple(rows),
+        text_columns=frozenset({7}),
+    )
+
+
+def _rows(finding: CollapseFinding) -> list[tuple[str, ...]]:
+    width = "all" if finding.widening_factor is None else exact(finding.widening_factor)
+    return [_row(width, finding.missed, level) for level in finding.levels]
+
+
+def _row(width: str, missed: float, level: CollapseLevel) -> tuple[str, ...]:
+    known = level.difference is not None
+    return (
+        width,
+        number(level.effective_rate),
+        str(level.num_comparisons),
+        str(level.num_agreeing),
+        points(level.difference),
+        f"{points(level.interval[0])} to {points(level.interval[1])}" if known else MISSING,
+        points(missed).lstrip("+") if missed < 1.0 else MISSING,
+        _OUTCOMES[level.outcome],
+    )

@@ -1,0 +1,178 @@
+"""The section on noise resistance: is wider better, or does wider resist noise?"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from widthwise.analysis import Resistance
+from widthwise.analysis.resistance_result import FixedScore, ToleratedNoise
+from widthwise.report.content import ReportContent
+from widthwise.report.findings import SettingScores, find_resistance
+from widthwise.report.numbers import (
+    MISSING,
+    exact,
+    exact_list,
+    interval,
+    listing,
+    number,
+    percent,
+    percent_interval,
+)
+from widthwise.report.resistance_figure import resistance_figure
+from widthwise.report.section import CaptionedFigure, Section, SectionTable
+from widthwise.report.tables import OptimumRow, SelectedOn, selected_on
+
+
+def resistance_section(
+    content: ReportContent, table: SettingScores, optima: Sequence[OptimumRow]
+) -> Section | None:
+    """None unless two widths have an optimum and two seeds."""
+    found = find_resistance(content, table)
+    if found is None:
+        return None
+    chosen_on = selected_on(content.results)
+    cause = found.cause()
+    return Section(
+        title="Is wider better, or does wider resist noise?",
+        question="At one noise scale for all, width itself is compared; at each width's own "
+        "optimum, also what more noise does for a network that stands it.",
+        answers=(found.sentence(), *([cause] if cause else []), found.tolerance()),
+        cautions=tuple(_cautions(found, optima)),
+        figure=CaptionedFigure(
+            name="noise-resistance",
+            title="Accuracy and tolerated noise against width",
+            caption=_caption(found, chosen_on),
+            figure=resistance_figure(found, chosen_on),
+        ),
+        table=_table(found, content.results, optima, chosen_on),
+    )
+
+
+def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
+    said = []
+    bounds = [row.widening_factor for row in optima if row.censored]
+    if bounds:
+        said.append(
+            f"At w = {exact_list(bounds)} the optimum may lie beyond what was run, so the best "
+            "accuracy there may be higher."
+        )
+    lost = {
+        fixed.noise_scale: fixed.problem
+        for row in found.widths
+        for fixed in row.fixed
+        if fixed.problem
+    }
+    if lost:
+        said.append(
+            f"At ḡ = {listing([number(scale) for scale in sorted(lost)])} some widths have no "
+            "accuracy: nothing was run near it, or it diverged."
+        )
+    if found.cause() is None:
+        said.append(
+            "The widest network was not run at the narrowest one's best noise scale, so the gain "
+            "cannot be split into width and noise."
+        )
+    return said
+
+
+def _caption(found: Resistance, selected_on: SelectedOn) -> str:
+    scores = "; ".join(
+        f"{percent(row.score)} % at w = {exact(row.widening_factor)}" for row in found.widths
+    )
+    places = "; ".join(
+        f"ḡ {_relation(row.own)}{number(row.own.noise_scale)} at w = {exact(row.widening_factor)}"
+        for row in found.widths
+    )
+    return (
+        f"(a) The {selected_on} accuracy against width, at each width's own optimum (black: "
+        f"{scores}) and at fixed noise scales (ḡ = "
+        f"{listing([number(scale) for scale in found.fixed_scales])}, the optima of the "
+        "narrowest, the middle and the widest, as far as they differ); bars: 95 % intervals over "
+        "seeds; crosses: "
+        f"diverges. (b) Noise scale of the optimum (circles), and the highest at which accuracy "
+        f"stays within {100 * found.drop:g} points of the width's own best (squares: {places}) "
+        "and of the narrowest network's best (triangles); arrows: at least. Dashed: in proportion "
+        "to width."
+    )
+
+
+def _relation(found: ToleratedNoise) -> str:
+    return "≥ " if found.is_bound else "= "
+
+
+def _table(
+    found: Resistance,
+    results: pl.DataFrame,
+    optima: Sequence[OptimumRow],
+    selected_on: SelectedOn,
+) -> SectionTable:
+    losses = {row.widening_factor: _loss(results, row) for row in optima}
+    scales = tuple(f"at ḡ = {number(scale)}" for scale in found.fixed_scales)
+    rows = tuple(
+        (
+            exact(row.widening_factor),
+            number(row.noise_scale),
+            percent(row.score),
+            percent_interval(*row.score_interval),
+            *(_fixed(fixed) for fixed in row.fixed),
+            *_tolerated(row.own),
+            *_tolerated(row.common),
+            *losses.get(row.widening_factor, (MISSING, MISSING)),
+        )
+        for row in found.widths
+    )
+    return SectionTable(
+        name="resistance",
+        label="Noise resistance of each width",
+        note=f"Accuracies on {selected_on} data in percent, intervals 95 % over seeds. Tolerated: "
+        f"the highest ḡ at which accuracy stays within {100 * found.drop:g} points of the "
+        "width's own best, and of the narrowest network's best. The training loss is that at the "
+        "end, at the setting nearest the optimum, with its standard error over seeds.",
+        header=(
+            "w",
+            "optimal ḡ",
+            "best accuracy",
+            "interval",
+            *scales,
+            "tolerated, own best",
+            "interval",
+            "tolerated, narrowest's best",
+            "interval",
+            "training loss",
+            "standard error",
+        ),
+        rows=rows,
+    )
+
+
+def _fixed(fixed: FixedScore) -> str:
+    return percent(fixed.score) if fixed.score is not None else (fixed.problem or MISSING)
+
+
+def _tolerated(found: ToleratedNoise | None) -> tuple[str, str]:
+    if found is None:
+        return "not reached", MISSING
+    relation = "≥ " if found.is_bound else ""
+    return relation + number(found.noise_scale), interval(*found.interval)
+
+
+def _loss(results: pl.DataFrame, row: OptimumRow) -> tuple[str, str]:
+    """Mean and standard error of the training loss at the setting nearest the optimum."""
+    if "final_train_loss" not in results.columns:
+        return MISSING, MISSING
+    names = ("widening_factor", "learning_rate", "batch_size", "momentum")
+    losses = (
+        results.filter(
+            pl.col("status") == "ok",
+            *(pl.col(name) == getattr(row.nearest, name) for name in names),
+        )
+        .sort("seed")["final_train_loss"]
+        .cast(pl.Float64)
+        .fill_nan(None)
+        .drop_nulls()
+    )
+    if losses.is_empty():
+        return MISSING, MISSING
+    mean, spread = float(losses.to_numpy().mean()), losses.std(ddof=1)
+    error = None if spread is None else float(str(spread)) / len(losses) ** 0.5
+    return number(mean), number(error, 2)

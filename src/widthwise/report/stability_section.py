@@ -1,0 +1,110 @@
+"""The section on stability: the largest stable learning rate, and the batch size that it bounds."""
+
+from widthwise.analysis.batch_ceiling import CeilingPoint
+from widthwise.report.content import ReportContent
+from widthwise.report.findings import StabilityFinding, find_stability
+from widthwise.report.numbers import MISSING, exact, exact_list, interval, number
+from widthwise.report.section import CaptionedFigure, Section, SectionTable
+from widthwise.report.stability_figure import stability_figure
+
+
+def stability_section(content: ReportContent) -> Section | None:
+    """None unless the largest stable learning rates were measured."""
+    found = find_stability(content)
+    if found is None:
+        return None
+    law = (
+        found.law.sentence()
+        if found.law is not None
+        else f"How the largest stable learning rate changes with width is not known: "
+        f"{(found.problem or '').rstrip('.')}."
+    )
+    ceiling = [] if found.ceiling is None else [found.ceiling.sentence()]
+    return Section(
+        title="How large can the best batch be?",
+        question="The learning rate cannot exceed ε_max, so the batch size that has the best "
+        "noise scale cannot exceed ε_max/((1 − m) σ² ḡ_opt): if ḡ_opt grows with width, that "
+        "ceiling comes down.",
+        answers=(*ceiling, law),
+        cautions=tuple(_cautions(found)),
+        figure=CaptionedFigure(
+            name="stability",
+            title="Largest stable learning rate and batch size against width",
+            caption=_caption(found),
+            figure=stability_figure(found),
+        ),
+        table=_table(content, found),
+    )
+
+
+def _cautions(found: StabilityFinding) -> list[str]:
+    first = found.rates[0]
+    said = [
+        f"ε_max is that of short runs ({first.steps} steps, batches of {first.batch_size}, m = "
+        f"{exact(first.momentum)}, {first.seeds} seeds): longer ones and smaller batches can only "
+        "be less stable, so the ceiling is an upper bound."
+    ]
+    bounds = [rate.widening_factor for rate in found.rates if rate.censored]
+    if bounds:
+        said.append(
+            f"At w = {exact_list(bounds)} nothing that was tried failed; ε_max is a lower bound."
+        )
+    located = {point.widening_factor for point in found.ceiling.points} if found.ceiling else set()
+    without = [r.widening_factor for r in found.rates if r.widening_factor not in located]
+    if without:
+        said.append(f"At w = {exact_list(without)} no optimum is known, so there is no ceiling.")
+    return said
+
+
+def _caption(found: StabilityFinding) -> str:
+    rates = "; ".join(
+        f"{'≥ ' if rate.censored else ''}{number(rate.value)} at w = {exact(rate.widening_factor)}"
+        for rate in found.rates
+    )
+    text = (
+        f"(a) Largest stable learning rate against width, with 95 % intervals: {rates}. Line and "
+        "band: fitted power law. Open markers are bounds; small triangles: open intervals."
+    )
+    if found.ceiling is not None:
+        sizes = "; ".join(
+            f"B {_relation(point)}{number(point.batch_size)} at w = {exact(point.widening_factor)}"
+            for point in found.ceiling.points
+        )
+        text += (
+            " (b) The largest batch size that can have the best noise scale, "
+            f"ε_max/((1 − m) σ² ḡ_opt): {sizes}. Dashed: const/w."
+        )
+    return text
+
+
+def _relation(point: CeilingPoint) -> str:
+    return {"=": "= ", "≤": "≤ ", "≥": "≥ ", "?": "about "}[point.relation]
+
+
+def _table(content: ReportContent, found: StabilityFinding) -> SectionTable:
+    ceilings = {p.widening_factor: p for p in found.ceiling.points} if found.ceiling else {}
+    rows = []
+    for rate in found.rates:
+        optimum = content.optima.get(rate.widening_factor)
+        point = ceilings.get(rate.widening_factor)
+        rows.append(
+            (
+                exact(rate.widening_factor),
+                ("≥ " if rate.censored else "") + number(rate.value),
+                interval(*rate.interval),
+                MISSING if optimum is None else number(optimum.noise_scale),
+                MISSING if optimum is None else interval(*optimum.interval),
+                MISSING
+                if point is None
+                else _relation(point).lstrip("= ") + number(point.batch_size),
+                MISSING if point is None else interval(*point.interval),
+            )
+        )
+    return SectionTable(
+        name="stability",
+        label="Largest stable learning rate and batch size of each width",
+        note="Intervals are 95 %. The last two columns: the largest batch size that can have the "
+        f"best noise scale, at m = {exact(found.rates[0].momentum)}, not rounded.",
+        header=("w", "ε_max", "interval", "optimal ḡ", "interval", "largest B", "interval"),
+        rows=tuple(rows),
+    )
