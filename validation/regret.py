@@ -23,11 +23,13 @@ from scipy import stats
 import widthwise as ww
 from widthwise.calibration import TunedSetting, calibrate
 from widthwise.errors import FitError
-from widthwise.stability import max_stable_learning_rate
+from widthwise.stability import StabilityLaw, fit_stability_law, max_stable_learning_rate
 from widthwise.study.context import load_context
 
 HERE = Path(__file__).parent
 WIDTHS = (4, 16)
+# Not 1: there the best noise scale is the last stable one, which bounds the optimum on one side only.
+LAW_WIDTHS = (2, 4, 8)
 TUNING_SEEDS = list(range(5))
 FRESH_SEEDS = list(range(100, 110))
 BATCH_SIZES = [1, 2, 4, 8, 16, 32]
@@ -78,9 +80,10 @@ class Case:
         self.law = self._law()
         self.texts = [
             f"{parameterization}: tuned at w = 1 to ε = {self.tuned.learning_rate:g}, "
-            f"B = {self.tuned.batch_size}. Law measured at w = 1, 2, 4: "
+            f"B = {self.tuned.batch_size}. Law measured at w = {', '.join(map(str, LAW_WIDTHS))}: "
             + (self.law.sentence() if isinstance(self.law, ww.Law) else self.law)
         ]
+        self.stability = self.stable()
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for width in WIDTHS:
@@ -111,14 +114,12 @@ class Case:
 
     def choices(self, width: int) -> Iterator[Choice]:
         tuned, family = self.tuned, self.family
-        stable = self.stable(width)
-        self.texts.append(f"{self.parameterization}, w = {width}: {stable.sentence()}")
         known = {
             "learning_rate": tuned.learning_rate,
             "batch_size": tuned.batch_size,
             "widening_factor": width,
             "parameterization": self.parameterization,
-            "max_stable_learning_rate": stable,
+            "stability_exponent": self.stability,
         }
         laws = {"the paper's rule": None}
         if isinstance(self.law, ww.Law):
@@ -172,15 +173,24 @@ class Case:
         study = self.run(name, name, choice.family, grid, 5)
         return study.results().sort("seed")["test_accuracy"].cast(pl.Float64).to_numpy()
 
-    def stable(self, width: int) -> Any:
-        """ε_max at the target, at the tuned batch size."""
-        context = load_context((self.directory / f"tune-{self.parameterization}-{width}").resolve())
-        return max_stable_learning_rate(
-            context.family,
-            context.dataset,
-            widening_factor=width,
-            batch_size=self.tuned.batch_size,
-        )
+    def stable(self) -> StabilityLaw:
+        """ε_max over the widths, at the tuned batch size."""
+        widths, rates = (1, *WIDTHS), []
+        for width in widths:
+            name = f"tune-{self.parameterization}-{width}"
+            context = load_context((self.directory / name).resolve())
+            rates.append(
+                max_stable_learning_rate(
+                    context.family,
+                    context.dataset,
+                    widening_factor=width,
+                    batch_size=self.tuned.batch_size,
+                )
+            )
+            self.texts.append(f"{self.parameterization}: {rates[-1].sentence()}")
+        law = fit_stability_law(widths, rates)
+        self.texts.append(f"{self.parameterization}: {law.sentence()}")
+        return law
 
     def _law(self) -> Any:
         spec = {"family": self.family, "data": DATA, "training": {"physical_time": self.time}}
@@ -190,6 +200,7 @@ class Case:
                 spec,
                 self.tuned,
                 widening_factor=WIDTHS[-1],
+                widths=LAW_WIDTHS,
                 seeds=6,
                 workers=self.workers,
             ).law

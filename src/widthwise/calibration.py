@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from widthwise.adviser import Plan, widen
 from widthwise.analysis import Law, Optimum
 from widthwise.data import load
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
-from widthwise.noise import normalized_noise_scale
+from widthwise.noise import learning_rate_for, normalized_noise_scale
 from widthwise.study import Study, StudySpec
 from widthwise.study.context import load_context
+from widthwise.study.grid_spec import GridSpec
 from widthwise.study.reading import read_fields, with_whole_path
 from widthwise.study.spec import TrainingSpec
 
 # How far the grid of noise scales reaches past the tuned one, and past w times it, and its steps.
 _REACH = 4.0
-_STEP = math.sqrt(2.0)
+_PER_OCTAVE = 2
 DEFAULT_WIDTHS = (1.0, 2.0, 4.0)
 
 
@@ -131,7 +134,8 @@ def calibration_fields(
     """The fields of the study that calibrates: ``spec`` with a grid round the tuned setting.
 
     At widening factor w the noise scales reach from a quarter of the tuned ḡ to 4·w times it (to
-    4 times it for w < 1), so that the optimum lies inside whether it moves with w or not.
+    4 times it for w < 1), so that the optimum lies inside whether it moves with w or not. The
+    learning rate is the tuned one, and more only where not even B = 1 has the noise with it.
 
     Raises:
         InputError: if a width or the number of seeds is out of range, or the rest of ``spec`` is
@@ -151,18 +155,15 @@ def calibration_fields(
             "a calibration makes its grid itself, round the tuned setting, but the specification "
             "has one; leave [grid] out, or run it as a study"
         )
-    # Any grid will do to check the rest.
-    checked = StudySpec.parse(
-        {**with_whole_path(fields, spec), "grid": _grid(1.0, (1.0,), tuned, seeds)}, overrides
-    )
+    any_grid = {"widening_factor": 1, "learning_rate": 1.0, "batch_size": 1}
+    checked = StudySpec.parse({**with_whole_path(fields, spec), "grid": any_grid}, overrides)
     dataset = load(checked.data)
     family = checked.family.family(dataset.input_shape, dataset.num_classes)
-    scale = _noise_scale(tuned, family)
     training = checked.training.model_dump(mode="json", exclude_none=True)
     return {
         "title": f"Calibration round ε = {tuned.learning_rate:g}, B = {tuned.batch_size}",
         **checked.fields(),
-        "grid": [_grid(scale, (width,), tuned, seeds) for width in chosen],
+        "grid": _grids(tuned, family, chosen, seeds),
         "training": _equal_time(training, tuned, dataset.num_train),
     }
 
@@ -178,15 +179,35 @@ def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:
     )
 
 
-def _grid(scale: float, widths: Sequence[float], tuned: TunedSetting, seeds: int) -> dict[str, Any]:
-    low, high = scale / _REACH, scale * _REACH * max(1.0, *widths)
-    count = 1 + math.ceil(math.log(high / low, _STEP) - 1e-9)
-    return {
-        "widening_factor": list(widths),
-        "normalized_noise_scale": {"from": low, "to": high, "num": count},
-        "momentum": tuned.momentum,
-        "seeds": seeds,
-    }
+def _grids(
+    tuned: TunedSetting, family: WidthFamily, widths: Sequence[float], seeds: int
+) -> list[dict[str, Any]]:
+    """Noise scales round the tuned one: by the batch size at the tuned learning rate, which is
+    known to be stable, and beyond that by the learning rate at B = 1."""
+    tuned_scale = _noise_scale(tuned, family)
+    grids: list[dict[str, Any]] = []
+    for width in widths:
+        common = {"widening_factor": width, "momentum": tuned.momentum, "seeds": seeds}
+        octaves = math.log2(_REACH**2 * max(1.0, width))
+        count = 1 + math.ceil(octaves * _PER_OCTAVE - 1e-9)
+        scales = np.geomspace(tuned_scale / _REACH, tuned_scale * _REACH * max(1.0, width), count)
+        needed = learning_rate_for(
+            scales, 1, tuned.momentum, init_variance=family.init_variance(width)
+        )
+        by_batch = needed <= tuned.learning_rate * (1.0 + 1e-9)
+        if np.any(by_batch):
+            most = tuned.learning_rate / GridSpec.model_fields["stability_margin"].default
+            grids.append(
+                {
+                    **common,
+                    "normalized_noise_scale": scales[by_batch].tolist(),
+                    "max_stable_learning_rate": most,
+                }
+            )
+        if not np.all(by_batch):
+            rates = needed[~by_batch].tolist()
+            grids.append({**common, "learning_rate": rates, "batch_size": 1})
+    return grids
 
 
 def _equal_time(training: dict[str, Any], tuned: TunedSetting, num_train: int) -> dict[str, Any]:
