@@ -28,7 +28,7 @@ from widthwise.study.context import load_context
 
 HERE = Path(__file__).parent
 WIDTHS = (4, 16)
-# Not 1: there the best noise scale is the last stable one, which bounds the optimum on one side only.
+# Not 1: there the best noise scale is the last stable one, a bound on one side only.
 LAW_WIDTHS = (2, 4, 8)
 TUNING_SEEDS = list(range(5))
 FRESH_SEEDS = list(range(100, 110))
