@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise.analysis._words import estimate
 from widthwise.analysis.law import ZONES, Law, fit_law
 from widthwise.analysis.optimum import Censoring, Optimum
+from widthwise.analysis.words import estimate
 from widthwise.errors import FitError, InputError
 
 CeilingVerdict = Literal[

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from widthwise.analysis.words import in_points, signed
+
 CollapseVerdict = Literal["collapses", "broken", "inconclusive", "not tested"]
 Outcome = Literal["agrees", "differs", "undecided"]
 
@@ -122,8 +124,8 @@ class Collapse:
     def sentence(self) -> str:
         """The finding in one sentence; scores are taken to be fractions."""
         rate = self.rate_symbol
-        found, points = self.overall, f"{100 * self.margin:g} points"
-        missed = f"at a single setting up to {100 * found.missed:.2g} points could have been missed"
+        found, points = self.overall, in_points(self.margin)
+        missed = f"at a single setting up to {in_points(found.missed)} could have been missed"
         if found.verdict == "not tested":
             return (
                 "Whether only the noise scale matters was not tested: no two stable settings of "
@@ -161,6 +163,6 @@ class Collapse:
             return " (runs diverge that do not at smaller ε)"
         low, high = level.interval
         return (
-            f" (mean difference {100 * level.difference:+.2f} points, {100 * self.confidence:g} % "
-            f"interval {100 * low:+.2f} to {100 * high:+.2f}, {level.num_comparisons} compared)"
+            f" (mean difference {signed(level.difference)} points, {100 * self.confidence:g} % "
+            f"interval {signed(low)} to {signed(high)}, {level.num_comparisons} compared)"
         )

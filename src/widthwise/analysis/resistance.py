@@ -91,7 +91,7 @@ def measure_resistance(
             f"noise resistance compares at least 2 widths with 2 seeds each, got {len(usable)} of "
             f"{len(curves)}; run more widths or seeds"
         )
-    drawn = [_draw(curve, seed) for curve in usable]
+    drawn = [_draw(curve, seed, rank) for rank, curve in enumerate(usable)]
     scales = _common_scales(usable) if fixed_scales is None else tuple(fixed_scales)
     if not all(0.0 < scale < np.inf for scale in scales):
         raise InputError(f"fixed_scales must be positive, got {list(scales)}; leave out the rest")
@@ -150,7 +150,7 @@ class _Drawn:
         return None if value is None or draws is None else (float(value[0]), draws)
 
 
-def _draw(curve: WidthCurve, seed: int) -> _Drawn:
+def _draw(curve: WidthCurve, seed: int, rank: int) -> _Drawn:
     settings = merge_settings(curve.noise_scale, curve.scores, limits=None, ran=curve.ran)
     num_draws = curve.optimum.samples.size
     # The streams of locate_optimum: what is said here rests on the draws of its intervals.
@@ -167,7 +167,8 @@ def _draw(curve: WidthCurve, seed: int) -> _Drawn:
         best=curve.optimum.score,
         best_draws=peaks,
         diverged_above=float(beyond.min()) if beyond.size else None,
-        lean=np.random.default_rng([seed, 2]).random(num_draws),
+        # Apart for each width: where in a gap a curve ends says nothing of the next width.
+        lean=np.random.default_rng([seed, 2, rank]).random(num_draws),
     )
 
 

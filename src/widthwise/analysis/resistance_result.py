@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.analysis._words import estimate
 from widthwise.analysis.law import ZONES, Law
+from widthwise.analysis.words import estimate, in_points, signed
 
 Trend = Literal["higher", "not higher", "inconclusive"]
 ClaimVerdict = Literal["confirmed", "contradicted", "inconclusive"]
@@ -177,7 +177,7 @@ class Resistance:
         law = self.own_law
         return (
             f"{_TOLERANCE[self.tolerance_trend]}: the highest noise scale at which a network "
-            f"stays within {100 * self.drop:g} points of its own best goes as w^p with "
+            f"stays within {in_points(self.drop)} of its own best goes as w^p with "
             f"p = {estimate(law.exponent, law.interval)}."
         )
 
@@ -209,9 +209,9 @@ def _trend(interval: tuple[float, float], margin: float) -> Trend:
 def _points(gain: Gain) -> str:
     low, high = gain.interval
     if np.isfinite(low) and np.isfinite(high):
-        text = f"{100 * gain.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+        text = f"{signed(gain.value)} ({signed(low)} to {signed(high)})"
     elif np.isfinite(low):
-        text = f"at least {100 * low:+.2f}"
+        text = f"at least {signed(low)}"
     else:
-        text = f"at most {100 * high:+.2f}" if np.isfinite(high) else "an unknown number of"
-    return text.replace("-", "−")
+        text = f"at most {signed(high)}" if np.isfinite(high) else "an unknown number of"
+    return text

@@ -20,6 +20,7 @@ from widthwise.report.style import (
     house_style,
     log_axis,
     padded,
+    width_axis,
     width_styles,
 )
 from widthwise.report.tables import SelectedOn, SettingRow, mean_by_noise_scale
@@ -119,8 +120,8 @@ def _draw_differences(axes: Axes, collapse: Collapse) -> None:
     reach += [100.0 * abs(x.difference or 0.0) for x in compared]
     top = min(max([_LEAST_MARGINS * margin, *(1.1 * r for r in reach)]), _MOST_MARGINS * margin)
     step = min((b / a for a, b in pairwise(rates)), default=2.0)
-    low, high = padded(rates)
-    log_axis(axes, "x", min(low, rates[0] / step**0.7), max(high, rates[-1] * step**0.7))
+    width_axis(axes, [float(f"{rate:.3g}") for rate in rates])  # a tick at each, as for widths
+    axes.set_xlim(rates[0] / step**0.7, rates[-1] * step**0.7)
     axes.set_ylim(-top, top)
     axes.axhspan(-margin, margin, color=MUTED, alpha=0.14, linewidth=0.0)
     axes.axhline(0.0, color=MUTED, linewidth=0.7)
@@ -141,7 +142,7 @@ def _draw_differences(axes: Axes, collapse: Collapse) -> None:
     _draw_means(axes, collapse, top)
     diverged = sorted({x.effective_rate for x in collapse.comparisons if x.difference is None})
     for rate in diverged:
-        axes.plot([rate], [-0.93 * top], marker="x", color=INK, linestyle="none", gid="diverged")
+        axes.plot([rate], [0.9 * top], marker="x", color=INK, linestyle="none", gid="diverged")
     axes.set_title("(b) difference from the smallest rate at equal ḡ (points)", loc="left")
     axes.set_xlabel(_math(collapse.rate_symbol))
     handles = [

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from widthwise.analysis import Collapse
 from widthwise.analysis.collapse_result import CollapseFinding, CollapseLevel
+from widthwise.analysis.words import in_points
 from widthwise.report.collapse_figure import collapse_figure
 from widthwise.report.content import ReportContent
 from widthwise.report.findings import SettingScores, find_collapse
@@ -36,6 +37,7 @@ def collapse_section(
         "setting is set against the smallest rate that was run at its ḡ, seed by seed.",
         answers=(found.sentence(), *_unlike(found)),
         cautions=tuple(_cautions(found, table)),
+        warning=_warning(found),
         figure=CaptionedFigure(
             name="collapse",
             title="Settings of equal noise scale",
@@ -43,6 +45,18 @@ def collapse_section(
             figure=collapse_figure(found, settings, selected_on(content.results), shown),
         ),
         table=_table(found),
+    )
+
+
+def _warning(found: Collapse) -> str | None:
+    """What it means for everything else on the page."""
+    limit = found.overall.differs_from
+    if limit is None:
+        return None
+    return (
+        f"From {found.rate_symbol} = {number(limit)} on, settings of equal ḡ differ in accuracy: "
+        "there ḡ is not all that counts. The optima on this page take settings of equal ḡ as one. "
+        "A study at smaller ε would show whether they stand."
     )
 
 
@@ -106,7 +120,7 @@ def _caption(found: Collapse, shown: float) -> str:
         f"(a) Accuracy at w = {exact(shown)} against the noise scale, a curve for each "
         f"{found.rate_symbol}; bars: one standard error. (b) Accuracy minus that of the smallest "
         f"rate at the same ḡ, at w = {widths} side by side, with 95 % intervals; open triangles "
-        f"lie beyond the axis. Gray: within {100 * found.margin:g} points. Black: weighted mean "
+        f"lie beyond the axis. Gray: within {in_points(found.margin)}. Black: weighted mean "
         f"over all, in points: {means or 'none'}.{crosses}"
     )
 
@@ -118,7 +132,7 @@ def _table(found: Collapse) -> SectionTable:
         label="Settings of equal noise scale",
         note=f"All settings at one {found.rate_symbol} against the smallest that was run at their "
         "ḡ. Differences in percentage points, intervals 95 %; “one by one” counts the settings "
-        f"whose own interval lies within {100 * found.margin:g} points; “missed” is the largest "
+        f"whose own interval lies within {in_points(found.margin)}; “missed” is the largest "
         "difference at a single setting that the runs of that width do not exclude.",
         header=(
             "w",
@@ -128,7 +142,7 @@ def _table(found: Collapse) -> SectionTable:
             "mean difference",
             "interval",
             "missed",
-            "they",
+            "outcome",
         ),
         rows=tuple(rows),
         text_columns=frozenset({7}),

@@ -3,13 +3,14 @@
 import base64
 import io
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from widthwise.report import captions, numbers, wording
@@ -151,14 +152,18 @@ def render_page(
         interval=lambda ends: numbers.interval(*ends),
         percent_interval=lambda ends: numbers.percent_interval(*ends),
         exact=numbers.exact,
+        typeset=typeset,
     )
     return environment.get_template("template.html.j2").render(
         content=content,
         verdict=wording.verdict_sentence(content.law, content.law_problem),
         practice=wording.practice_sentence(content.law, parameterizations),
-        remarks=wording.remarks(
-            settings, optima, content.optimum_problems, content.law, chosen_on, training
-        ),
+        remarks=[
+            *wording.remarks(
+                settings, optima, content.optimum_problems, content.law, chosen_on, training
+            ),
+            *(wording.Remark(x.warning, caution=True) for x in sections if x.warning),
+        ],
         constant_rate=training.recipe.constant_rate,
         figures=figures,
         sections=sections,
@@ -172,6 +177,16 @@ def render_page(
         chosen_on=chosen_on,
         num_runs=len(content.results),
     )
+
+
+def typeset(text: str) -> Markup:
+    """Subscripts and exponents of symbols in plain sentences, as HTML.
+
+    >>> typeset("ε_max < 1 goes as w^−q")
+    Markup('ε<sub>max</sub> &lt; 1 goes as w<sup>−q</sup>')
+    """
+    lowered = re.sub(r"_(max|opt|init)\b", r"<sub>\1</sub>", str(escape(text)))
+    return Markup(re.sub(r"\bw\^(−?[a-z])\b", r"w<sup>\1</sup>", lowered))
 
 
 def _missing_widths(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> list[float]:

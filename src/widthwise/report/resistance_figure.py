@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from widthwise.analysis import Resistance
 from widthwise.analysis.resistance_result import ToleratedNoise
+from widthwise.analysis.words import in_points
 from widthwise.report.numbers import number
 from widthwise.report.style import (
     INK,
@@ -74,6 +75,9 @@ def _draw_scores(axes: Axes, resistance: Resistance, selected_on: SelectedOn) ->
     for row in resistance.widths:
         _bar(axes, row.widening_factor, row.score_interval, INK, 2.2)
     axes.margins(y=0.12)
+    if unknown:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low - 0.12 * (high - low), high)
     for factor, k in unknown:
         axes.plot(
             [factor],
@@ -135,7 +139,7 @@ def _draw_tolerated(axes: Axes, resistance: Resistance) -> None:
         label="slope 1",
     )
     axes.set_title(
-        rf"(b) $\bar{{g}}$ of the optimum, and {100 * resistance.drop:g} points below the best",
+        rf"(b) $\bar{{g}}$ of the optimum, and {in_points(resistance.drop)} below the best",
         loc="left",
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=10.5)

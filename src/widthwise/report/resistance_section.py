@@ -6,6 +6,7 @@ import polars as pl
 
 from widthwise.analysis import Resistance
 from widthwise.analysis.resistance_result import FixedScore, ToleratedNoise
+from widthwise.analysis.words import in_points
 from widthwise.report.content import ReportContent
 from widthwise.report.findings import SettingScores, find_resistance
 from widthwise.report.numbers import (
@@ -90,7 +91,7 @@ def _caption(found: Resistance, selected_on: SelectedOn) -> str:
         "narrowest, the middle and the widest, as far as they differ); bars: 95 % intervals over "
         "seeds; crosses: "
         f"diverges. (b) Noise scale of the optimum (circles), and the highest at which accuracy "
-        f"stays within {100 * found.drop:g} points of the width's own best (squares: {places}) "
+        f"stays within {in_points(found.drop)} of the width's own best (squares: {places}) "
         "and of the narrowest network's best (triangles); arrows: at least. Dashed: in proportion "
         "to width."
     )
@@ -125,7 +126,7 @@ def _table(
         name="resistance",
         label="Noise resistance of each width",
         note=f"Accuracies on {selected_on} data in percent, intervals 95 % over seeds. Tolerated: "
-        f"the highest ḡ at which accuracy stays within {100 * found.drop:g} points of the "
+        f"the highest ḡ at which accuracy stays within {in_points(found.drop)} of the "
         "width's own best, and of the narrowest network's best. The training loss is that at the "
         "end, at the setting nearest the optimum, with its standard error over seeds.",
         header=(

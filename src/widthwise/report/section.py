@@ -46,6 +46,7 @@ class Section:
         answers: what came out, the first one first.
         cautions: why to doubt it.
         figure, table: what it rests on.
+        warning: what it means for the rest of the page, if that is bad.
     """
 
     title: str
@@ -54,3 +55,4 @@ class Section:
     cautions: tuple[str, ...]
     figure: CaptionedFigure
     table: SectionTable
+    warning: str | None = None

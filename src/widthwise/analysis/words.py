@@ -3,6 +3,25 @@
 import math
 
 
+def in_points(value: float) -> str:
+    """A difference of fractions in percentage points.
+
+    >>> in_points(0.01), in_points(0.005)
+    ('1 point', '0.5 points')
+    """
+    number = f"{100.0 * value:.3g}"
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def signed(value: float) -> str:
+    """A difference of fractions in percentage points, with its sign and without the unit.
+
+    >>> signed(-0.012)
+    '−1.20'
+    """
+    return f"{100.0 * value:+.2f}".replace("-", "−")
+
+
 def estimate(value: float, interval: tuple[float, float]) -> str:
     """A value with its interval, or the one bound that holds.
 
