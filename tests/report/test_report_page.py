@@ -17,6 +17,7 @@ from widthwise.recipe import Recipe
 from widthwise.report import ReportContent, write_report
 from widthwise.report.numbers import exact, number, percent
 from widthwise.report.page import render_page, report_figures
+from widthwise.report.sections import report_sections
 from widthwise.report.tables import optimum_rows, setting_rows
 from widthwise.report.training import PAPER_SETTING, training_description, training_recipe
 from widthwise.report.wording import Training, practice_sentence, remarks, still_moving
@@ -27,6 +28,7 @@ FIGURES = {
     "best-accuracy-vs-width",
     "batch-size-vs-width",
     "accuracy-during-training",
+    "noise-resistance",
 }
 CASES = {
     "normal": {},
@@ -66,8 +68,9 @@ def table_cells(text: str, table: str) -> list[list[str]]:
 
 def page_text(made: ReportContent) -> str:
     """The page without its drawings, which take most of the time."""
-    figures = report_figures(made)
-    return render_page(made, figures, {figure.name: b"" for figure in figures})
+    figures, sections = report_figures(made), report_sections(made)
+    names = [item.name for item in (*figures, *(section.figure for section in sections))]
+    return render_page(made, figures, dict.fromkeys(names, b""), sections)
 
 
 def visible(text: str) -> str:

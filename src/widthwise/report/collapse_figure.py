@@ -20,6 +20,7 @@ from widthwise.report.style import (
     house_style,
     log_axis,
     padded,
+    side_legend,
     width_axis,
     width_styles,
 )
@@ -99,14 +100,7 @@ def _draw_curves(
         )
         for rank, (rate, style) in enumerate(colors.items())
     ]
-    axes.legend(
-        handles=handles,
-        title=_math(rate_symbol),
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        fontsize=10.5,
-        title_fontsize=11.0,
-    )
+    side_legend(axes, handles, title=_math(rate_symbol))
     axes.set_title(f"(a) {selected_on} accuracy (%), $w$ = {number(width)}", loc="left")
     axes.set_xlabel(r"normalized noise scale $\bar{g}$")
 
@@ -160,7 +154,7 @@ def _draw_differences(axes: Axes, collapse: Collapse) -> None:
     handles.append(Line2D([], [], color=INK, marker="_", markersize=13, linewidth=0, label="mean"))
     if diverged:
         handles.append(Line2D([], [], color=INK, marker="x", linestyle="none", label="diverged"))
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=10.5)
+    side_legend(axes, handles)
 
 
 def _draw_difference(axes: Axes, at: float, value: float, top: float, style: WidthStyle) -> None:

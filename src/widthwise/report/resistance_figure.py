@@ -18,6 +18,7 @@ from widthwise.report.style import (
     house_style,
     log_axis,
     padded,
+    side_legend,
     width_axis,
 )
 from widthwise.report.tables import SelectedOn
@@ -90,10 +91,8 @@ def _draw_scores(axes: Axes, resistance: Resistance, selected_on: SelectedOn) ->
             gid=f"w={factor:g} diverges {k}",
         )
     axes.set_title(f"(a) {selected_on} accuracy (%)", loc="left")
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=10.5
-    )
+    handles = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    side_legend(axes, handles[::-1])
 
 
 def _draw_tolerated(axes: Axes, resistance: Resistance) -> None:
@@ -142,7 +141,7 @@ def _draw_tolerated(axes: Axes, resistance: Resistance) -> None:
         rf"(b) $\bar{{g}}$ of the optimum, and {in_points(resistance.drop)} below the best",
         loc="left",
     )
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=10.5)
+    side_legend(axes)
 
 
 def _draw_interval(

@@ -14,6 +14,7 @@ from widthwise.report.style import (
     house_style,
     log_axis,
     padded,
+    side_legend,
     width_axis,
     width_styles,
 )
@@ -38,7 +39,7 @@ def stability_figure(found: StabilityFinding) -> Figure:
         axes[0].set_title(r"(a) largest stable learning rate $\epsilon_\mathrm{max}$", loc="left")
         if found.ceiling is not None:
             _draw_ceiling(axes[1], found.ceiling, styles)
-        axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=10.5)
+        side_legend(axes[0])
         return figure
 
 
@@ -65,7 +66,7 @@ def _draw_ceiling(axes: Axes, ceiling: BatchCeiling, styles: dict[float, WidthSt
         r"(b) largest batch size at the optimum, from $\epsilon_\mathrm{max}$",
         loc="left",
     )
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=10.5)
+    side_legend(axes)
 
 
 def _line(points: list[_Point], predict: object) -> tuple[np.ndarray, ...] | None:

@@ -99,6 +99,20 @@ def draw_width_legend(figure: Figure, styles: dict[float, WidthStyle]) -> int:
     return math.ceil(len(styles) / columns)
 
 
+def side_legend(axes: Axes, handles: Sequence[Line2D] | None = None, title: str = "") -> None:
+    """A legend to the right of a panel: `handles`, or what is labeled there, if anything is."""
+    labeled = axes.get_legend_handles_labels()[0] if handles is None else handles
+    if labeled:
+        axes.legend(
+            handles=labeled,
+            title=title or None,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            fontsize=10.5,
+            title_fontsize=11.0,
+        )
+
+
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
     """A logarithmic axis from `low` to `high` with few, plainly written ticks."""
     if which == "x":

@@ -1,0 +1,228 @@
+"""The sections on the claims: shown where the study has the data, with its numbers."""
+
+import dataclasses
+import html
+import io
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from report_samples import WIDTHS, content, results_table, stable_rates
+
+from widthwise.errors import InputError
+from widthwise.report.findings import (
+    find_collapse,
+    find_resistance,
+    find_stability,
+    setting_scores,
+)
+from widthwise.report.numbers import number, percent
+from widthwise.report.page import render_page, report_figures, typeset
+from widthwise.report.sections import report_sections
+from widthwise.report.tables import optimum_rows, setting_rows
+
+RATES = (0.5, 1.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def full():
+    """Several learning rates at equal noise scale, and measured stability."""
+    widths = (1.0, 2.0, 4.0)
+    runs = results_table(widths=widths, learning_rates=RATES)
+    return content(runs, stable_learning_rates=stable_rates(widths))
+
+
+@pytest.fixture(scope="module")
+def broken():
+    return content(
+        results_table(widths=(1.0, 2.0, 4.0), learning_rates=(*RATES, 4.0), broken=0.012, seeds=5)
+    )
+
+
+@pytest.fixture(scope="module")
+def sections(full):
+    return {section.figure.name: section for section in report_sections(full)}
+
+
+def page_text(made):
+    figures, sections = report_figures(made), report_sections(made)
+    names = [item.name for item in (*figures, *(section.figure for section in sections))]
+    return render_page(made, figures, dict.fromkeys(names, b""), sections)
+
+
+def gids(figure, start):
+    found = figure.findobj(lambda artist: (artist.get_gid() or "").startswith(start))
+    return {artist.get_gid() for artist in found}
+
+
+def test_sections_are_there_exactly_where_the_data_are(sections):
+    assert list(sections) == ["collapse", "stability", "noise-resistance"]
+    one_rate = content(results_table(widths=(1.0, 2.0)))
+    assert [x.figure.name for x in report_sections(one_rate)] == ["noise-resistance"]
+    one_width = content(results_table(widths=(4.0,)))
+    assert report_sections(one_width) == []
+    one_seed = content(results_table(widths=(1.0, 2.0), seeds=1, learning_rates=RATES))
+    assert report_sections(one_seed) == []
+
+
+def test_runs_become_arrays_with_diverged_and_missing_told_apart(full):
+    gone = full.results.filter(
+        ~((pl.col("seed") == 3) & (pl.col("batch_size") == 128) & (pl.col("learning_rate") == 0.5))
+    )
+    table = setting_scores(gone)
+    assert table.scores.shape == table.ran.shape == (3 * 8 * 3, 8)
+    assert int((~table.ran).sum()) == 3
+    lost = int((gone["status"] == "diverged").sum())
+    assert int(np.isnan(table.scores[table.ran]).sum()) == lost > 0
+    row = int(
+        np.flatnonzero(
+            (table.columns["widening_factor"] == 2.0)
+            & (table.columns["learning_rate"] == 1.0)
+            & (table.columns["batch_size"] == 8)
+        )[0]
+    )
+    expected = full.results.filter(
+        widening_factor=2.0, learning_rate=1.0, batch_size=8, status="ok"
+    ).sort("seed")["test_accuracy"]
+    assert table.scores[row] == pytest.approx(expected.to_numpy())
+
+
+def test_validation_accuracy_is_compared_where_it_chose():
+    runs = results_table(widths=(1.0,), batch_sizes=(8,), validation=True, seeds=3)
+    expected = runs.sort("seed")["validation_accuracy"].to_numpy()
+    assert setting_scores(runs).scores[0] == pytest.approx(expected)
+
+
+def test_collapse_section_says_what_the_test_found(full, sections):
+    found = find_collapse(setting_scores(full.results))
+    assert found is not None
+    section = sections["collapse"]
+    assert section.answers[0] == found.sentence()
+    assert section.warning is None
+    assert len(section.table.rows) == sum(
+        len(finding.levels) for finding in (found.overall, *found.widths)
+    )
+    assert {row[0] for row in section.table.rows} == {"all", "1", "2", "4"}
+    figure = section.figure.figure
+    assert gids(figure, "rate=") == {f"rate={rate:g} points" for rate in RATES}
+    assert gids(figure, "mean ") == {"mean 1", "mean 2"}
+    differences = figure.findobj(lambda artist: artist.get_gid() in {"difference", "beyond"})
+    assert len(differences) == sum(x.difference is not None for x in found.comparisons)
+
+
+def test_broken_collapse_is_said_first_of_all(broken):
+    text = page_text(broken)
+    shown = html.unescape(re.sub(r"<[^>]+>", "", text))
+    assert "The collapse is broken" in shown
+    assert shown.index("settings of equal ḡ differ in accuracy") < shown.index("Figures")
+    section = report_sections(broken)[0]
+    assert {row[-1] for row in section.table.rows} == {"differ"}
+
+
+def test_unequal_physical_time_is_a_caution(full, sections):
+    assert any("physical times" in caution for caution in sections["collapse"].cautions)
+    equal = dataclasses.replace(full, results=full.results.with_columns(physical_time=pl.lit(1e4)))
+    (section, *_) = report_sections(equal)
+    assert not any("physical times" in caution for caution in section.cautions)
+
+
+def test_resistance_section_holds_scores_tolerance_and_training_loss(full, sections):
+    found = find_resistance(full, setting_scores(full.results))
+    assert found is not None
+    section = sections["noise-resistance"]
+    assert section.answers[0] == found.sentence()
+    optima = optimum_rows(setting_rows(full.results), full.optima)
+    loss = section.table.header.index("training loss")
+    for cells, row, optimum in zip(section.table.rows, found.widths, optima, strict=True):
+        assert cells[1:3] == (number(row.noise_scale), percent(row.score))
+        assert number(row.own.noise_scale) in cells[loss - 4]
+        near = optimum.nearest
+        runs = full.results.filter(
+            widening_factor=row.widening_factor,
+            learning_rate=near.learning_rate,
+            batch_size=near.batch_size,
+            status="ok",
+        )["final_train_loss"].to_numpy()
+        assert cells[loss] == number(float(runs.mean()))
+        error = float(runs.std(ddof=1) / np.sqrt(runs.size))
+        assert cells[loss + 1] == number(error, 2)
+    drawn = gids(section.figure.figure, "")
+    assert {"own optimum", "optimum", "below own best", "below narrowest's"} <= drawn
+
+
+def test_stability_section_holds_rates_and_ceilings(full, sections):
+    found = find_stability(full)
+    assert found is not None
+    assert found.law is not None
+    assert found.ceiling is not None
+    # planted: exponent 0.3 of the rate, and 1 of the optimum
+    assert found.law.interval[0] < 0.3 < found.law.interval[1]
+    assert found.ceiling.interval[0] < -1.3 < found.ceiling.interval[1]
+    section = sections["stability"]
+    assert section.answers == (found.ceiling.sentence(), found.law.sentence())
+    for cells, rate, point in zip(
+        section.table.rows, found.rates, found.ceiling.points, strict=True
+    ):
+        optimum = full.optima[rate.widening_factor]
+        assert cells[1] == number(rate.value)
+        assert float(cells[5].strip("≤≥ ")) == pytest.approx(
+            rate.value / optimum.noise_scale, rel=0.01
+        )
+        assert cells[5].endswith(number(point.batch_size))
+
+
+def test_stability_without_optima_or_a_law_still_shows_the_rates(full):
+    alone = dataclasses.replace(full, optima={}, stable_learning_rates=stable_rates((1.0,)))
+    section = next(x for x in report_sections(alone) if x.figure.name == "stability")
+    assert len(section.table.rows) == 1
+    assert section.table.rows[0][5] == "—"
+    assert any("is not known" in answer for answer in section.answers)
+    bound = dataclasses.replace(
+        full, stable_learning_rates=stable_rates((1.0, 2.0, 4.0), unbounded=(4.0,))
+    )
+    section = next(x for x in report_sections(bound) if x.figure.name == "stability")
+    assert section.table.rows[2][1].startswith("≥")
+    assert gids(section.figure.figure, "w=4 bound")
+
+
+def test_rates_that_were_not_measured_alike_are_refused(full):
+    first, second, _ = stable_rates((1.0, 2.0, 4.0))
+    for rates in (
+        (first, first),
+        (first, dataclasses.replace(second, momentum=0.9)),
+        (first, dataclasses.replace(second, batch_size=8)),
+    ):
+        with pytest.raises(InputError, match="one a width"):
+            dataclasses.replace(full, stable_learning_rates=rates)
+
+
+@pytest.mark.parametrize("name", ["full", "broken"])
+def test_sections_stand_on_the_page_without_nan_and_with_every_width(name, request):
+    made = request.getfixturevalue(name)
+    text = page_text(made)
+    shown = html.unescape(
+        re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
+    )
+    assert not re.search(r"\b(nan|inf|None|null)\b", shown)
+    for section in report_sections(made):
+        assert f'<figure id="{section.figure.name}"' in text
+        assert f'<table id="{section.table.name}-table"' in text
+        assert all(len(row) == len(section.table.header) for row in section.table.rows)
+        for width in (1, 2, 4):
+            assert re.search(rf"\b{width}\b", section.figure.caption)
+        section.figure.figure.savefig(io.BytesIO(), format="svg")
+    numbers = [int(n) for n in re.findall(r"<b>Figure (\d+)\.</b>", text)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_symbols_are_typeset_and_text_is_escaped():
+    assert typeset("a < B_opt ≤ ε_max, w^−q") == (
+        "a &lt; B<sub>opt</sub> ≤ ε<sub>max</sub>, w<sup>−q</sup>"
+    )
+    assert typeset("batch_size w^2x") == "batch_size w^2x"
+
+
+def test_all_widths_of_the_sample_have_resistance():
+    section = report_sections(content(results_table()))[0]
+    assert [row[0] for row in section.table.rows] == [f"{width:g}" for width in WIDTHS]
