@@ -9,9 +9,9 @@ from widthwise.search.state import WidthState
 # Settings of a width about which nothing is known: the cheapest, an octave apart.
 FIRST_SETTINGS = 4
 # The estimate must lie so far (octaves) inside what was run before refining begins.
-MARGIN = 1.0
+MARGIN = 0.5
 # ... and below, where runs are dear, so far if nothing else shows that it is lower.
-LOW_REACH = 2.0
+LOW_REACH = 1.0
 # More than this share of the draws beyond an end of the lattice: the optimum is not inside.
 BEYOND_SHARE = 0.8
 # ... judged from no fewer seeds than this of every setting that is fitted.

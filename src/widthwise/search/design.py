@@ -25,13 +25,13 @@ from widthwise.analysis._shape import (
 from widthwise.search.problem import FloatArray
 from widthwise.search.state import WidthState
 
-# Settings further from the peak than this are not considered. A straight decline is tested at
-# least cost at 2 / ln 2 = 2.9 octaves below the peak, where (drop)² / cost is largest.
-REACH = 3.0
+# Settings further below or above the peak than this (octaves) are not considered: of fixed
+# designs on planted curves, two below and three above gave the narrowest intervals for their cost.
+REACH = (2.0, 3.0)
 # Joints of two half parabolas that are tried, per grid step.
 JOINTS_PER_STEP = 4
 # Seeds of a new setting, at least: two give a variance with one degree of freedom.
-NEW_SEEDS = 3
+NEW_SEEDS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +67,8 @@ def believed_curve(state: WidthState) -> Curve:
     mean = np.interp(octaves, octaves[index], settings.means - top) if fit is None else fit
     outside = np.setdiff1d(index, index[window.rows])
     mean[outside] = settings.means[np.searchsorted(index, outside)] - top
-    near = np.abs(octaves - state.peak) <= REACH + 1e-9
+    away = octaves - state.peak
+    near = (away >= -REACH[0] - 1e-9) & (away <= REACH[1] + 1e-9)
     return Curve(
         octaves=octaves,
         mean=mean,

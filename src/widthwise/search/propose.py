@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from widthwise.analysis import Law, Optimum, fit_law
 from widthwise.errors import FitError, InputError
 from widthwise.search.bracket import at_edge, extension
 from widthwise.search.neighbors import needed_to_bracket
 from widthwise.search.problem import Lattice, SearchTarget
 from widthwise.search.refine import (
-    MIN_SEEDS,
     Refinement,
     most_useful,
     refine_exponent,
@@ -162,10 +159,9 @@ def _check(observations: Sequence[Observations], lattices: Sequence[Lattice], wo
 def _ended(state: WidthState, target: SearchTarget) -> Reason | None:
     if not state.begun:
         return None
-    if target.precision is not None and state.interval_width <= target.precision:
-        least = min(MIN_SEEDS, target.max_seeds)
-        if np.all(state.counts[state.window] >= least) and not extension(state):
-            return "precise enough"
+    narrow = target.precision is not None and state.interval_width <= target.precision
+    if narrow and not extension(state):
+        return "precise enough"
     return "edge of what can be run" if at_edge(state) else None
 
 

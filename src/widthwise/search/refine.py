@@ -11,10 +11,8 @@ from widthwise.search.problem import FloatArray, SearchTarget
 from widthwise.search.state import WidthState
 from widthwise.search.steps import Round, Step
 
-# No interval is believed before every setting it rests on has so many seeds.
-MIN_SEEDS = 4
 # A round costs at most this part of what the width has cost so far, unless workers would idle.
-GROWTH = 0.5
+GROWTH = 0.1
 # Aim a little below the precision wanted: the prediction is not exact.
 AIM = 0.9
 
@@ -90,9 +88,7 @@ class Refinement:
 def refine_width(r: Refinement, target: SearchTarget) -> list[Step]:
     """Runs towards the precision of one width, no more than GROWTH of what it has cost."""
     assert target.precision is not None
-    steps = fill_window(r, target)
-    if steps:
-        return steps
+    steps: list[Step] = []
     wanted = 0.0
     if np.isfinite(r.state.interval_width) and np.isfinite(r.total):
         wanted = r.total * (AIM * target.precision / r.state.interval_width) ** 2
@@ -101,30 +97,6 @@ def refine_width(r: Refinement, target: SearchTarget) -> list[Step]:
         if addition is None or (steps and r.added + addition.cost > GROWTH * r.spent):
             break
         steps.append(r.take(addition))
-    return steps
-
-
-def fill_window(r: Refinement, target: SearchTarget) -> list[Step]:
-    """Seeds that the window lacks, once its interval is narrow enough."""
-    if target.precision is None or r.state.interval_width > target.precision:
-        return []
-    least = min(MIN_SEEDS, target.max_seeds)
-    steps = []
-    for k in r.state.window:
-        if r.counts[k] < least:
-            lacking = least - int(r.counts[k])
-            cost = lacking * r.state.lattice.cost[k]
-            steps.append(
-                r.take(
-                    Addition(
-                        scale_index=int(k),
-                        num_seeds=lacking,
-                        cost=cost,
-                        total=r.total,
-                        within=r.within,
-                    )
-                )
-            )
     return steps
 
 
