@@ -24,6 +24,9 @@ FloatArray = NDArray[np.float64]
 MARGIN = 0.01
 # A level agrees only if at least this share of its comparisons agrees one by one.
 AGREEING_SHARE = 0.5
+# The variance of a level's mean is at least this part of what independent settings would give it:
+# seeds that tie, or cancel by chance, do not make it certain.
+_LEAST_PART = 0.25
 
 
 def measure_collapse(
@@ -234,7 +237,9 @@ class _Judge:
             )
             # Seed by seed, so that what a seed does to all settings of a level is not averaged out.
             parts = np.sum([w * pair.errors for w, pair in zip(weight, pairs, strict=True)], axis=0)
-            variance = float(np.sum(parts**2))
+            variance = max(
+                float(np.sum(parts**2)), _LEAST_PART * float(np.sum((weight * errors) ** 2))
+            )
             degrees = float(min(pair.degrees for pair in pairs))
             slack = float(weight @ bias)
             error = float(np.sqrt(variance))

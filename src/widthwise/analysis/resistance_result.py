@@ -150,7 +150,7 @@ class Resistance:
         law = self.optimum_law
         where = (
             "how its noise scale moves with width is not known"
-            if law is None
+            if law is None or not np.any(np.isfinite(law.interval))
             else f"its noise scale goes as w^s with s = {estimate(law.exponent, law.interval)}"
         )
         return (
