@@ -34,8 +34,8 @@ def needed_to_bracket(
 
 
 def _first_to_open(states: Sequence[WidthState], active: Sequence[int]) -> int | None:
-    """The cheapest width, unless some width has begun."""
-    if any(s.begun for s in states):
+    """The cheapest width, unless one is being bracketed."""
+    if any(states[i].begun for i in active):
         return None
     return min(active, key=lambda i: (float(np.median(states[i].lattice.cost)), i))
 

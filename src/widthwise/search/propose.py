@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from widthwise.analysis import Law, Optimum, fit_law
 from widthwise.errors import FitError, InputError
 from widthwise.search.bracket import at_edge, extension
@@ -59,7 +61,7 @@ def propose(
     >>> [(lattice.noise_scale[r.scale_index], r.seeds) for r in first.runs]
     [(4.0, (0, 1)), (8.0, (0, 1)), (16.0, (0, 1)), (32.0, (0, 1))]
     """
-    _check(observations, lattices, workers)
+    _check(observations, lattices, target, workers)
     landed = [Observations.none(lattice) for lattice in lattices]
     number = 1
     while True:
@@ -86,7 +88,13 @@ def next_round(
 
     One step of what `propose` replays; for callers that keep the rounds themselves.
     """
-    _check(observations, lattices, workers)
+    _check(observations, lattices, target, workers)
+    for o, lattice in zip(observations, lattices, strict=True):
+        if not np.array_equal(o.ran, np.arange(o.ran.shape[1]) < o.counts[:, None]):
+            raise InputError(
+                f"widening factor {lattice.widening_factor:g} has gaps among the seeds that ran; "
+                "call propose, which completes a round before it asks for the next"
+            )
     states = [
         WidthState(lattice=lattice, observations=o, confidence=target.confidence, seed=seed)
         for lattice, o in zip(lattices, observations, strict=True)
@@ -102,7 +110,9 @@ def next_round(
     located = [i for i in active if states[i].optimum is not None and not extension(states[i])]
     refinements = {i: Refinement.of(states[i], i) for i in located}
 
-    wanted = needed_to_bracket(states, active, located)
+    # A peak at an edge also tells where to begin next door.
+    ended = [i for i, r in enumerate(reasons) if r is not None and states[i].optimum is not None]
+    wanted = needed_to_bracket(states, active, sorted({*located, *ended}))
     if target.precision is not None:
         for i in located:
             if reasons[i] is None:
@@ -137,7 +147,12 @@ def next_round(
     )
 
 
-def _check(observations: Sequence[Observations], lattices: Sequence[Lattice], workers: int) -> None:
+def _check(
+    observations: Sequence[Observations],
+    lattices: Sequence[Lattice],
+    target: SearchTarget,
+    workers: int,
+) -> None:
     if not lattices or len(observations) != len(lattices):
         raise InputError(
             "a search needs one set of observations for each lattice, got "
@@ -146,6 +161,10 @@ def _check(observations: Sequence[Observations], lattices: Sequence[Lattice], wo
     factors = [lattice.widening_factor for lattice in lattices]
     if len(set(factors)) < len(factors):
         raise InputError(f"widening factors must differ, got {factors}; merge equal ones")
+    if target.exponent_precision is not None and len(lattices) < 2:
+        raise InputError(
+            "exponent_precision needs at least 2 widths, got 1; add a width, or ask for precision"
+        )
     for o, lattice in zip(observations, lattices, strict=True):
         if o.scores.shape[0] != lattice.size:
             raise InputError(
