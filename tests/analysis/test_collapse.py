@@ -207,6 +207,22 @@ def test_collapse_up_to_a_rate_is_told_from_what_lies_beyond():
     assert "from ε = 2 on they differ" in found.sentence()
 
 
+def test_differences_that_cancel_in_the_mean_and_hide_in_noise_do_not_agree():
+    """± 0.9 points, standard error 0.35: none is certain, but none agrees one by one either."""
+    noise_scale = 2.0 ** -np.arange(8)
+    signs = np.where(np.arange(8) % 2, 0.009, -0.009)
+    for problem in range(10):
+        scores = 0.7 + np.random.default_rng(problem).normal(0, 0.007, (16, 8))
+        scores[8:] += signs[:, None]
+        rates = [0.1] * 8 + [0.2] * 8
+        found = measure_collapse(
+            [1] * 16, rates, [1] * 16, [0] * 16, np.tile(noise_scale, 2), scores
+        )
+        (level,) = found.overall.levels
+        assert max(np.abs(level.interval)) < found.margin
+        assert found.verdict != "collapses"
+
+
 def test_one_bad_width_breaks_the_whole():
     rng = np.random.default_rng(3)
     good, bad = (
