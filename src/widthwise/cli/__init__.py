@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from widthwise.cli import calibrate, inspect, probe, studies, widen
+from widthwise.cli import calibrate, inspect, probe, reproduce, studies, widen
 from widthwise.errors import FitError, InputError, StudyError
 
 # In the order in which `widthwise --help` lists them.
@@ -24,6 +24,7 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     calibrate.calibrate,
     inspect.inspect,
     probe.probe,
+    reproduce.reproduce,
     studies.datasets,
 )
 

@@ -1,0 +1,311 @@
+"""From what a study found to a verdict on a claim. Pure: tables and values in, judgements out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import polars as pl
+
+from widthwise.analysis import (
+    BatchCeiling,
+    Law,
+    Optimum,
+    StableRate,
+    WidthCurve,
+    measure_batch_ceiling,
+    measure_collapse,
+    measure_resistance,
+)
+from widthwise.analysis.law import ZONES
+from widthwise.analysis.words import estimate
+from widthwise.errors import FitError
+from widthwise.report.findings import setting_scores
+from widthwise.reproduce.deciding import more_for_ceiling, more_for_collapse, more_for_exponent
+from widthwise.stability import StableLearningRate, fit_stability_law
+
+Verdict = Literal["confirmed", "contradicted", "inconclusive"]
+
+# An exponent within this of 0 is "does not change with width", as for the law of the optimum.
+NO_GROWTH = ZONES["constant"][1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What there is to judge by.
+
+    Attributes:
+        results: one row a run; empty where only rates were measured.
+        optima: widening factor → optimum of ḡ.
+        problems: widening factor → why none could be located.
+        law: over the optima; None for the reason `law_problem`.
+        law_problem: why there is no law.
+        search_end: why the search ended; None for a grid.
+        rates: largest stable learning rates, at most one a width.
+        seed: of the draws behind the optima.
+    """
+
+    results: pl.DataFrame
+    optima: Mapping[float, Optimum]
+    problems: Mapping[float, str]
+    law: Law | None
+    law_problem: str | None
+    search_end: str | None = None
+    rates: Sequence[StableLearningRate] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What came out for one claim and one family.
+
+    Attributes:
+        quantity: what was measured.
+        value: None where it could not be measured.
+        interval: 95 %; infinite ends are open. None where the value has none.
+        verdict: by the whole interval.
+        sentence: the finding in words.
+        would_decide: what it would take; None once decided.
+    """
+
+    quantity: str
+    value: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+    sentence: str
+    would_decide: str | None = None
+
+    def measured(self) -> str:
+        """Value and interval in a few characters.
+
+        >>> Judgement(quantity="s", value=0.9, interval=(0.8, 1.1), verdict="confirmed",
+        ...           sentence="").measured()
+        '0.90 (0.80 to 1.10)'
+        """
+        if self.value is None:
+            return "not measured"
+        if self.interval is None:
+            return f"{self.value:.3g}"
+        return estimate(self.value, self.interval)
+
+
+def judge_proportional(evidence: Evidence) -> Judgement:
+    """Is ḡ_opt ∝ w? The equivalence test of the law: "constant" and "other" contradict."""
+    law = evidence.law
+    found = _exponent(evidence)
+    if law is None or law.verdict == "inconclusive":
+        return found
+    verdict: Verdict = "confirmed" if law.verdict == "proportional" else "contradicted"
+    return replace(found, verdict=verdict, would_decide=None)
+
+
+def judge_growing(evidence: Evidence) -> Judgement:
+    """Does ḡ_opt grow with w at all? "A similar trend" is less than proportionality."""
+    found = _exponent(evidence)
+    if found.interval is None:
+        return found
+    low, high = found.interval
+    if low > NO_GROWTH:
+        return replace(found, verdict="confirmed", would_decide=None)
+    if high <= NO_GROWTH:
+        return replace(found, verdict="contradicted", would_decide=None)
+    return found
+
+
+def judge_not_proportional(evidence: Evidence) -> Judgement:
+    """Is ḡ_opt ∝ w ruled out? Only an interval that lies outside the zone of proportionality says
+    so; one that lies inside it contradicts."""
+    found = _exponent(evidence)
+    if found.interval is None:
+        return found
+    low, high = found.interval
+    zone_low, zone_high = ZONES["proportional"]
+    if high < zone_low or low > zone_high:
+        return replace(found, verdict="confirmed", would_decide=None)
+    if zone_low <= low and high <= zone_high:
+        return replace(found, verdict="contradicted", would_decide=None)
+    return found
+
+
+def judge_collapse(evidence: Evidence) -> Judgement:
+    """Do settings of equal ḡ agree while ε is small?"""
+    table = setting_scores(evidence.results)
+    columns = table.columns
+    found = measure_collapse(
+        columns["widening_factor"].to_numpy(),
+        columns["learning_rate"].to_numpy(),
+        columns["batch_size"].to_numpy(),
+        columns["momentum"].to_numpy(),
+        columns["normalized_noise_scale"].to_numpy(),
+        table.scores,
+        ran=table.ran,
+    )
+    verdicts: dict[str, Verdict] = {"collapses": "confirmed", "broken": "contradicted"}
+    verdict = verdicts.get(found.verdict, "inconclusive")
+    overall = found.overall
+    broken = found.verdict == "broken"
+    return Judgement(
+        quantity=f"equal ḡ {'differ from' if broken else 'agree up to'} {found.rate_symbol} =",
+        value=overall.differs_from if broken else overall.agrees_up_to,
+        interval=None,
+        verdict=verdict,
+        sentence=found.sentence(),
+        would_decide=more_for_collapse(found) if verdict == "inconclusive" else None,
+    )
+
+
+def judge_bounded(evidence: Evidence) -> Judgement:
+    """Is ε_max bounded as width grows, ε_max ∝ w^−q with q ≥ 0?
+
+    Confirmed if q is shown to be at least −0.25 (constant, by the tolerance of all verdicts here),
+    contradicted if ε_max is shown to grow.
+    """
+    quantity = "exponent q of ε_max ∝ w^−q"
+    rates = sorted(evidence.rates, key=lambda rate: rate.widening_factor)
+    try:
+        law = fit_stability_law([rate.widening_factor for rate in rates], rates)
+    except FitError as error:
+        return _unknown(quantity, f"{str(error).rstrip('.')}.", "probes at more widths")
+    low, high = law.interval
+    verdict: Verdict = "inconclusive"
+    if low >= -NO_GROWTH:
+        verdict = "confirmed"
+    elif high < 0.0:
+        verdict = "contradicted"
+    return Judgement(
+        quantity=quantity,
+        value=law.exponent,
+        interval=law.interval,
+        verdict=verdict,
+        sentence=law.sentence(),
+        would_decide="more seeds a probe, and wider networks"
+        if verdict == "inconclusive"
+        else None,
+    )
+
+
+def ceiling_of(evidence: Evidence) -> BatchCeiling | None:
+    """The ceiling of the batch at the widths with an optimum and a rate; None without any."""
+    both = [rate for rate in evidence.rates if rate.widening_factor in evidence.optima]
+    if not both:
+        return None
+    variances = dict(
+        evidence.results.select("widening_factor", "init_variance").unique("widening_factor").rows()
+    )
+    return measure_batch_ceiling(
+        [rate.widening_factor for rate in both],
+        [evidence.optima[rate.widening_factor] for rate in both],
+        [
+            StableRate(
+                value=rate.value,
+                samples=None if rate.censored else rate.samples,
+                is_bound=rate.censored,
+            )
+            for rate in both
+        ],
+        init_variances=[variances[rate.widening_factor] for rate in both],
+        momentum=both[0].momentum,
+    )
+
+
+def judge_ceiling(evidence: Evidence) -> Judgement:
+    """Is B_opt ≤ const/w, ε_max/((1 − m) σ² ḡ_opt) falling as 1/w or faster?"""
+    quantity = "exponent p of the largest batch at ḡ_opt, ∝ w^p"
+    found = ceiling_of(evidence)
+    if found is None:
+        return _unknown(
+            quantity,
+            "No width has both an optimum and a largest stable learning rate.",
+            _more_optima(evidence),
+        )
+    verdicts: dict[str, Verdict] = {
+        "falls as 1/w or faster": "confirmed",
+        "falls more slowly": "contradicted",
+        "does not fall": "contradicted",
+    }
+    verdict = verdicts.get(found.verdict, "inconclusive")
+    return Judgement(
+        quantity=quantity,
+        value=found.exponent,
+        interval=None if found.exponent is None else found.interval,
+        verdict=verdict,
+        sentence=found.sentence(),
+        would_decide=_more_optima(evidence) if verdict == "inconclusive" else None,
+    )
+
+
+def judge_resistance(evidence: Evidence) -> Judgement:
+    """Is the widest network's best accuracy higher, and reached at higher noise?"""
+    quantity = "gain in best accuracy, widest over narrowest (points)"
+    table = setting_scores(evidence.results)
+    scales = table.columns["normalized_noise_scale"].to_numpy()
+    curves = []
+    for width, optimum in evidence.optima.items():
+        rows = (table.columns["widening_factor"] == width).to_numpy()
+        curves.append(
+            WidthCurve(
+                widening_factor=width,
+                noise_scale=scales[rows],
+                scores=table.scores[rows],
+                optimum=optimum,
+                ran=table.ran[rows],
+            )
+        )
+    try:
+        found = measure_resistance(curves, seed=evidence.seed)
+    except FitError as error:
+        return _unknown(quantity, f"{str(error).rstrip('.')}.", "more runs at two widths or more")
+    low, high = found.gain.interval
+    decide = None
+    if found.verdict == "inconclusive":
+        open_part = [
+            "more seeds, for the gain in accuracy" if found.score_trend == "inconclusive" else None,
+            "for the noise: " + more_for_exponent(evidence.law, evidence.optima, evidence.problems)
+            if found.noise_trend == "inconclusive"
+            else None,
+        ]
+        decide = "; ".join(part for part in open_part if part)
+    return Judgement(
+        quantity=quantity,
+        value=100.0 * found.gain.value,
+        interval=(100.0 * low, 100.0 * high),
+        verdict=found.verdict,
+        sentence=found.sentence(),
+        would_decide=decide,
+    )
+
+
+def _exponent(evidence: Evidence) -> Judgement:
+    """The exponent of the law, undecided."""
+    quantity = "exponent s of ḡ_opt ∝ w^s"
+    law = evidence.law
+    more = more_for_exponent(law, evidence.optima, evidence.problems)
+    if evidence.search_end == "budget spent":
+        more += "; the search stopped at its limit of runs"
+    if law is None:
+        problem = (evidence.law_problem or "no law could be fitted").rstrip(".")
+        return _unknown(quantity, f"{problem}.", more)
+    unbounded = all(math.isinf(end) for end in law.interval)
+    return Judgement(
+        quantity=quantity,
+        value=None if unbounded else law.exponent,
+        interval=law.interval,
+        verdict="inconclusive",
+        sentence=law.sentence(),
+        would_decide=more,
+    )
+
+
+def _unknown(quantity: str, why: str, more: str) -> Judgement:
+    return Judgement(
+        quantity=quantity,
+        value=None,
+        interval=None,
+        verdict="inconclusive",
+        sentence=why[:1].upper() + why[1:],
+        would_decide=more,
+    )
+
+
+def _more_optima(evidence: Evidence) -> str:
+    return more_for_ceiling(evidence.optima, evidence.problems)

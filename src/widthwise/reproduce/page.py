@@ -1,0 +1,215 @@
+"""The page of a reproduction: findings, figures, and links to the report of every study."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from widthwise.errors import FitError
+from widthwise.report.findings import StabilityFinding
+from widthwise.report.numbers import listing
+from widthwise.report.stability_figure import stability_figure
+from widthwise.report.style import house_style
+from widthwise.reproduce.exponent_figure import exponent_figure, exponents
+from widthwise.reproduce.judging import ceiling_of
+from widthwise.reproduce.paper import PAPER, provenance
+from widthwise.reproduce.presets import PresetName, fields_of
+from widthwise.reproduce.running import Finding, in_all
+from widthwise.reproduce.toml import dump
+from widthwise.stability import fit_stability_law
+from widthwise.study.files import write_atomically
+
+PAGE = "reproduction.html"
+_REPORT = "report.html"
+_STYLE_TAGS = ("<style>", "</style>")
+_CAPTIONS = {
+    "accuracy-vs-noise-scale": "Test accuracy at late times against the normalized noise scale, "
+    "a curve a width.",
+    "optimum-vs-width": "The best noise scale against width; dashed: proportional, dotted: "
+    "constant; open markers are bounds.",
+    "collapse": "Settings of equal noise scale, set against the one of smallest learning rate.",
+    "noise-resistance": "Accuracy of each width at its own best noise scale and at fixed ones.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """What the page is made of.
+
+    Attributes:
+        findings: in the order of the table.
+        size, data: of the presets.
+        directory: of the reproduction; studies are folders in it.
+        command: what produced it.
+        provenance: name → value, shown as given.
+    """
+
+    findings: Sequence[Finding]
+    size: str
+    data: str | None
+    directory: Path
+    command: str
+    provenance: Mapping[str, str]
+
+
+def write_page(shown: Shown) -> Path:
+    """Write the page into the directory; returns its path."""
+    path = shown.directory / PAGE
+    write_atomically(path, render(shown).encode())
+    return path
+
+
+def tally(findings: Sequence[Finding]) -> str:
+    """How many came out how, in words.
+
+    >>> tally([])
+    'Nothing was tried.'
+    """
+    if not findings:
+        return "Nothing was tried."
+    counts = Counter(finding.judgement.verdict for finding in findings)
+    parts = [f"{counts[v]} {v}" for v in ("confirmed", "contradicted", "inconclusive") if counts[v]]
+    return f"Of {len(findings)} trials, {listing(parts)}."
+
+
+def render(shown: Shown) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("widthwise.reproduce", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    runs, seconds = in_all(shown.findings)
+    return environment.get_template("page.html.j2").render(
+        title=f"The claims of Park et al. (2019), tried at size “{shown.size}”",
+        lead=tally(shown.findings),
+        report_style=report_style(),
+        groups=_groups(shown),
+        overview=_overview(shown.findings),
+        total_runs=f"{runs:,}",
+        total_minutes=f"{seconds / 60:.1f}",
+        command=shown.command,
+        provenance=shown.provenance,
+        presets=_presets(shown),
+    )
+
+
+def report_style() -> Markup:
+    """The style sheet of a study's report, so that both look alike."""
+    loader = PackageLoader("widthwise.report", ".")
+    source, _, _ = loader.get_source(Environment(autoescape=True), "template.html.j2")
+    _, _, rest = source.partition(_STYLE_TAGS[0])
+    sheet, found, _ = rest.partition(_STYLE_TAGS[1])
+    assert found, "the report's template has a style sheet"
+    return Markup(sheet)
+
+
+def _groups(shown: Shown) -> list[dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    seen: set[tuple[PresetName, str]] = set()
+    for finding in shown.findings:
+        claim = finding.trial.claim
+        group = groups.setdefault(claim.key, {"key": claim.key, "words": claim.words, "rows": []})
+        group["rows"].append(_row(finding, shown.directory, seen))
+    return list(groups.values())
+
+
+def _row(finding: Finding, directory: Path, seen: set[tuple[PresetName, str]]) -> dict[str, Any]:
+    judged, preset = finding.judgement, finding.trial.preset
+    report = directory / str(preset) / _REPORT
+    return {
+        "family": str(preset),
+        "report": f"{preset}/{_REPORT}"
+        if finding.trial.claim.needs_study and report.exists()
+        else None,
+        "quantity": judged.quantity,
+        "measured": judged.measured(),
+        "verdict": judged.verdict,
+        "sentence": judged.sentence,
+        "would_decide": judged.would_decide,
+        "runs": f"{finding.runs:,}",
+        "minutes": f"{finding.seconds / 60:.1f}",
+        "figures": [*_study_figures(finding, directory, seen), *_rate_figures(finding)],
+    }
+
+
+def _study_figures(
+    finding: Finding, directory: Path, seen: set[tuple[PresetName, str]]
+) -> list[dict[str, Any]]:
+    """Figures of the study's own report, each shown once on the page."""
+    figures = []
+    for name in finding.trial.claim.figures:
+        path = directory / str(finding.trial.preset) / "figures" / f"{name}.svg"
+        if path.exists() and (finding.trial.preset, name) not in seen:
+            seen.add((finding.trial.preset, name))
+            figures.append({"image": _uri(path.read_bytes()), "caption": _CAPTIONS[name]})
+    return figures
+
+
+def _rate_figures(finding: Finding) -> list[dict[str, Any]]:
+    rates = finding.evidence.rates
+    if not rates:
+        return []
+    try:
+        law, problem = fit_stability_law([rate.widening_factor for rate in rates], rates), None
+    except FitError as error:
+        law, problem = None, str(error)
+    found = StabilityFinding(
+        rates=tuple(rates), law=law, problem=problem, ceiling=ceiling_of(finding.evidence)
+    )
+    caption = "Largest stable learning rate against width" + (
+        "." if found.ceiling is None else "; below: the largest batch at the best noise scale."
+    )
+    return [{"image": _uri(_svg(stability_figure(found))), "caption": caption}]
+
+
+def _overview(findings: Sequence[Finding]) -> dict[str, Any] | None:
+    rows = exponents(findings)
+    if not rows:
+        return None
+    values = "; ".join(f"{f.trial.preset}: {f.judgement.measured()}" for f in rows)
+    return {
+        "image": _uri(_svg(exponent_figure(findings))),
+        "caption": "Exponent of the best noise scale with its 95 % interval; gray bands are the "
+        "zones in which a whole interval makes the verdict “constant” or “proportional”. Open "
+        f"markers: inconclusive; dotted: nothing is excluded. {values}.",
+    }
+
+
+def _presets(shown: Shown) -> list[dict[str, Any]]:
+    rows = []
+    for preset in dict.fromkeys(finding.trial.preset for finding in shown.findings):
+        fields = fields_of(preset, size=shown.size, data=shown.data)
+        whose = provenance(preset, fields)
+        rows.append(
+            {
+                "name": str(preset),
+                "parts": [
+                    (f"Fixed by the text of {PAPER}:", whose.fixed),
+                    ("Chosen by us:", whose.chosen),
+                    ("Not found in what could be read of the paper, hence ours:", whose.not_found),
+                ],
+                "text": dump(fields),
+            }
+        )
+    return rows
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _uri(svg: bytes) -> Markup:
+    return Markup("data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii"))
