@@ -23,11 +23,14 @@ def needed_to_bracket(
     for i in active:
         state = states[i]
         if not state.begun:
-            if located or _first_to_open(states, active) == i:
-                if located and not _beside(states, i, located):
-                    continue
-                for k in opening(state.lattice, expected_peak(states, i, located)):
-                    steps.append(step(states, i, k, BRACKET_SEEDS))
+            begins = (
+                _beside(states, i, active, located)
+                if located
+                else _first_to_open(states, active) == i
+            )
+            if begins:
+                first = opening(state.lattice, expected_peak(states, i, located))
+                steps += [step(states, i, k, BRACKET_SEEDS) for k in first]
         elif i not in located:
             steps += [step(states, i, k, BRACKET_SEEDS) for k in extension(state)]
     return steps
@@ -40,14 +43,14 @@ def _first_to_open(states: Sequence[WidthState], active: Sequence[int]) -> int |
     return min(active, key=lambda i: (float(np.median(states[i].lattice.cost)), i))
 
 
-def _beside(states: Sequence[WidthState], width: int, located: Sequence[int]) -> bool:
-    """Whether no width that has not begun lies between this one and the nearest located one."""
+def _beside(
+    states: Sequence[WidthState], width: int, active: Sequence[int], located: Sequence[int]
+) -> bool:
+    """Whether no width still to be located lies between this one and the nearest located one."""
     factors = np.log([s.lattice.widening_factor for s in states])
     nearest = min(located, key=lambda j: abs(factors[j] - factors[width]))
     low, high = sorted((factors[nearest], factors[width]))
-    return not any(
-        low < factors[j] < high and not states[j].begun for j in range(len(states)) if j != width
-    )
+    return not any(low < factors[j] < high for j in active if j not in located)
 
 
 def expected_peak(states: Sequence[WidthState], width: int, located: Sequence[int]) -> float | None:

@@ -1,0 +1,239 @@
+"""What a search finds, when it stops, and what it must not claim."""
+
+import numpy as np
+import pytest
+from planted_search import LATTICE, drive, parabola, table
+
+from widthwise.analysis import locate_optimum
+from widthwise.search import Lattice, Observations, SearchTarget, next_round, octave_lattice
+from widthwise.search.bracket import opening
+from widthwise.search.neighbors import PRIOR_EXPONENT
+
+TARGET = SearchTarget(precision=1.0)
+
+
+def octaves(interval):
+    return float(np.log2(interval[1] / interval[0]))
+
+
+def cliff(peak):
+    """A gentle decline to the left, exponential to the right, points per octave as fractions."""
+    return lambda x: 0.8 - 0.004 * (np.expm1(1.5 * (x - peak)) / 1.5 - (x - peak))
+
+
+@pytest.mark.parametrize("shape", [parabola, cliff])
+def test_planted_peaks_are_found_and_covered(shape):
+    # 15 searches a shape; at a coverage of 0.9 fewer than 11 hits have a chance of 1 %.
+    rng = np.random.default_rng(11)
+    hits, peaks = 0, rng.uniform(-3.0, 4.0, size=15)
+    for case, peak in enumerate(peaks):
+        last = drive([table(shape(peak), seed=case)], TARGET)[0][-1]
+        assert last.reason == "precise enough"
+        low, high = last.optima[0].interval
+        assert octaves((low, high)) <= TARGET.precision
+        hits += low <= 2.0**peak <= high
+    assert hits >= 11
+
+
+def test_it_costs_a_quarter_of_the_grid_on_a_peak_in_the_middle():
+    full = table(parabola(0.3))
+    last = drive([full], TARGET)[0][-1]
+    grid, seeds = np.arange(0, LATTICE.size, 2), 2
+    while True:
+        optimum = locate_optimum(2.0 ** LATTICE.octaves[grid], full.scores[grid, :seeds])
+        if optimum.censoring == "none" and octaves(optimum.interval) <= TARGET.precision:
+            break
+        seeds += 1
+    assert last.spent_cost <= 0.25 * seeds * sum(LATTICE.cost[k] for k in grid)
+
+
+def test_what_it_stops_on_is_what_is_reported():
+    rounds, landed = drive([table(parabola(1.0))], TARGET)
+    reported = locate_optimum(LATTICE.noise_scale, landed[0].scores, ran=landed[0].ran)
+    assert rounds[-1].optima[0].interval == reported.interval
+
+
+def test_runs_below_the_peak_by_more_than_needed_are_not_made():
+    _, landed = drive([table(parabola(3.0))], TARGET)
+    lowest = LATTICE.octaves[np.flatnonzero(landed[0].counts)[0]]
+    assert lowest >= 3.0 - 3.0
+
+
+# Reasons
+
+
+def test_budget_spent():
+    target = SearchTarget(precision=0.1, max_runs=40)
+    last = drive([table(parabola(1.0))], target)[0][-1]
+    assert (last.reason, last.width_reasons) == ("budget spent", ("budget spent",))
+    assert last.spent_runs <= 40
+
+
+@pytest.mark.parametrize(("peak", "side"), [(-7.0, "low"), (8.0, "high")])
+def test_a_peak_beyond_the_lattice_ends_at_its_edge(peak, side):
+    last = drive([table(parabola(peak))], TARGET)[0][-1]
+    assert last.reason == "edge of what can be run"
+    assert last.optima[0].censoring == side
+
+
+def test_the_limit_of_the_lattice_is_the_reason_given():
+    lattice = octave_lattice(2.0**-2, 2.0**5, limits=("batch size 512", None))
+    full = table(parabola(-4.0), lattice=lattice)
+    last = drive([full], TARGET, lattices=[lattice])[0][-1]
+    assert last.reason == "edge of what can be run"
+    assert last.optima[0].reason == "batch size 512"
+
+
+def test_needs_more_than_max_seeds():
+    target = SearchTarget(precision=0.05, max_seeds=6)
+    last = drive([table(parabola(1.0), noise=0.01)], target)[0][-1]
+    assert last.reason == "needs more than max seeds"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_level_curve_never_counts_as_precise(seed):
+    target = SearchTarget(precision=1.0, max_seeds=8)
+    full = table(lambda x: np.full(x.shape, 0.8), seed=seed)
+    last = drive([full], target)[0][-1]
+    assert last.reason != "precise enough"
+
+
+def test_nothing_stable_ends_at_the_edge():
+    full = table(lambda x: np.full(x.shape, np.nan))
+    last = drive([full], TARGET)[0][-1]
+    assert last.reason == "edge of what can be run"
+    assert last.optima == (None,)
+
+
+# Divergence
+
+
+def test_settings_that_diverged_get_no_more_seeds():
+    full = table(lambda x: np.where(x > 1.0, np.nan, parabola(-1.0)(x)))
+    rounds, landed = drive([full], TARGET)
+    assert rounds[-1].reason == "precise enough"
+    low, high = rounds[-1].optima[0].interval
+    assert low <= 2.0**-1.0 <= high
+    diverged = landed[0].counts[LATTICE.octaves > 1.0]
+    # Two seeds to find out, and what filled the workers of the first round.
+    assert diverged.max() <= 4
+
+
+def test_a_peak_bounded_by_stability_is_an_edge():
+    full = table(lambda x: np.where(x > 0.0, np.nan, parabola(4.0)(x)))
+    last = drive([full], TARGET)[0][-1]
+    assert last.reason == "edge of what can be run"
+    assert last.optima[0].censoring == "high"
+    assert last.optima[0].reason == "stability"
+
+
+# Neighboring widths
+
+FACTORS = (1.0, 2.0, 4.0, 8.0)
+
+
+def family(exponent, start=-1.0, noise=0.003):
+    lattices = [
+        Lattice(
+            widening_factor=w,
+            noise_scale=LATTICE.noise_scale,
+            cost=tuple((w**2 * np.asarray(LATTICE.cost)).tolist()),
+        )
+        for w in FACTORS
+    ]
+    full = [
+        table(parabola(start + exponent * np.log2(w)), noise=noise, seed=i)
+        for i, w in enumerate(FACTORS)
+    ]
+    return lattices, full
+
+
+def test_a_width_begins_where_its_neighbor_ended_and_the_cheapest_begins_alone():
+    lattices, full = family(1.0, noise=0.0002)
+    rounds, _ = drive(full, TARGET, lattices=lattices)
+    assert {r.width for r in rounds[0].runs} == {0}
+    for width in range(1, 4):
+        first = next(p for p in rounds if any(r.width == width for r in p.runs))
+        before = first.optima[width - 1]
+        assert before is not None
+        begun = [LATTICE.octaves[r.scale_index] for r in first.runs if r.width == width]
+        shift = PRIOR_EXPONENT if width == 1 else 1.0
+        # The middle of three settings; half a lattice step off, and the estimates' own errors.
+        assert np.median(begun) == pytest.approx(np.log2(before.noise_scale) + shift, abs=0.4)
+
+
+def test_a_neighbor_far_away_does_not_mislead():
+    lattices, full = family(1.0)
+    full = [table(parabola(p), noise=0.003, seed=i) for i, p in enumerate((3.0, -3.0, 3.0, 0.0))]
+    last = drive(full, TARGET, lattices=lattices)[0][-1]
+    assert last.reason == "precise enough"
+    for optimum, peak in zip(last.optima, (3.0, -3.0, 3.0, 0.0), strict=True):
+        assert abs(np.log2(optimum.noise_scale) - peak) < 1.0
+
+
+def test_the_interval_of_a_width_rests_on_its_own_runs():
+    lattices, full = family(1.0)
+    rounds, landed = drive(full, TARGET, lattices=lattices)
+    for i, optimum in enumerate(rounds[-1].optima):
+        own = locate_optimum(LATTICE.noise_scale, landed[i].scores, ran=landed[i].ran)
+        assert optimum.interval == own.interval
+
+
+def test_a_width_at_its_edge_does_not_keep_the_others_from_beginning():
+    lattices, full = family(1.0)
+    full[0] = table(parabola(-8.0), noise=0.003)
+    last = drive(full, TARGET, lattices=lattices)[0][-1]
+    assert last.width_reasons == ("edge of what can be run", *["precise enough"] * 3)
+    assert last.reason == "edge of what can be run"
+
+
+@pytest.mark.parametrize(("exponent", "verdict"), [(1.0, "proportional"), (0.0, "constant")])
+def test_an_exponent_is_found_to_the_precision_wanted(exponent, verdict):
+    lattices, full = family(exponent)
+    target = SearchTarget(exponent_precision=0.2)
+    last = drive(full, target, lattices=lattices)[0][-1]
+    assert last.reason == "precise enough"
+    low, high = last.law.interval
+    assert high - low <= 0.2
+    assert low <= exponent <= high
+    # An interval 0.2 wide that holds the exponent lies inside its zone, which reaches 0.25.
+    assert last.law.verdict == verdict
+
+
+def test_an_exponent_that_one_width_alone_would_give_ends_at_the_edge():
+    lattices, full = family(1.0)
+    full = [full[0], *[table(parabola(-9.0), seed=i) for i in (1, 2, 3)]]
+    target = SearchTarget(exponent_precision=0.3)
+    last = drive(full, target, lattices=lattices)[0][-1]
+    assert last.reason == "edge of what can be run"
+
+
+# Where to begin
+
+
+@pytest.mark.parametrize(
+    ("expected", "settings"),
+    [
+        (None, [2.0, 3.0, 4.0, 5.0]),  # from the cheap end, an octave apart
+        (0.2, [-1.0, 0.0, 1.0]),
+        (-9.0, [-5.0, -4.0, -3.0]),  # held inside the lattice
+        (9.0, [3.0, 4.0, 5.0]),
+    ],
+)
+def test_first_settings(expected, settings):
+    assert LATTICE.octaves[opening(LATTICE, expected)].tolist() == pytest.approx(settings)
+
+
+def test_the_search_goes_down_until_the_peak_is_bracketed():
+    rounds, _ = drive([table(parabola(-3.0), noise=0.001)], TARGET)
+    lowest = [min(LATTICE.octaves[r.scale_index] for r in p.runs) for p in rounds[:-1]]
+    assert lowest[0] == pytest.approx(2.0)
+    assert min(lowest) <= -3.5
+
+
+def test_a_first_round_from_given_runs_uses_them():
+    full = table(parabola(0.0))
+    _, landed = drive([full], TARGET, max_rounds=3)
+    wanted = next_round(landed, [LATTICE], TARGET, workers=8)
+    assert wanted.optima[0] is not None
+    assert isinstance(landed[0], Observations)
