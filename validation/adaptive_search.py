@@ -324,7 +324,8 @@ def _grid_law(
 
 
 def print_exponents(num_cases: int) -> None:
-    print("\n| exponent | cases | reached | covered, of those reached ", end="")
+    print("\n## Four widths: cost of an exponent's interval 0.5 wide\n")
+    print("| exponent | cases | reached | covered, of those reached ", end="")
     print("| our cost / the grid's, median (95 %) | median rounds |")
     print("|---|---|---|---|---|---|")
     for exponent in (0.0, 1.0):
@@ -339,16 +340,7 @@ def print_exponents(num_cases: int) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=208)
-    parser.add_argument("--gp-cases", type=int, default=39)
-    parser.add_argument("--law-cases", type=int, default=13)
-    parser.add_argument("--trials", type=int, default=400, help="at most, of a TPE study")
-    parser.add_argument("--gp-trials", type=int, default=120)
-    options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+def print_one_width(options: argparse.Namespace, seconds: dict[str, float]) -> None:
     problems = [plant(case) for case in range(options.cases)]
     tpe = sampler_it(lambda case: optuna.samplers.TPESampler(seed=case), options.trials)
     gp = sampler_it(lambda case: optuna.samplers.GPSampler(seed=case), options.gp_trials)
@@ -358,7 +350,7 @@ def main() -> None:
         "Optuna TPE": (tpe, options.cases),
         "Optuna GP": (gp, min(options.gp_cases, options.cases)),
     }
-    results, seconds = {}, {}
+    results: dict[str, list[Outcome]] = {}
     for name, (run, count) in methods.items():
         begun = time.process_time()
         results[name] = [run(problems[case], case) for case in range(count)]
@@ -371,10 +363,26 @@ def main() -> None:
     print(", ".join(f"{reason} {count}" for reason, count in ends.most_common()) + ".")
     print("\n### Ours, by curve")
     print_curves(problems, results["ours"])
-    begun = time.process_time()
-    print("\n## Four widths: cost of an exponent's interval 0.5 wide")
-    print_exponents(options.law_cases)
-    seconds["four widths"] = time.process_time() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=208)
+    parser.add_argument("--gp-cases", type=int, default=39)
+    parser.add_argument("--law-cases", type=int, default=13)
+    parser.add_argument("--trials", type=int, default=400, help="at most, of a TPE study")
+    parser.add_argument("--gp-trials", type=int, default=120)
+    parser.add_argument("--part", choices=("one", "four", "both"), default="both")
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    seconds: dict[str, float] = {}
+    if options.part in ("one", "both"):
+        print_one_width(options, seconds)
+    if options.part in ("four", "both"):
+        begun = time.process_time()
+        print_exponents(options.law_cases)
+        seconds["four widths"] = time.process_time() - begun
     print("\nProcessor seconds: ", end="")
     print(", ".join(f"{name} {value:.0f}" for name, value in seconds.items()) + ".")
     print(f"Optuna {optuna.__version__}, NumPy {np.__version__}.")
