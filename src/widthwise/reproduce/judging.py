@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from widthwise.analysis import (
@@ -28,6 +29,8 @@ Verdict = Literal["confirmed", "contradicted", "inconclusive"]
 
 # An exponent within this of 0 is "does not change with width", as for the law of the optimum.
 NO_GROWTH = ZONES["constant"][1]
+# An optimum that fewer draws place inside what was run bounds no batch size.
+_LEAST_FOUND = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,7 +189,12 @@ def judge_bounded(evidence: Evidence) -> Judgement:
 
 def ceiling_of(evidence: Evidence) -> BatchCeiling | None:
     """The ceiling of the batch at the widths with an optimum and a rate; None without any."""
-    both = [rate for rate in evidence.rates if rate.widening_factor in evidence.optima]
+    both = [
+        rate
+        for rate in evidence.rates
+        if rate.widening_factor in evidence.optima
+        and np.mean(np.isfinite(evidence.optima[rate.widening_factor].samples)) >= _LEAST_FOUND
+    ]
     if not both:
         return None
     variances = dict(

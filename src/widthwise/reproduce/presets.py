@@ -26,6 +26,8 @@ Purpose = Literal["law", "collapse"]
 PARAMETERIZATIONS: tuple[Parameterization, ...] = ("standard", "ntk")
 NORMALIZATIONS: tuple[Normalization, ...] = ("none", "batch")
 DEFAULT_DATA = "fashion-mnist"
+# Octaves to which every width's optimum is sought: loose, because the exponent is what counts.
+_PRECISION = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +233,7 @@ def _law(region: Region, extent: Extent) -> dict[str, Any]:
     }
     search = {
         "exponent_precision": extent.exponent_precision,
-        "precision": None,
+        "precision": _PRECISION,
         "max_runs": extent.max_runs,
         "max_seeds": extent.max_seeds,
         "runs_at_once": extent.runs_at_once,
