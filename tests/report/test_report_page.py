@@ -69,7 +69,7 @@ def table_cells(text: str, table: str) -> list[list[str]]:
 def page_text(made: ReportContent) -> str:
     """The page without its drawings, which take most of the time."""
     figures, sections = report_figures(made), report_sections(made)
-    names = [item.name for item in (*figures, *(section.figure for section in sections))]
+    names = [item.name for item in (*figures, *(s.figure for s in sections if s.figure))]
     return render_page(made, figures, dict.fromkeys(names, b""), sections)
 
 

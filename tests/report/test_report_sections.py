@@ -40,14 +40,18 @@ def broken():
     )
 
 
+def named(made):
+    return {section.table.name: section for section in report_sections(made)}
+
+
 @pytest.fixture(scope="module")
 def sections(full):
-    return {section.figure.name: section for section in report_sections(full)}
+    return named(full)
 
 
 def page_text(made):
     figures, sections = report_figures(made), report_sections(made)
-    names = [item.name for item in (*figures, *(section.figure for section in sections))]
+    names = [item.name for item in (*figures, *(s.figure for s in sections if s.figure))]
     return render_page(made, figures, dict.fromkeys(names, b""), sections)
 
 
@@ -57,9 +61,9 @@ def gids(figure, start):
 
 
 def test_sections_are_there_exactly_where_the_data_are(sections):
-    assert list(sections) == ["collapse", "stability", "noise-resistance"]
+    assert list(sections) == ["plan", "collapse", "stability", "resistance"]
     one_rate = content(results_table(widths=(1.0, 2.0)))
-    assert [x.figure.name for x in report_sections(one_rate)] == ["noise-resistance"]
+    assert [x.table.name for x in report_sections(one_rate)] == ["plan", "resistance"]
     one_width = content(results_table(widths=(4.0,)))
     assert report_sections(one_width) == []
     one_seed = content(results_table(widths=(1.0, 2.0), seeds=1, learning_rates=RATES))
@@ -116,21 +120,21 @@ def test_broken_collapse_is_said_first_of_all(broken):
     shown = html.unescape(re.sub(r"<[^>]+>", "", text))
     assert "The collapse is broken" in shown
     assert shown.index("settings of equal ḡ differ in accuracy") < shown.index("Figures")
-    section = report_sections(broken)[0]
+    section = named(broken)["collapse"]
     assert {row[-1] for row in section.table.rows} == {"differ"}
 
 
 def test_unequal_physical_time_is_a_caution(full, sections):
     assert any("physical times" in caution for caution in sections["collapse"].cautions)
     equal = dataclasses.replace(full, results=full.results.with_columns(physical_time=pl.lit(1e4)))
-    (section, *_) = report_sections(equal)
+    section = named(equal)["collapse"]
     assert not any("physical times" in caution for caution in section.cautions)
 
 
 def test_resistance_section_holds_scores_tolerance_and_training_loss(full, sections):
     found = find_resistance(full, setting_scores(full.results))
     assert found is not None
-    section = sections["noise-resistance"]
+    section = sections["resistance"]
     assert section.answers[0] == found.sentence()
     optima = optimum_rows(setting_rows(full.results), full.optima)
     loss = section.table.header.index("training loss")
@@ -174,14 +178,14 @@ def test_stability_section_holds_rates_and_ceilings(full, sections):
 
 def test_stability_without_optima_or_a_law_still_shows_the_rates(full):
     alone = dataclasses.replace(full, optima={}, stable_learning_rates=stable_rates((1.0,)))
-    section = next(x for x in report_sections(alone) if x.figure.name == "stability")
+    section = named(alone)["stability"]
     assert len(section.table.rows) == 1
     assert section.table.rows[0][5] == "—"
     assert any("is not known" in answer for answer in section.answers)
     bound = dataclasses.replace(
         full, stable_learning_rates=stable_rates((1.0, 2.0, 4.0), unbounded=(4.0,))
     )
-    section = next(x for x in report_sections(bound) if x.figure.name == "stability")
+    section = named(bound)["stability"]
     assert section.table.rows[2][1].startswith("≥")
     assert gids(section.figure.figure, "w=4 bound")
 
@@ -205,7 +209,7 @@ def test_sections_stand_on_the_page_without_nan_and_with_every_width(name, reque
         re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
     )
     assert not re.search(r"\b(nan|inf|None|null)\b", shown)
-    for section in report_sections(made):
+    for section in (s for s in report_sections(made) if s.figure):
         assert f'<figure id="{section.figure.name}"' in text
         assert f'<table id="{section.table.name}-table"' in text
         assert all(len(row) == len(section.table.header) for row in section.table.rows)
@@ -224,5 +228,31 @@ def test_symbols_are_typeset_and_text_is_escaped():
 
 
 def test_all_widths_of_the_sample_have_resistance():
-    section = report_sections(content(results_table()))[0]
+    section = named(content(results_table()))["resistance"]
     assert [row[0] for row in section.table.rows] == [f"{width:g}" for width in WIDTHS]
+
+
+def planned(parameterization_exponent, exponent, interval):
+    """A page whose law is stated rather than fitted, σ_init² ∝ w^parameterization_exponent."""
+    table = results_table(widths=(1.0, 2.0, 4.0)).with_columns(
+        init_variance=2.0 * pl.col("widening_factor") ** parameterization_exponent
+    )
+    made = content(table)
+    law = dataclasses.replace(made.law, exponent=exponent, interval=interval)
+    return dataclasses.replace(made, law=law)
+
+
+def test_plan_section_in_hand_worked_numbers():
+    # σ_init² ∝ 1/w and ḡ ∝ w^1.5 (1.25 to 2): ε/(B(1−m)) ∝ w^0.5 (0.25 to 1).
+    section = named(planned(-1.0, 1.5, (1.25, 2.0)))["plan"]
+    assert "w^0.50 (95 %: w^0.25 to w^1.00)" in section.answers[0]
+    rows = {row[0]: row[1:] for row in section.table.rows}
+    assert rows["4"] == ("× 2", "1.41 to 4", "× 1")
+    assert rows["16"] == ("× 4", "2 to 16", "× 1")
+    # NTK: the paper's rule is a factor of w.
+    rows = {row[0]: row[1:] for row in named(planned(0.0, 0.5, (0.25, 1.0)))["plan"].table.rows}
+    assert rows["4"] == ("× 2", "1.41 to 4", "× 4")
+
+
+def test_no_plan_without_a_bounded_exponent():
+    assert "plan" not in named(planned(0.0, 0.5, (0.25, float("inf"))))

@@ -56,7 +56,7 @@ def write_report(content: ReportContent, directory: Path) -> Path:
     figures = report_figures(content)
     sections = report_sections(content)
     images = {}
-    for figure in [*figures, *(section.figure for section in sections)]:
+    for figure in [*figures, *(s.figure for s in sections if s.figure is not None)]:
         for kind in _METADATA:
             image = _encode(figure.figure, kind)
             _write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
@@ -167,6 +167,7 @@ def render_page(
         constant_rate=training.recipe.constant_rate,
         figures=figures,
         sections=sections,
+        illustrated=[section for section in sections if section.figure is not None],
         images={name: Markup(_data_uri(image)) for name, image in images.items()},
         settings=settings,
         optima=optima,

@@ -45,7 +45,8 @@ class Section:
         question: what was asked, in a sentence or two.
         answers: what came out, the first one first.
         cautions: why to doubt it.
-        figure, table: what it rests on.
+        figure: what it rests on, if a table does not say it better.
+        table: the numbers.
         warning: what it means for the rest of the page, if that is bad.
     """
 
@@ -53,6 +54,6 @@ class Section:
     question: str
     answers: tuple[str, ...]
     cautions: tuple[str, ...]
-    figure: CaptionedFigure
+    figure: CaptionedFigure | None
     table: SectionTable
     warning: str | None = None

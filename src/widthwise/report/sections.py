@@ -3,6 +3,7 @@
 from widthwise.report.collapse_section import collapse_section
 from widthwise.report.content import ReportContent
 from widthwise.report.findings import setting_scores
+from widthwise.report.plan_section import plan_section
 from widthwise.report.resistance_section import resistance_section
 from widthwise.report.section import Section
 from widthwise.report.stability_section import stability_section
@@ -15,6 +16,7 @@ def report_sections(content: ReportContent) -> list[Section]:
     optima = optimum_rows(settings, content.optima)
     table = setting_scores(content.results)
     sections = (
+        plan_section(content),
         collapse_section(content, table, settings),
         stability_section(content),
         resistance_section(content, table, optima),

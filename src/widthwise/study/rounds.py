@@ -78,7 +78,14 @@ class Searched:
             num_train, ghost_batch_size: to recognize settings that nothing lies beyond.
             seed: of the bootstrap behind the optima.
         """
-        self._spec, self._seed = spec, seed
+        self._seed, self._runs_at_once = seed, spec.runs_at_once
+        self._target = SearchTarget(
+            precision=spec.precision,
+            exponent_precision=spec.exponent_precision,
+            max_runs=spec.max_runs,
+            max_seeds=spec.max_seeds,
+        )
+        self._proposals: list[Proposal] = []
         widths = sorted({setting.widening_factor for setting in settings})
         self._settings = [
             sorted(
@@ -109,26 +116,23 @@ class Searched:
 
     def following(self, rounds: Rounds, results: pl.DataFrame) -> Proposal:
         """The round after those that have begun, all of whose runs must have landed."""
-        everything = [self._observed(i, results) for i in range(len(self._lattices))]
-        asked = [runs for asked_for in rounds.rounds for runs in asked_for]
-        landed = [
-            Observations.none(lattice).with_runs([r for r in asked if r.width == i], observed)
-            for i, (lattice, observed) in enumerate(zip(self._lattices, everything, strict=True))
-        ]
-        target = SearchTarget(
-            precision=self._spec.precision,
-            exponent_precision=self._spec.exponent_precision,
-            max_runs=self._spec.max_runs,
-            max_seeds=self._spec.max_seeds,
-        )
-        return next_round(
-            landed,
-            self._lattices,
-            target,
-            workers=self._spec.runs_at_once,
-            seed=self._seed,
-            number=len(rounds.rounds) + 1,
-        )
+        observed = [self._observed(i, results) for i in range(len(self._lattices))]
+        # A round looks back at the one before it: whoever resumes replays them.
+        while len(self._proposals) <= len(rounds.rounds):
+            asked = [runs for earlier in rounds.rounds[: len(self._proposals)] for runs in earlier]
+            proposal = next_round(
+                [
+                    Observations.none(lattice).with_runs([r for r in asked if r.width == i], own)
+                    for i, (lattice, own) in enumerate(zip(self._lattices, observed, strict=True))
+                ],
+                self._lattices,
+                self._target,
+                workers=self._runs_at_once,
+                seed=self._seed,
+                before=self._proposals[-1] if self._proposals else None,
+            )
+            self._proposals.append(proposal)
+        return self._proposals[len(rounds.rounds)]
 
     def _observed(self, width: int, results: pl.DataFrame) -> Observations:
         index = {

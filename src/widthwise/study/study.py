@@ -257,6 +257,7 @@ class Study:
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
             normalization=self.spec.family.normalization,
+            analysis_seed=self.spec.analysis.seed,
         )
         with explained(self.directory / "report.html"):
             return write_report(content, self.directory)

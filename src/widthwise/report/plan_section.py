@@ -1,0 +1,75 @@
+"""The section on what to set for a wider network, by the law that the study found."""
+
+import math
+
+import numpy as np
+
+from widthwise.analysis import Law
+from widthwise.report.content import ReportContent
+from widthwise.report.numbers import exact, interval, number
+from widthwise.report.section import Section, SectionTable
+
+_FACTORS = (2.0, 4.0, 8.0, 16.0)
+_PAPER_EXPONENT = 1.0  # Park et al. (2019)
+
+
+def plan_section(content: ReportContent) -> Section | None:
+    """None unless the study bounds the law's exponent on both sides."""
+    law, variance = content.law, _variance_exponent(content)
+    if law is None or variance is None or not all(map(math.isfinite, law.interval)):
+        return None
+    low, high = law.interval
+    return Section(
+        title="What to set for a wider network",
+        question="A network of this family is tuned at one width, and then every layer gets w "
+        "times wider. What becomes of learning rate ε, batch size B and momentum m?",
+        answers=(
+            f"Multiply ε/(B(1 − m)) by w^{law.exponent + variance:.2f} (95 %: "
+            f"w^{low + variance:.2f} to w^{high + variance:.2f}): the best ḡ goes as "
+            f"w^{law.exponent:.2f}, and σ_init² as w^{variance:g}. Which of the three you change "
+            "is yours: a larger ε must still be stable, a smaller B costs more steps.",
+            "For your own numbers, with reasons, limits and rival rules: widthwise widen --law "
+            "(this study's folder) --learning-rate … --batch-size … --momentum … --factor w",
+        ),
+        cautions=_cautions(law),
+        figure=None,
+        table=SectionTable(
+            name="plan",
+            label="By how much to change the hyper-parameters",
+            note="Factors on ε/(B(1 − m)): on ε if B and m stay, or one over them on B if ε and m "
+            "stay. Intervals are 95 % and hold the law's uncertainty only. The paper's rule is "
+            "ḡ ∝ w.",
+            header=("w", "by this study", "interval", "by the paper's rule"),
+            rows=tuple(_row(factor, law, variance) for factor in _FACTORS),
+        ),
+    )
+
+
+def _row(factor: float, law: Law, variance: float) -> tuple[str, ...]:
+    low, high = (factor ** (end + variance) for end in law.interval)
+    return (
+        exact(factor),
+        "× " + number(factor ** (law.exponent + variance)),
+        interval(low, high),
+        "× " + number(factor ** (_PAPER_EXPONENT + variance)),
+    )
+
+
+def _cautions(law: Law) -> tuple[str, ...]:
+    widths = law.widening_factors
+    span = max(widths) / min(widths)
+    return (
+        f"Measured from w = {exact(min(widths))} to {exact(max(widths))}, a factor of "
+        f"{exact(span)}: beyond that it is an extrapolation. It holds for networks trained as "
+        "these were, and carries the noise of the tuned setting over, good or bad.",
+    )
+
+
+def _variance_exponent(content: ReportContent) -> float | None:
+    """e of σ_init² ∝ w^e at the family level; None for one width."""
+    table = content.results.select("widening_factor", "init_variance").unique()
+    width, variance = table.sort("widening_factor").to_numpy().T
+    if width.size < 2:
+        return None
+    slope = np.log(variance[-1] / variance[0]) / np.log(width[-1] / width[0])
+    return round(float(slope), 9) + 0.0
