@@ -183,6 +183,17 @@ def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypat
     assert "above the best one that this study finds" in found.notes[0]
 
 
+def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0, level=10.0)  # ever better with more noise, up to the end of the grid
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    assert found.law is None
+    assert "gives no law to plan by" in found.notes[0]
+    # Standard, by the paper's rule: nothing changes.
+    assert (found.plan.learning_rate, found.plan.batch_size) == (0.05, 4)
+    assert found.plan.exponent == 1.0
+
+
 def test_command(spec, tmp_path, monkeypatch, capsys):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)

@@ -21,8 +21,7 @@ import polars as pl
 from scipy import stats
 
 import widthwise as ww
-from widthwise.calibration import TunedSetting, calibrate
-from widthwise.errors import FitError
+from widthwise.calibration import Calibration, TunedSetting, calibrate
 from widthwise.stability import StabilityLaw, fit_stability_law, max_stable_learning_rate
 from widthwise.study.context import load_context
 
@@ -77,11 +76,12 @@ class Case:
         self.time, self.rates = GRIDS[parameterization]
         self.family = mlp(parameterization)
         self.tuned = self.tune(1)
-        self.law = self._law()
+        calibration = self.calibration()
+        self.law = calibration.law
         self.texts = [
             f"{parameterization}: tuned at w = 1 to ε = {self.tuned.learning_rate:g}, "
             f"B = {self.tuned.batch_size}. Law measured at w = {', '.join(map(str, LAW_WIDTHS))}: "
-            + (self.law.sentence() if isinstance(self.law, ww.Law) else self.law)
+            + (calibration.notes[0] if self.law is None else self.law.sentence())
         ]
         self.stability = self.stable()
 
@@ -121,8 +121,8 @@ class Case:
             "parameterization": self.parameterization,
             "stability_exponent": self.stability,
         }
-        laws = {"the paper's rule": None}
-        if isinstance(self.law, ww.Law):
+        laws: dict[str, ww.Law | None] = {"the paper's rule": None}
+        if self.law is not None:
             laws["your own law"] = self.law
         for source, law in laws.items():
             for keep in ("batch_size", "learning_rate"):
@@ -192,20 +192,18 @@ class Case:
         self.texts.append(f"{self.parameterization}: {law.sentence()}")
         return law
 
-    def _law(self) -> Any:
+    def calibration(self) -> Calibration:
+        """The law of a small study, as `widthwise calibrate` measures it."""
         spec = {"family": self.family, "data": DATA, "training": {"physical_time": self.time}}
-        try:
-            return calibrate(
-                self.directory / f"law-{self.parameterization}",
-                spec,
-                self.tuned,
-                widening_factor=WIDTHS[-1],
-                widths=LAW_WIDTHS,
-                seeds=6,
-                workers=self.workers,
-            ).law
-        except FitError as error:
-            return str(error)
+        return calibrate(
+            self.directory / f"law-{self.parameterization}",
+            spec,
+            self.tuned,
+            widening_factor=WIDTHS[-1],
+            widths=LAW_WIDTHS,
+            seeds=6,
+            workers=self.workers,
+        )
 
     def run(
         self, name: str, title: str, family: dict[str, Any], grid: dict[str, Any], size: int

@@ -15,7 +15,7 @@ import numpy as np
 from widthwise.adviser import Plan, widen
 from widthwise.analysis import Law, Optimum
 from widthwise.data import load
-from widthwise.errors import InputError
+from widthwise.errors import FitError, InputError
 from widthwise.families import WidthFamily
 from widthwise.noise import learning_rate_for, normalized_noise_scale
 from widthwise.study import Study, StudySpec
@@ -51,14 +51,15 @@ class Calibration:
 
     Attributes:
         plan: hyper-parameters for the target, with the law's uncertainty in them.
-        law: exponent of the best normalized noise scale over widths, measured.
+        law: exponent of the best normalized noise scale over widths, measured; None if the study
+            does not bound it on both sides. Then the plan follows the paper's.
         optima: widening factor → optimum of the normalized noise scale.
         study: the study behind it, with its report.
-        notes: what the study says about the setting that was given as tuned.
+        notes: why there is no law, and what the study says about the setting given as tuned.
     """
 
     plan: Plan
-    law: Law
+    law: Law | None
     optima: Mapping[float, Optimum]
     study: Study
     notes: tuple[str, ...]
@@ -96,13 +97,12 @@ def calibrate(
 
     Raises:
         InputError: if something that was given is wrong.
-        FitError: if the study does not determine a law; it says what to change.
         StudyError: if a run failed.
     """
     fields = calibration_fields(spec, tuned, widths=widths, seeds=seeds, overrides=overrides)
     study = Study.create(directory, fields)
     study.run(workers, progress=progress)
-    law = study.law()
+    law, problem = _bounded_law(study)
     family, training = study.spec.family, study.spec.training
     scale = _noise_scale(tuned, load_context(study.directory).family)
     stated = {
@@ -120,7 +120,13 @@ def calibrate(
         **{**stated, **advice},
     )
     optima = study.optima()
-    return Calibration(plan=plan, law=law, optima=optima, study=study, notes=_notes(scale, optima))
+    return Calibration(
+        plan=plan,
+        law=law,
+        optima=optima,
+        study=study,
+        notes=(*problem, *_notes(scale, optima)),
+    )
 
 
 def calibration_fields(
@@ -166,6 +172,22 @@ def calibration_fields(
         "grid": _grids(tuned, family, chosen, seeds),
         "training": _equal_time(training, tuned, dataset.num_train),
     }
+
+
+def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:
+    """The law, if both ends of its exponent are known; else why not."""
+    try:
+        law = study.law()
+    except FitError as error:
+        why = str(error)
+    else:
+        if all(math.isfinite(end) for end in law.interval):
+            return law, ()
+        why = law.sentence().rstrip(".")
+    return None, (
+        f"this study gives no law to plan by ({why}); the plan follows the paper's. More seeds, or "
+        "widths at which the best noise scale is not the last stable one, may decide it",
+    )
 
 
 def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:

@@ -60,20 +60,22 @@ def calibrate(
         progress=not quiet,
         **advice,
     )
-    page = found.study.report()
+    page, law = found.study.report(), found.law
     if as_json:
         print_json(
             {
                 "plan": found.plan.to_dict(),
-                "exponent": found.law.exponent,
-                "interval": list(found.law.interval),
-                "verdict": found.law.verdict,
+                "exponent": None if law is None else law.exponent,
+                "interval": None if law is None else list(law.interval),
+                "verdict": None if law is None else law.verdict,
                 "notes": list(found.notes),
                 "report": page,
             }
         )
         return
     print(found.plan)
-    print(f"\nThe law behind it: {found.law.sentence()}\nIts report: {page}")
+    if law is not None:
+        print(f"\nThe law behind it: {law.sentence()}")
+    print(f"\nThe study's report: {page}")
     for note in found.notes:
         print(f"Note: {note}.")
