@@ -85,7 +85,6 @@ class Searched:
             max_runs=spec.max_runs,
             max_seeds=spec.max_seeds,
         )
-        self._proposals: list[Proposal] = []
         widths = sorted({setting.widening_factor for setting in settings})
         self._settings = [
             sorted(
@@ -116,23 +115,21 @@ class Searched:
 
     def following(self, rounds: Rounds, results: pl.DataFrame) -> Proposal:
         """The round after those that have begun, all of whose runs must have landed."""
-        observed = [self._observed(i, results) for i in range(len(self._lattices))]
-        # A round looks back at the one before it: whoever resumes replays them.
-        while len(self._proposals) <= len(rounds.rounds):
-            asked = [runs for earlier in rounds.rounds[: len(self._proposals)] for runs in earlier]
-            proposal = next_round(
-                [
-                    Observations.none(lattice).with_runs([r for r in asked if r.width == i], own)
-                    for i, (lattice, own) in enumerate(zip(self._lattices, observed, strict=True))
-                ],
-                self._lattices,
-                self._target,
-                workers=self._runs_at_once,
-                seed=self._seed,
-                before=self._proposals[-1] if self._proposals else None,
+        asked = [runs for earlier in rounds.rounds for runs in earlier]
+        landed = [
+            Observations.none(lattice).with_runs(
+                [runs for runs in asked if runs.width == i], self._observed(i, results)
             )
-            self._proposals.append(proposal)
-        return self._proposals[len(rounds.rounds)]
+            for i, lattice in enumerate(self._lattices)
+        ]
+        return next_round(
+            landed,
+            self._lattices,
+            self._target,
+            workers=self._runs_at_once,
+            seed=self._seed,
+            number=len(rounds.rounds) + 1,
+        )
 
     def _observed(self, width: int, results: pl.DataFrame) -> Observations:
         index = {
