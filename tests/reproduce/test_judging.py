@@ -67,7 +67,7 @@ class TestCollapse:
     def test_only_the_noise_scale_matters(self):
         found = judge_collapse(equal_scales(lambda rate: 0.0))
         assert (found.verdict, found.value) == ("confirmed", 8.0)
-        assert found.measured() == "8"
+        assert found.measured() == "agrees up to ε = 8"
 
     def test_it_breaks_at_the_largest_learning_rate(self):
         found = judge_collapse(equal_scales(lambda rate: 0.05 * (rate == 8.0)))
@@ -78,7 +78,7 @@ class TestCollapse:
         found = judge_collapse(equal_scales(lambda rate: 0.03 * math.log2(rate)))
         assert (found.verdict, found.value) == ("contradicted", 2.0)
         assert "broken" in found.sentence
-        assert "differ from" in found.quantity
+        assert "begin to differ" in found.quantity
 
     def test_broken_by_divergence(self):
         found = judge_collapse(equal_scales(lambda rate: 0.0, diverges_from=2.0))
@@ -178,13 +178,18 @@ class TestResistance:
     ("value", "interval", "text"),
     [
         (None, None, "not measured"),
-        (0.5, None, "0.5"),
-        (0.5, (0.25, math.inf), "at least 0.25"),
-        (0.5, (-0.25, 0.75), "0.50 (−0.25 to 0.75)"),
+        (0.5, None, "s = 0.5"),
+        (0.5, (0.25, math.inf), "s at least 0.25"),
+        (0.5, (-0.25, 0.75), "s = 0.50 (−0.25 to 0.75)"),
     ],
 )
 def test_measured(value, interval, text):
     judged = Judgement(
-        quantity="s", value=value, interval=interval, verdict="inconclusive", sentence=""
+        symbol="s",
+        quantity="exponent",
+        value=value,
+        interval=interval,
+        verdict="inconclusive",
+        sentence="",
     )
     assert judged.measured() == text

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from widthwise.study.spec import StudySpec
 
 _DIRECTORY = Path("reproduction")
+_FILE_WIDTH = 120
 _COLORS = {"confirmed": "bold blue", "contradicted": "bold red", "inconclusive": "dim"}
 
 
@@ -227,7 +228,7 @@ def _write_results(
 def _show(findings: Sequence[Finding], page: Path) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     for name in ("claim", "family", "measured", "verdict"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name != "measured")
     for name in ("runs", "core min"):
         table.add_column(name, justify="right")
     previous = None
@@ -236,18 +237,26 @@ def _show(findings: Sequence[Finding], page: Path) -> None:
         table.add_row(
             claim.key if claim is not previous else "",
             str(finding.trial.preset),
-            f"{judged.quantity} {judged.measured()}",
+            judged.measured(),
             f"[{_COLORS[judged.verdict]}]{judged.verdict}[/]",
             f"{finding.runs:,}",
             f"{finding.seconds / 60:.1f}",
         )
         previous = claim
     console = Console(highlight=False)
+    if not console.is_terminal:  # nobody folds lines in a file
+        console = Console(highlight=False, width=_FILE_WIDTH)
     console.print(table)
+    plain = Console(highlight=False, soft_wrap=True)
+    for symbol, words in dict.fromkeys(
+        (f.judgement.symbol, f.judgement.quantity)
+        for f in findings
+        if f.judgement.value is not None
+    ):
+        plain.print(f"  {symbol}: {words}", markup=False)
     open_ones = [f for f in findings if f.judgement.would_decide]
     if open_ones:
         console.print("\nWhat would decide the inconclusive ones:")
-    plain = Console(highlight=False, soft_wrap=True)
     for finding in open_ones:
         plain.print(f"  {finding.trial.name}: {finding.judgement.would_decide}", markup=False)
     runs, seconds = in_all(findings)
@@ -266,6 +275,7 @@ def _content(findings: Sequence[Finding], size: str, page: Path) -> dict[str, An
                 "name": finding.trial.name,
                 "claim": finding.trial.claim.words,
                 "family": str(finding.trial.preset),
+                "symbol": finding.judgement.symbol,
                 "quantity": finding.judgement.quantity,
                 "value": finding.judgement.value,
                 "interval": finding.judgement.interval,

@@ -58,7 +58,9 @@ def _unlocated(optima: Mapping[float, Optimum], problems: Mapping[float, str]) -
         if widths:
             parts.append(words.format(exact_list(widths)) + ", where the optimum is only bounded")
     if problems:
-        parts.append(f"settings that train at w = {exact_list(sorted(problems))}")
+        parts.append(
+            f"more runs at w = {exact_list(sorted(problems))}, where no optimum could be located"
+        )
     return "; ".join(parts)
 
 

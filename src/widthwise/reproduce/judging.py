@@ -63,7 +63,8 @@ class Judgement:
     """What came out for one claim and one family.
 
     Attributes:
-        quantity: what was measured.
+        symbol: what was measured, in a table.
+        quantity: the same in words.
         value: None where it could not be measured.
         interval: 95 %; infinite ends are open. None where the value has none.
         verdict: by the whole interval.
@@ -71,6 +72,7 @@ class Judgement:
         would_decide: what it would take; None once decided.
     """
 
+    symbol: str
     quantity: str
     value: float | None
     interval: tuple[float, float] | None
@@ -81,15 +83,16 @@ class Judgement:
     def measured(self) -> str:
         """Value and interval in a few characters.
 
-        >>> Judgement(quantity="s", value=0.9, interval=(0.8, 1.1), verdict="confirmed",
-        ...           sentence="").measured()
-        '0.90 (0.80 to 1.10)'
+        >>> Judgement(symbol="s", quantity="exponent", value=0.9, interval=(0.8, 1.1),
+        ...           verdict="confirmed", sentence="").measured()
+        's = 0.90 (0.80 to 1.10)'
         """
         if self.value is None:
             return "not measured"
         if self.interval is None:
-            return f"{self.value:.3g}"
-        return estimate(self.value, self.interval)
+            return f"{self.symbol} = {self.value:.3g}"
+        text = estimate(self.value, self.interval)
+        return f"{self.symbol} {text}" if text.startswith("at ") else f"{self.symbol} = {text}"
 
 
 def judge_proportional(evidence: Evidence) -> Judgement:
@@ -148,7 +151,10 @@ def judge_collapse(evidence: Evidence) -> Judgement:
     overall = found.overall
     broken = found.verdict == "broken"
     return Judgement(
-        quantity=f"equal ḡ {'differ from' if broken else 'agree up to'} {found.rate_symbol} =",
+        symbol=f"{'differs from' if broken else 'agrees up to'} {found.rate_symbol}",
+        quantity="where settings of equal ḡ begin to differ"
+        if broken
+        else "up to where settings of equal ḡ agree",
         value=overall.differs_from if broken else overall.agrees_up_to,
         interval=None,
         verdict=verdict,
@@ -163,12 +169,12 @@ def judge_bounded(evidence: Evidence) -> Judgement:
     Confirmed if q is shown to be at least −0.25 (constant, by the tolerance of all verdicts here),
     contradicted if ε_max is shown to grow.
     """
-    quantity = "exponent q of ε_max ∝ w^−q"
+    named = ("q", "exponent of ε_max ∝ w^−q")
     rates = sorted(evidence.rates, key=lambda rate: rate.widening_factor)
     try:
         law = fit_stability_law([rate.widening_factor for rate in rates], rates)
     except FitError as error:
-        return _unknown(quantity, f"{str(error).rstrip('.')}.", "probes at more widths")
+        return _unknown(named, f"{str(error).rstrip('.')}.", "probes at more widths")
     low, high = law.interval
     verdict: Verdict = "inconclusive"
     if low >= -NO_GROWTH:
@@ -176,7 +182,8 @@ def judge_bounded(evidence: Evidence) -> Judgement:
     elif high < 0.0:
         verdict = "contradicted"
     return Judgement(
-        quantity=quantity,
+        symbol=named[0],
+        quantity=named[1],
         value=law.exponent,
         interval=law.interval,
         verdict=verdict,
@@ -218,11 +225,11 @@ def ceiling_of(evidence: Evidence) -> BatchCeiling | None:
 
 def judge_ceiling(evidence: Evidence) -> Judgement:
     """Is B_opt ≤ const/w, ε_max/((1 − m) σ² ḡ_opt) falling as 1/w or faster?"""
-    quantity = "exponent p of the largest batch at ḡ_opt, ∝ w^p"
+    named = ("p", "exponent of the largest batch that can have ḡ_opt, ∝ w^p")
     found = ceiling_of(evidence)
     if found is None:
         return _unknown(
-            quantity,
+            named,
             "No width has both an optimum and a largest stable learning rate.",
             _more_optima(evidence),
         )
@@ -233,8 +240,9 @@ def judge_ceiling(evidence: Evidence) -> Judgement:
     }
     verdict = verdicts.get(found.verdict, "inconclusive")
     return Judgement(
-        quantity=quantity,
-        value=found.exponent,
+        symbol=named[0],
+        quantity=named[1],
+        value=None if _says_nothing(found.interval) else found.exponent,
         interval=None if found.exponent is None else found.interval,
         verdict=verdict,
         sentence=found.sentence(),
@@ -244,7 +252,7 @@ def judge_ceiling(evidence: Evidence) -> Judgement:
 
 def judge_resistance(evidence: Evidence) -> Judgement:
     """Is the widest network's best accuracy higher, and reached at higher noise?"""
-    quantity = "gain in best accuracy, widest over narrowest (points)"
+    named = ("gain", "best accuracy of the widest minus that of the narrowest, in points")
     table = setting_scores(evidence.results)
     scales = table.columns["normalized_noise_scale"].to_numpy()
     curves = []
@@ -262,7 +270,7 @@ def judge_resistance(evidence: Evidence) -> Judgement:
     try:
         found = measure_resistance(curves, seed=evidence.seed)
     except FitError as error:
-        return _unknown(quantity, f"{str(error).rstrip('.')}.", "more runs at two widths or more")
+        return _unknown(named, f"{str(error).rstrip('.')}.", "more runs at two widths or more")
     low, high = found.gain.interval
     decide = None
     if found.verdict == "inconclusive":
@@ -274,7 +282,8 @@ def judge_resistance(evidence: Evidence) -> Judgement:
         ]
         decide = "; ".join(part for part in open_part if part)
     return Judgement(
-        quantity=quantity,
+        symbol=named[0],
+        quantity=named[1],
         value=100.0 * found.gain.value,
         interval=(100.0 * low, 100.0 * high),
         verdict=found.verdict,
@@ -285,18 +294,18 @@ def judge_resistance(evidence: Evidence) -> Judgement:
 
 def _exponent(evidence: Evidence) -> Judgement:
     """The exponent of the law, undecided."""
-    quantity = "exponent s of ḡ_opt ∝ w^s"
+    named = ("s", "exponent of ḡ_opt ∝ w^s")
     law = evidence.law
     more = more_for_exponent(law, evidence.optima, evidence.problems)
     if evidence.search_end == "budget spent":
         more += "; the search stopped at its limit of runs"
     if law is None:
         problem = (evidence.law_problem or "no law could be fitted").rstrip(".")
-        return _unknown(quantity, f"{problem}.", more)
-    unbounded = all(math.isinf(end) for end in law.interval)
+        return _unknown(named, f"{problem}.", more)
     return Judgement(
-        quantity=quantity,
-        value=None if unbounded else law.exponent,
+        symbol=named[0],
+        quantity=named[1],
+        value=None if _says_nothing(law.interval) else law.exponent,
         interval=law.interval,
         verdict="inconclusive",
         sentence=law.sentence(),
@@ -304,9 +313,10 @@ def _exponent(evidence: Evidence) -> Judgement:
     )
 
 
-def _unknown(quantity: str, why: str, more: str) -> Judgement:
+def _unknown(named: tuple[str, str], why: str, more: str) -> Judgement:
     return Judgement(
-        quantity=quantity,
+        symbol=named[0],
+        quantity=named[1],
         value=None,
         interval=None,
         verdict="inconclusive",
@@ -317,3 +327,7 @@ def _unknown(quantity: str, why: str, more: str) -> Judgement:
 
 def _more_optima(evidence: Evidence) -> str:
     return more_for_ceiling(evidence.optima, evidence.problems)
+
+
+def _says_nothing(interval: tuple[float, float]) -> bool:
+    return all(math.isinf(end) for end in interval)

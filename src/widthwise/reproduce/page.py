@@ -79,6 +79,11 @@ def tally(findings: Sequence[Finding]) -> str:
     return f"Of {len(findings)} trials, {listing(parts)}."
 
 
+def legend(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Symbol and meaning of everything that was measured."""
+    return list(dict.fromkeys((f.judgement.symbol, f.judgement.quantity) for f in findings))
+
+
 def render(shown: Shown) -> str:
     """The page as text."""
     environment = Environment(
@@ -94,6 +99,7 @@ def render(shown: Shown) -> str:
         lead=tally(shown.findings),
         report_style=report_style(),
         groups=_groups(shown),
+        legend=legend(shown.findings),
         overview=_overview(shown.findings),
         total_runs=f"{runs:,}",
         total_minutes=f"{seconds / 60:.1f}",
@@ -131,7 +137,6 @@ def _row(finding: Finding, directory: Path, seen: set[tuple[PresetName, str]]) -
         "report": f"{preset}/{_REPORT}"
         if finding.trial.claim.needs_study and report.exists()
         else None,
-        "quantity": judged.quantity,
         "measured": judged.measured(),
         "verdict": judged.verdict,
         "sentence": judged.sentence,

@@ -170,10 +170,13 @@ def study_evidence(preset: PresetName, study: Study) -> tuple[Evidence, Spent]:
     """
     results, summary = study.results(), study.summary()
     searched = study.spec.search is not None
+    widths = {width for grid in study.spec.grid for width in grid.widening_factor}
+    # A search may end before it has begun a width.
+    never = widths.difference(results["widening_factor"].to_list())
     evidence = Evidence(
         results=results,
         optima=summary.optima,
-        problems=summary.problems,
+        problems={**summary.problems, **dict.fromkeys(sorted(never), "nothing was run there")},
         law=summary.law,
         law_problem=summary.law_problem,
         search_end=Rounds.read(Store(study.directory)).reason if searched else None,

@@ -155,8 +155,8 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
         ),
         ("mlp", "ntk", "none"): Region(
             learning_rate=4.0,
-            highest=4.0,
-            octaves=6,
+            highest=2.0,
+            octaves=5,
             physical_time=80_000.0,
             collapse=Levels(
                 effective_rates={0.0: (2.0, 4.0, 8.0, 16.0), 0.9: (4.0,)},
@@ -181,7 +181,7 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
             learning_rate=0.05, highest=0.064, octaves=6, physical_time=75.0
         ),
         ("wide_resnet", "ntk", "none"): Region(
-            learning_rate=0.25, highest=0.128, octaves=6, physical_time=375.0
+            learning_rate=0.25, highest=0.125, octaves=6, physical_time=375.0
         ),
         ("wide_resnet", "standard", "batch"): Region(
             learning_rate=0.1,
