@@ -26,7 +26,11 @@ REDUCED = (
 
 
 def test_every_example_is_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.toml")} == {*CONVOLUTIONAL, "mlp_ntk"}
+    assert {path.stem for path in EXAMPLES.glob("*.toml")} == {
+        *CONVOLUTIONAL,
+        "mlp_ntk",
+        "mlp_ntk_adaptive",
+    }
 
 
 @pytest.mark.parametrize("name", [*CONVOLUTIONAL, "mlp_ntk"])
@@ -36,6 +40,13 @@ def test_plans_every_setting_of_its_grid(name, tmp_path):
     settings = len(grid.batch_size or grid.normalized_noise_scale or ())
     expected = len(grid.widening_factor) * settings * len(grid.seeds)
     assert study.plan.num_runs == expected
+    assert not study.plan.unreachable
+
+
+def test_a_search_has_no_plan_before_its_first_round_and_can_reach_all_it_may(tmp_path):
+    example = EXAMPLES / "mlp_ntk_adaptive.toml"
+    study = Study.create(tmp_path, example, overrides=[FIXED_SIZE])
+    assert study.plan.packs == ()
     assert not study.plan.unreachable
 
 
