@@ -5,7 +5,7 @@ import pytest
 from planted_search import LATTICE, drive, parabola, table
 
 from widthwise.analysis import locate_optimum
-from widthwise.search import Lattice, Observations, SearchTarget, next_round, octave_lattice
+from widthwise.search import Lattice, SearchTarget, octave_lattice
 from widthwise.search.bracket import opening
 from widthwise.search.neighbors import PRIOR_EXPONENT
 
@@ -51,6 +51,17 @@ def test_what_it_stops_on_is_what_is_reported():
     rounds, landed = drive([table(parabola(1.0))], TARGET)
     reported = locate_optimum(LATTICE.noise_scale, landed[0].scores, ran=landed[0].ran)
     assert rounds[-1].optima[0].interval == reported.interval
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_interval_is_believed_from_two_seeds(seed):
+    rounds, landed = drive([table(parabola(1.0, 0.02), noise=0.002, seed=seed)], TARGET)
+    assert rounds[-1].reason == "precise enough"
+    # At a curvature this clear against the noise, the settings an octave either side are clearly
+    # worse, so those in between decide.
+    peak = np.log2(rounds[-1].optima[0].noise_scale)
+    ran = (landed[0].counts > 0) & (np.abs(LATTICE.octaves - peak) <= 0.5)
+    assert np.all(landed[0].counts[ran] >= 3)
 
 
 def test_runs_below_the_peak_by_more_than_needed_are_not_made():
@@ -229,11 +240,3 @@ def test_the_search_goes_down_until_the_peak_is_bracketed():
     lowest = [min(LATTICE.octaves[r.scale_index] for r in p.runs) for p in rounds[:-1]]
     assert lowest[0] == pytest.approx(2.0)
     assert min(lowest) <= -3.5
-
-
-def test_a_first_round_from_given_runs_uses_them():
-    full = table(parabola(0.0))
-    _, landed = drive([full], TARGET, max_rounds=3)
-    wanted = next_round(landed, [LATTICE], TARGET, workers=8)
-    assert wanted.optima[0] is not None
-    assert isinstance(landed[0], Observations)

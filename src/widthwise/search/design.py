@@ -31,7 +31,7 @@ REACH = (2.0, 3.0)
 # Joints of two half parabolas that are tried, per grid step.
 JOINTS_PER_STEP = 4
 # Seeds of a new setting, at least: two give a variance with one degree of freedom.
-NEW_SEEDS = 2
+NEW_SEEDS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

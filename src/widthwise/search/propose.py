@@ -15,6 +15,7 @@ from widthwise.search.refine import (
     most_useful,
     refine_exponent,
     refine_width,
+    thin,
 )
 from widthwise.search.runs import Observations, Proposal, Reason, Runs
 from widthwise.search.state import WidthState
@@ -179,7 +180,7 @@ def _ended(state: WidthState, target: SearchTarget) -> Reason | None:
     if not state.begun:
         return None
     narrow = target.precision is not None and state.interval_width <= target.precision
-    if narrow and not extension(state):
+    if narrow and not extension(state) and not thin(state, target):
         return "precise enough"
     return "edge of what can be run" if at_edge(state) else None
 

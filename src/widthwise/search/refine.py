@@ -11,6 +11,8 @@ from widthwise.search.problem import FloatArray, SearchTarget
 from widthwise.search.state import WidthState
 from widthwise.search.steps import Round, Step
 
+# No interval is believed before every setting that decides where the peak is has so many seeds.
+MIN_SEEDS = 3
 # A round costs at most this part of what the width has cost so far, unless workers would idle.
 GROWTH = 0.1
 # Aim a little below the precision wanted: the prediction is not exact.
@@ -76,6 +78,16 @@ class Refinement:
         self.added += addition.cost
         return self.step_of(addition)
 
+    def seeds_for(self, scale_index: int, num_seeds: int) -> Addition:
+        """So many seeds at a setting, whatever they may do."""
+        then = self.counts.copy()
+        then[scale_index] += num_seeds
+        total, within = predicted_variance(self.curve, then)
+        cost = num_seeds * self.state.lattice.cost[scale_index]
+        return Addition(
+            scale_index=scale_index, num_seeds=num_seeds, cost=cost, total=total, within=within
+        )
+
     def step_of(self, addition: Addition) -> Step:
         return Step(
             width=self.width,
@@ -85,10 +97,20 @@ class Refinement:
         )
 
 
+def thin(state: WidthState, target: SearchTarget) -> dict[int, int]:
+    """Seeds that the settings round the peak lack before an interval is believed."""
+    least = min(MIN_SEEDS, target.max_seeds)
+    return {int(k): least - int(state.counts[k]) for k in state.window if state.counts[k] < least}
+
+
 def refine_width(r: Refinement, target: SearchTarget) -> list[Step]:
     """Runs towards the precision of one width, no more than GROWTH of what it has cost."""
     assert target.precision is not None
-    steps: list[Step] = []
+    if r.state.interval_width <= target.precision:
+        steps = [r.take(r.seeds_for(k, n)) for k, n in thin(r.state, target).items()]
+        if steps:
+            return steps
+    steps = []
     wanted = 0.0
     if np.isfinite(r.state.interval_width) and np.isfinite(r.total):
         wanted = r.total * (AIM * target.precision / r.state.interval_width) ** 2

@@ -88,8 +88,14 @@ class WidthState:
 
     @cached_property
     def window(self) -> NDArray[np.intp]:
-        """Lattice indices of the settings that the fit uses; needs `optimum`."""
-        return np.flatnonzero(self.usable)[open_window(self.settings).rows]
+        """Lattice indices of the settings that decide where the peak is; needs `optimum`.
+
+        Those of the fit from the nearest clearly worse one below to the nearest above.
+        """
+        window = open_window(self.settings)
+        low, high = window.bracket
+        inner = (window.position >= low) & (window.position <= high)
+        return np.asarray(np.flatnonzero(self.usable)[window.rows[inner]])
 
     @property
     def open_below(self) -> bool:
