@@ -53,8 +53,8 @@ class TestTables:
             return
         for width in widths:
             own = [s for s in settings if s.widening_factor == width]
-            # A lattice of half octaves that spans at least 4 octaves, below ε of the region.
-            assert len(own) >= 9
+            # Half octaves over at least two octaves, whatever the width can reach.
+            assert len(own) >= 4
             assert all(s.learning_rate <= region.learning_rate * (1 + 1e-9) for s in own)
             assert all(s.batch_size % (region.ghost_batch_size or 1) == 0 for s in own)
             assert all(s.steps >= 50 for s in own)
@@ -84,7 +84,7 @@ class TestPreset:
         fields = preset("cnn", size="minutes", normalization="batch")
         assert fields["family"]["normalization"] == "batch"
         assert fields["training"]["ghost_batch_size"] == 4
-        assert StudySpec.parse(fields).search.max_runs == 80
+        assert StudySpec.parse(fields).search.max_runs == 56
 
     @pytest.mark.parametrize(
         ("data", "size", "name"),
@@ -151,8 +151,8 @@ class TestCost:
         grid = {**fields, "grid": {**fields["grid"], "seeds": 1}}
         del grid["search"]
         whole, searched = study_cost(StudySpec.parse(grid)), study_cost(StudySpec.parse(fields))
-        assert searched.runs == 160
-        assert searched.flops == pytest.approx(whole.flops * 160 / whole.runs)
+        assert searched.runs == 128
+        assert searched.flops == pytest.approx(whole.flops * 128 / whole.runs)
 
     def test_minutes_is_small(self):
         """All claims at "minutes": no more than what two cores do in half an hour at 5 GFLOP/s a

@@ -141,7 +141,7 @@ class TestRunning:
         code, out, _ = call(*arguments, settings=[*COLLAPSE, "search.max_runs=3"])
         assert code == 0
         (row,) = json.loads(out)["findings"]
-        assert row["runs"] == 150
+        assert row["runs"] == 120
         assert "settings of equal ḡ" in row["quantity"]
 
     def test_interrupted_it_goes_on(self, call, tmp_path, trained, monkeypatch):
@@ -168,7 +168,7 @@ class TestRunning:
         assert "all 28 runs are there" in err
         assert trained[: len(before)] == before
         assert len(trained) == len(set(trained))
-        assert len(Study.open(place / "mlp-1-ntk-collapse").results()) == 150
+        assert len(Study.open(place / "mlp-1-ntk-collapse").results()) == 120
         assert "mlp-1-ntk-collapse" in out
 
     def test_another_specification_in_the_same_place_is_refused(self, call, tmp_path):

@@ -119,9 +119,9 @@ class Region:
 
     Attributes:
         learning_rate: the largest ε, the same at all widths.
-        highest: ḡ at which every width of "minutes" suffers; a multiple of `octaves` below it
-            none does.
-        octaves: factors of two between the highest and the lowest noise scale.
+        highest: the highest ḡ, meant to be beyond the optimum of every width of "minutes".
+        octaves: factors of two between the highest and the lowest noise scale; what lies lower
+            takes more than minutes.
         physical_time: τ = ε·steps/(1 − m) at which accuracy at "minutes" has settled or, for the
             convolutional families, as long as minutes allow.
         ghost_batch_size: examples over which batch norm takes its statistics at every B, so that
@@ -144,13 +144,13 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
     {
         ("mlp", "standard", "none"): Region(
             learning_rate=0.05,
-            highest=0.08,
-            octaves=6,
+            highest=0.06,
+            octaves=5,
             physical_time=1200.0,
             collapse=Levels(
                 effective_rates={0.0: (0.02, 0.04, 0.08, 0.16), 0.9: (0.04,)},
                 rate_over_batch=(0.0025, 0.005, 0.01),
-                physical_time=400.0,
+                physical_time=300.0,
             ),
         ),
         ("mlp", "ntk", "none"): Region(
@@ -161,33 +161,33 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
             collapse=Levels(
                 effective_rates={0.0: (2.0, 4.0, 8.0, 16.0), 0.9: (4.0,)},
                 rate_over_batch=(0.5, 1.0, 2.0),
-                physical_time=40_000.0,
+                physical_time=30_000.0,
             ),
         ),
         ("cnn", "standard", "none"): Region(
-            learning_rate=0.05, highest=0.1, octaves=6, physical_time=125.0
+            learning_rate=0.05, highest=0.1, octaves=5, physical_time=125.0
         ),
         ("cnn", "ntk", "none"): Region(
-            learning_rate=2.0, highest=1.0, octaves=6, physical_time=4000.0
+            learning_rate=2.0, highest=1.0, octaves=5, physical_time=4000.0
         ),
         ("cnn", "standard", "batch"): Region(
             learning_rate=0.2,
             highest=0.1,
-            octaves=6,
+            octaves=4,
             physical_time=400.0,
             ghost_batch_size=BATCH_NORM,
         ),
         ("wide_resnet", "standard", "none"): Region(
-            learning_rate=0.05, highest=0.064, octaves=6, physical_time=75.0
+            learning_rate=0.05, highest=0.064, octaves=4, physical_time=60.0
         ),
         ("wide_resnet", "ntk", "none"): Region(
-            learning_rate=0.25, highest=0.125, octaves=6, physical_time=375.0
+            learning_rate=0.25, highest=0.125, octaves=4, physical_time=300.0
         ),
         ("wide_resnet", "standard", "batch"): Region(
             learning_rate=0.1,
-            highest=0.05,
-            octaves=6,
-            physical_time=150.0,
+            highest=0.03,
+            octaves=3,
+            physical_time=120.0,
             ghost_batch_size=BATCH_NORM,
         ),
     }
@@ -218,12 +218,12 @@ def _mlp(depth: int) -> dict[str, Extent]:
             num_test=None,
             longer=1.0,
             lower_octaves=0,
-            max_runs=160,
+            max_runs=128,
             max_seeds=32,
-            runs_at_once=32,
+            runs_at_once=16,
             exponent_precision=0.4,
             collapse_widths=(2, 8),
-            collapse_seeds=5,
+            collapse_seeds=4,
             pack=16,
             **shared,
         ),
@@ -267,9 +267,9 @@ _CNN = {
         num_test=2000,
         longer=1.0,
         lower_octaves=0,
-        max_runs=80,
-        max_seeds=16,
-        runs_at_once=24,
+        max_runs=56,
+        max_seeds=12,
+        runs_at_once=12,
         exponent_precision=0.4,
         pack=8,
     ),
@@ -305,14 +305,14 @@ _WIDE_RESNET = {
     "minutes": Extent(
         base_width=2,
         depth=10,
-        widening_factors=(1, 2, 4),
+        widening_factors=(1, 3),
         num_train=256,
         num_test=500,
         longer=1.0,
         lower_octaves=0,
-        max_runs=28,
-        max_seeds=8,
-        runs_at_once=12,
+        max_runs=24,
+        max_seeds=6,
+        runs_at_once=8,
         exponent_precision=0.4,
         pack=4,
     ),
