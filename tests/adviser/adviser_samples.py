@@ -33,6 +33,7 @@ class MeasuredRate:
     interval: tuple[float, float]
     widening_factor: float = 1.0
     momentum: float = 0.0
+    batch_size: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -266,8 +266,33 @@ class TestNotes:
         )
         assert "the plan's is 0.75" in " ".join(solved.notes)
 
+    def test_another_batch_size_than_the_probes(self):
+        # Standard keeps g = 0.003125; a quarter of 0.2 is 0.05, at B = 16.
+        rate = {"value": 0.2, "interval": (0.1, 0.3), "widening_factor": 4.0}
+
+        def said(**given):
+            return " ".join(ask(**given).notes)
+
+        larger = said(max_stable_learning_rate=MeasuredRate(**rate, batch_size=17))
+        assert "was measured at batches of 17; the plan has 16." in larger
+        assert "bear less, at worst in proportion" in larger
+        assert "widthwise probe … --batch-size 16" in larger
+        same = said(max_stable_learning_rate=MeasuredRate(**rate, batch_size=16))
+        smallest = said(max_stable_learning_rate=MeasuredRate(**rate, batch_size=1))
+        assert "at batches of" not in same + smallest
+        # A bare number is taken to hold at the base's 32.
+        bare = said(max_stable_learning_rate=0.2, max_stable_at=4)
+        assert "is taken to have been measured at batches of 32; the plan has 16." in bare
+        assert "at batches of" not in said(max_stable_learning_rate=0.4, max_stable_at=4)
+        assert "at batches of" not in said()
+
     def test_near_the_largest_stable_rate(self):
-        near = ask(max_stable_learning_rate=0.2, max_stable_at=4)
+        # The base is at half of it, and so is the plan.
+        near = ask(max_stable_learning_rate=0.2, stability_exponent=0)
         assert "50% of the largest stable one" in " ".join(near.notes)
+        assert "choose a smaller batch" in " ".join(near.notes)
+        alone = ask(batch_size=1, max_stable_learning_rate=0.2, stability_exponent=0)
+        assert "50% of the largest stable one" in " ".join(alone.notes)
+        assert "choose a smaller batch" not in " ".join(alone.notes)
         safe = ask(max_stable_learning_rate=0.4, max_stable_at=4)
         assert "of the largest stable one" not in " ".join(safe.notes)

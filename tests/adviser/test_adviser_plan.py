@@ -71,11 +71,49 @@ class TestPrintout:
             assert said in text, said
 
     def test_what_gave_way_is_said_first_and_aloud(self):
-        text = str(ask(max_stable_learning_rate=0.15, max_stable_at=4))
+        text = str(ask(max_stable_learning_rate=0.6, max_stable_at=4))
         section = text[text.index("How far to trust it: extrapolated") :]
         assert section.splitlines()[2].startswith("* WARNING: At batch size 32 the rule needs")
-        assert "0.15*" in text
-        assert "0.4!" in text
+
+    def test_marks(self):
+        # ε = 0.125 · B · (1 − m); a quarter of 0.6 is 0.15, at B = 12 and m = 0.9.
+        plan = ask(max_stable_learning_rate=0.6, max_stable_at=4)
+        rows = [line.split() for line in str(plan).splitlines()]
+        assert ["8", "1!", "0.1"] in rows
+        assert ["12", "1.5!", "0.15*"] in rows
+        assert ["4", "0.5?", "0.05"] in rows
+        assert ["32", "4!", "0.4?"] in rows
+        assert ["64", "8!", "0.8!"] in rows
+        said = words(plan)
+        assert "? above 25% of the largest stable learning rate: a long run may diverge" in said
+        assert "! above the largest stable learning rate" in said
+        assert "At smaller batches or more momentum it may be smaller." in said
+        assert "of what the rule asks for" not in said
+
+    def test_marks_that_do_not_occur_are_not_explained(self):
+        said = words(ask(max_stable_learning_rate=1000.0, max_stable_at=4, max_batch_size=64))
+        assert "a long run may diverge" not in said
+        assert "! above" not in said
+        assert "At smaller batches or more momentum it may be smaller." in said
+        unknown = words(ask())
+        assert "which of them are stable is not known" in unknown
+        assert "may be smaller" not in unknown
+
+    def test_the_largest_batch_is_marked_as_near_the_limit(self):
+        # 0.6/0.0125 = 48 at m = 0.9
+        plan = ask(keep="largest_batch", max_stable_learning_rate=0.6, max_stable_at=4)
+        assert "0.6*?" in str(plan)
+
+    def test_noise_that_is_missing_is_printed(self):
+        # B = 1 needs 0.0125; a quarter of 0.04 is 80 % of it.
+        plan = ask(max_stable_learning_rate=0.04, max_stable_at=4)
+        said = words(plan)
+        assert "noise that is reached 80 % of what the rule asks for" in said
+        assert "None" not in said
+        content = plan.to_dict()
+        assert content["noise_reached"] == pytest.approx(0.8)
+        assert content["usable_share"] == 0.25
+        assert {c["usable"] for c in content["choices"]} == {True, False}
 
     def test_intervals_are_shown(self):
         text = words(ask(widening_factor=16, law=law()))
@@ -87,6 +125,7 @@ class TestPrintout:
         text = str(ask(normalization="layer", build="a_long_folder/of_my_networks.py:build_it"))
         lines = text.splitlines()
         probe = "widthwise probe a_long_folder/of_my_networks.py:build_it --widths 1,4"
+        probe += " --batch-size 32"
         assert f"  Measure it:  {probe} --momentum 0.9" in lines
         calibrate = "widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32"
         assert f"  Measure it:  {calibrate} --momentum 0.9 --factor 4" in lines
@@ -147,6 +186,8 @@ class TestJson:
         content = self.plan().to_dict()
         assert json.loads(json.dumps(content, allow_nan=False)) == content
         assert content["ceiling"]["max_stable_interval"] == [0.2, None]
+        assert content["ceiling"]["max_stable_batch_size"] == 32
+        assert content["ceiling"]["max_stable_momentum"] == 0.9
 
     def test_reasons_have_sources(self):
         assert all(reason.text and reason.source for reason in self.plan().reasons)
@@ -262,7 +303,7 @@ class TestRealModules:
 
 def test_stand_ins_have_what_the_real_values_have():
     """The probe's own types carry every field that the adviser reads."""
-    for name in ("value", "interval", "widening_factor", "momentum"):
+    for name in ("value", "interval", "widening_factor", "momentum", "batch_size"):
         assert name in StableLearningRate.__dataclass_fields__
         assert name in MeasuredRate.__dataclass_fields__
     for name in ("exponent", "interval"):

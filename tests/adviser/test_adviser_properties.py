@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from adviser_samples import law
+from adviser_samples import MeasuredRate, law
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widthwise.adviser import AdviceRefusedError, widen
+from widthwise.adviser import widen
 from widthwise.adviser.rules import SCALINGS
 from widthwise.adviser.solving import KEEPS, MAX_MOMENTUM, NEEDS_MAX_STABLE
 from widthwise.noise import noise_scale
@@ -28,16 +28,6 @@ def tuned(learning_rate, batch_size, momentum):
 bases = st.builds(tuned, rates, batches, momenta)
 
 
-def plan_or_none(**arguments):
-    """None where no stable setting has the wanted noise."""
-    try:
-        return widen(**arguments)
-    except AdviceRefusedError as refusal:
-        if refusal.findings[0].condition != "no stable setting":
-            raise
-        return None
-
-
 @given(
     base=bases,
     w=factors,
@@ -50,7 +40,7 @@ def plan_or_none(**arguments):
 def test_the_setting_has_the_noise_that_the_rule_asks_for(
     base, w, parameterization, keep, study, stable, limit
 ):
-    plan = plan_or_none(
+    plan = widen(
         **base,
         widening_factor=w,
         parameterization=parameterization,
@@ -60,24 +50,36 @@ def test_the_setting_has_the_noise_that_the_rule_asks_for(
         max_stable_at=w,
         max_batch_size=limit,
     )
-    if plan is None:
-        return
     # Worked out here, from ḡ ∝ w^s and σ² ∝ w^e.
     s = 1.0 if study is None else study.exponent
     e = 0.0 if parameterization == "ntk" else -1.0
     wanted = noise_scale(**base) * w ** (s + e)
     setting = (plan.learning_rate, plan.batch_size, plan.momentum)
-    assert noise_scale(*setting) == pytest.approx(wanted, rel=1e-12)
+    had = wanted * plan.noise_reached
+    assert noise_scale(*setting) == pytest.approx(had, rel=1e-12)
     growth = plan.normalized_noise_scale / plan.base_normalized_noise_scale
-    assert growth == pytest.approx(w**s, rel=1e-12)
+    assert growth == pytest.approx(w**s * plan.noise_reached, rel=1e-12)
     # And within its limits.
     assert isinstance(plan.batch_size, int)
     assert 1 <= plan.batch_size <= (limit or math.inf)
-    assert 0.0 <= plan.momentum <= max(MAX_MOMENTUM, base["momentum"])
-    assert plan.learning_rate <= stable * (1.0 + 1e-9)
+    if keep == "learning_rate_and_batch_size":
+        assert 0.0 <= plan.momentum <= max(MAX_MOMENTUM, base["momentum"])
+    else:
+        assert plan.momentum == base["momentum"]
+    known = 0.25 if w != 1.0 else max(0.25, base["learning_rate"] / stable)
+    usable = stable * (1.0 if keep == "largest_batch" else min(1.0, known))
+    assert plan.learning_rate <= usable * (1.0 + 1e-9)
+    # Noise is missing only where B = 1 would need more than is usable.
+    assert 0.0 < plan.noise_reached <= 1.0
+    needed = wanted * (1.0 - plan.momentum)
+    assert plan.noise_reached == pytest.approx(min(1.0, usable / needed), rel=1e-9)
+    if plan.noise_reached < 1.0:
+        assert plan.batch_size == 1
+        assert plan.learning_rate == pytest.approx(usable, rel=1e-9)
+        assert plan.evidence in ("extrapolated", "contradicted by published work")
     for choice in plan.choices:
         scale = noise_scale(choice.learning_rate, choice.batch_size, choice.momentum)
-        assert scale == pytest.approx(wanted, rel=1e-12)
+        assert scale == pytest.approx(had, rel=1e-12)
     assert sum(choice.chosen for choice in plan.choices) == 1
 
 
@@ -137,15 +139,13 @@ def test_units_of_the_loss(base, w, parameterization, keep, stable, power):
         "keep": keep,
         "stability_exponent": 0.5,
     }
-    plan = plan_or_none(**base, max_stable_learning_rate=stable, **options)
-    scaled = plan_or_none(
+    plan = widen(**base, max_stable_learning_rate=stable, **options)
+    scaled = widen(
         **{**base, "learning_rate": base["learning_rate"] / c},
         max_stable_learning_rate=stable / c,
         **options,
     )
-    assert (plan is None) == (scaled is None)
-    if plan is None or scaled is None:
-        return
+    assert scaled.noise_reached == pytest.approx(plan.noise_reached, rel=1e-12)
     assert (scaled.batch_size, scaled.momentum) == (plan.batch_size, plan.momentum)
     assert scaled.learning_rate == plan.learning_rate / c
     assert scaled.noise_scale == pytest.approx(plan.noise_scale / c, rel=1e-12)
@@ -165,11 +165,18 @@ def test_units_of_the_loss(base, w, parameterization, keep, stable, power):
     below=st.floats(0.0, 1.0),
     above=st.floats(0.0, 1.0),
     parameterization=parameterizations,
-    keep=st.sampled_from(sorted(set(KEEPS) - NEEDS_MAX_STABLE)),
+    keep=keeps,
+    stable=st.none() | rates,
 )
-def test_intervals_hold_the_plan(base, w, s, below, above, parameterization, keep):
+def test_intervals_hold_the_plan(base, w, s, below, above, parameterization, keep, stable):
     study = law(s, (s - below, s + above))
-    plan = widen(**base, widening_factor=w, parameterization=parameterization, keep=keep, law=study)
+    options = {"parameterization": parameterization, "keep": keep, "law": study}
+    if stable is None and keep in NEEDS_MAX_STABLE:
+        return
+    if stable is not None:
+        rate = MeasuredRate(value=stable, interval=(stable / 1.5, stable * 1.2), widening_factor=w)
+        options["max_stable_learning_rate"] = rate
+    plan = widen(**base, widening_factor=w, **options)
     for name in ("learning_rate", "batch_size", "momentum", "normalized_noise_scale"):
         low, high = getattr(plan, f"{name}_interval")
         value = getattr(plan, name)
@@ -190,10 +197,8 @@ def test_the_ceiling_is_the_base_batch_where_it_begins_to_bind(base, q, stable, 
         "stability_exponent": q,
         "keep": "batch_size",
     }
-    start = plan_or_none(**base, widening_factor=1, **options)
-    width = None if start is None else start.ceiling.binds_from
+    width = widen(**base, widening_factor=1, **options).ceiling.binds_from
     if width is None or not 1e-2 < width < 1e3:
         return
-    there = plan_or_none(**base, widening_factor=width, **options)
-    if there is not None and there.momentum == base["momentum"]:
-        assert there.ceiling.exact_batch_size == pytest.approx(base["batch_size"], rel=1e-6)
+    there = widen(**base, widening_factor=width, **options)
+    assert there.ceiling.exact_batch_size == pytest.approx(base["batch_size"], rel=1e-6)

@@ -11,7 +11,8 @@ from widthwise.noise import normalized_noise_scale
 
 # The base throughout: ε = 0.1, B = 32. g = 0.1/32 = 0.003125 at m = 0 and 0.03125 at m = 0.9.
 # At w = 4 the rule wants g = 0.003125 (standard, default, mup: σ² ∝ 1/w) or 0.0125 (ntk), or ten
-# times that at m = 0.9. ε_max of the target, where given, is for w = 4.
+# times that at m = 0.9. ε_max of the target, where given, is for w = 4; that of the base is then
+# not known, so that a plan goes up to a quarter of it, and keep="largest_batch" to all of it.
 RULES = [
     # parameterization, keep, m, ε_max at w = 4  ->  ε, B, m, g, and ḡ = g/σ², before and after
     ("standard", "batch_size", 0.0, None, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
@@ -59,20 +60,40 @@ RULES = [
     ("ntk", "largest_batch", 0.9, 0.8, 0.8, 64, 0.9, 0.125, 0.03125, 0.125),
     # 0.81/0.0125 = 64.8: rounded down, and ε = 64 · 0.0125.
     ("ntk", "largest_batch", 0.0, 0.81, 0.8, 64, 0.0, 0.0125, 0.003125, 0.0125),
-    # A ceiling that does not bind changes nothing.
-    ("standard", "batch_size", 0.0, 0.5, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
-    ("ntk", "batch_size", 0.0, 0.4, 0.4, 32, 0.0, 0.0125, 0.003125, 0.0125),
-    ("ntk", "learning_rate", 0.9, 0.1, 0.1, 8, 0.9, 0.125, 0.03125, 0.125),
-    # One that binds: B is the whole number below ε_max/((1 − m) g), and ε is solved for it.
-    ("standard", "batch_size", 0.0, 0.05, 0.05, 16, 0.0, 0.003125, 0.003125, 0.0125),
-    ("standard", "batch_size", 0.9, 0.05, 0.05, 16, 0.9, 0.03125, 0.03125, 0.125),
-    ("default", "batch_size", 0.0, 0.05, 0.05, 16, 0.0, 0.003125, 0.009375, 0.0375),
-    ("mup", "learning_rate", 0.0, 0.05, 0.05, 16, 0.0, 0.003125, 0.003125, 0.0125),
-    ("ntk", "batch_size", 0.0, 0.15, 0.15, 12, 0.0, 0.0125, 0.003125, 0.0125),
-    ("ntk", "batch_size", 0.9, 0.16, 0.15, 12, 0.9, 0.125, 0.03125, 0.125),
-    ("ntk", "learning_rate", 0.0, 0.05, 0.05, 4, 0.0, 0.0125, 0.003125, 0.0125),
+    # 0.88/4 = 0.22 and 0.22/0.0125 = 17.6: rounded down as well, and ε = 17 · 0.0125.
+    ("ntk", "momentum", 0.0, 0.88, 0.2125, 17, 0.0, 0.0125, 0.003125, 0.0125),
+    # A quarter of ε_max that does not bind changes nothing.
+    ("standard", "batch_size", 0.0, 2.0, 0.1, 32, 0.0, 0.003125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.0, 1.6, 0.4, 32, 0.0, 0.0125, 0.003125, 0.0125),
+    ("ntk", "learning_rate", 0.9, 0.4, 0.1, 8, 0.9, 0.125, 0.03125, 0.125),
+    ("ntk", "learning_rate_and_batch_size", 0.0, 0.4, 0.1, 32, 0.75, 0.0125, 0.003125, 0.0125),
+    # One that binds: B is the whole number below (ε_max/4)/((1 − m) g), and ε is solved for it.
+    ("standard", "batch_size", 0.0, 0.2, 0.05, 16, 0.0, 0.003125, 0.003125, 0.0125),
+    ("standard", "batch_size", 0.9, 0.2, 0.05, 16, 0.9, 0.03125, 0.03125, 0.125),
+    ("default", "batch_size", 0.0, 0.2, 0.05, 16, 0.0, 0.003125, 0.009375, 0.0375),
+    ("mup", "learning_rate", 0.0, 0.2, 0.05, 16, 0.0, 0.003125, 0.003125, 0.0125),
+    ("ntk", "batch_size", 0.0, 0.6, 0.15, 12, 0.0, 0.0125, 0.003125, 0.0125),
+    # 0.16/0.0125 = 12.8
+    ("ntk", "batch_size", 0.9, 0.64, 0.15, 12, 0.9, 0.125, 0.03125, 0.125),
+    ("ntk", "learning_rate", 0.0, 0.2, 0.05, 4, 0.0, 0.0125, 0.003125, 0.0125),
     # m = 0.75; ε = 0.0125 · 16 · 0.25
-    ("ntk", "learning_rate_and_batch_size", 0.0, 0.05, 0.05, 16, 0.75, 0.0125, 0.003125, 0.0125),
+    ("ntk", "learning_rate_and_batch_size", 0.0, 0.2, 0.05, 16, 0.75, 0.0125, 0.003125, 0.0125),
+]
+# NTK, w = 4, where not even B = 1 is enough. The rule wants g = 0.0125/(1 − m of the base), for
+# which B = 1 needs ε = 0.0125, at the base's m, whatever that is.
+# keep, m, ε_max at w = 4  ->  ε, m, reached
+BEYOND = [
+    ("batch_size", 0.0, 0.04, 0.01, 0.0, 0.8),
+    ("batch_size", 0.9, 0.04, 0.01, 0.9, 0.8),
+    ("learning_rate", 0.0, 0.02, 0.005, 0.0, 0.4),
+    ("momentum", 0.0, 0.04, 0.01, 0.0, 0.8),
+    ("largest_batch", 0.0, 0.01, 0.01, 0.0, 0.8),
+    # m = 0.75 follows, for which B = 1 needs 0.0125 · 0.25 = 0.003125.
+    ("learning_rate_and_batch_size", 0.0, 0.01, 0.0025, 0.75, 0.8),
+    # Just enough: a quarter of 0.05, and all of 0.0125.
+    ("batch_size", 0.0, 0.05, 0.0125, 0.0, 1.0),
+    ("momentum", 0.0, 0.05, 0.0125, 0.0, 1.0),
+    ("largest_batch", 0.0, 0.0125, 0.0125, 0.0, 1.0),
 ]
 
 
@@ -109,6 +130,7 @@ def test_rule(parameterization, keep, momentum, stable, rate, batch, m, g, befor
     assert plan.noise_scale == pytest.approx(g, rel=1e-12)
     assert plan.base_normalized_noise_scale == pytest.approx(before, rel=1e-12)
     assert plan.normalized_noise_scale == pytest.approx(after, rel=1e-12)
+    assert plan.noise_reached == 1.0
 
 
 def ask(**changes):
@@ -125,6 +147,57 @@ def settled(plan):
     return plan.learning_rate, plan.batch_size, plan.momentum
 
 
+@pytest.mark.parametrize(("keep", "momentum", "stable", "rate", "m", "reached"), BEYOND)
+def test_not_even_a_batch_of_one(keep, momentum, stable, rate, m, reached):
+    plan = ask(keep=keep, momentum=momentum, max_stable_learning_rate=stable, max_stable_at=4)
+    assert settled(plan) == pytest.approx((rate, 1, m), rel=1e-12)
+    assert plan.noise_reached == pytest.approx(reached, rel=1e-12)
+    wanted = 0.0125 / (1.0 - momentum)
+    assert plan.noise_scale == pytest.approx(reached * wanted, rel=1e-12)
+    assert plan.normalized_noise_scale == plan.noise_scale  # NTK: σ² = 1
+    # The ceiling is that of the wanted noise.
+    assert plan.ceiling.exact_batch_size == pytest.approx(stable / ((1.0 - m) * wanted))
+
+
+class TestUsableShare:
+    """NTK, w = 4, g = 0.0125: B is the usable ε over it."""
+
+    @pytest.mark.parametrize(
+        ("base_stable", "q", "share", "rate", "batch"),
+        [
+            (1.6, 0.0, 0.25, 0.4, 32),  # the base is at 1/16: a quarter of 1.6 does not bind
+            (0.8, 0.0, 0.25, 0.2, 16),  # the base is at 1/8
+            (0.2, 0.0, 0.5, 0.1, 8),  # the base is at a half: so is the plan
+            (0.2, 1.0, 0.5, 0.025, 2),  # half of 0.2/4
+            (0.125, 0.0, 0.8, 0.1, 8),
+            (0.05, 0.0, 1.0, 0.05, 4),  # the base is above it: up to all of it, not beyond
+        ],
+    )
+    def test_a_quarter_or_the_bases(self, base_stable, q, share, rate, batch):
+        plan = ask(max_stable_learning_rate=base_stable, stability_exponent=q)
+        assert plan.usable_share == pytest.approx(share)
+        assert settled(plan) == pytest.approx((rate, batch, 0.0))
+
+    def test_at_the_target_alone_the_base_is_not_known(self):
+        plan = ask(max_stable_learning_rate=0.2, max_stable_at=4)
+        assert plan.usable_share == 0.25
+        assert settled(plan) == pytest.approx((0.05, 4, 0.0))
+
+    def test_the_largest_batch_has_no_margin(self):
+        plan = ask(keep="largest_batch", max_stable_learning_rate=0.2, max_stable_at=4)
+        assert settled(plan) == pytest.approx((0.2, 16, 0.0))
+        assert "no margin is left" in next(
+            r.text for r in plan.reasons if r.quantity == "learning_rate"
+        )
+
+    def test_what_the_text_says(self):
+        at_quarter = ask(max_stable_learning_rate=0.8, stability_exponent=0).changes[0]
+        assert "0.4, above 0.2, 25% of the largest stable one" in at_quarter
+        assert "lowered to 16, which has the same noise" in at_quarter
+        at_all = ask(max_stable_learning_rate=0.05, stability_exponent=0).changes[0]
+        assert "0.4, above 0.05, the largest stable one" in at_all
+
+
 class TestWhatCannotBeKept:
     """g = 0.05 at the base ε = 0.1, B = 2; w = 16 with NTK wants 0.8."""
 
@@ -134,31 +207,51 @@ class TestWhatCannotBeKept:
         assert "would have to be 0.125, and 1 is the smallest" in plan.changes[0]
         assert plan.evidence == "extrapolated"
 
-    def test_nor_a_stable_rate_so_that_momentum_rises(self):
+    def test_nor_a_usable_rate_so_that_noise_is_missing(self):
+        # A quarter of 1.6 is 0.4, half of the 0.8 that B = 1 needs. Momentum stays.
         plan = ask(
             batch_size=2,
             widening_factor=16,
             keep="learning_rate",
-            max_stable_learning_rate=0.4,
+            max_stable_learning_rate=1.6,
             max_stable_at=16,
         )
-        assert settled(plan) == pytest.approx((0.4, 1, 0.5))
-        assert any("momentum is raised from 0 to 0.5" in text for text in plan.changes)
+        assert settled(plan) == pytest.approx((0.4, 1, 0.0))
+        assert plan.noise_reached == pytest.approx(0.5)
+        assert plan.evidence == "extrapolated"
+        below_one, too_fast = plan.changes
+        assert "would have to be 0.125, and 1 is the smallest" in below_one
+        assert "0.8, above 0.4, 25% of the largest stable one" in too_fast
+        assert "No batch size is small enough." in too_fast
+        assert "learning rate 0.4, and the noise 50 % of what the rule asks for" in too_fast
+        reason = next(r.text for r in plan.reasons if r.quantity == "noise_scale")
+        assert "should change by a factor of 16; 50 % of that is reached" in reason
 
     def test_only_what_changed_is_named(self):
-        # g = 0.1 · 16 at B = 1: m = 1 − 0.4/1.6
-        plan = ask(batch_size=1, widening_factor=16, max_stable_learning_rate=0.4, max_stable_at=16)
-        assert settled(plan) == pytest.approx((0.4, 1, 0.75))
-        assert any("to give way: momentum." in finding.text for finding in plan.findings)
+        # B = 1 needs 0.1 · 16 = 1.6; a quarter of 1.6 is a quarter of that.
+        plan = ask(batch_size=1, widening_factor=16, max_stable_learning_rate=1.6, max_stable_at=16)
+        assert settled(plan) == pytest.approx((0.4, 1, 0.0))
+        assert plan.noise_reached == pytest.approx(0.25)
+        assert any("to give way: learning rate." in finding.text for finding in plan.findings)
 
-    def test_nor_a_momentum(self):
-        with pytest.raises(AdviceRefusedError, match=r"no setting has the wanted noise.*probe"):
-            ask(
-                batch_size=2,
-                widening_factor=16,
-                max_stable_learning_rate=1e-4,
-                max_stable_at=16,
-            )
+    def test_the_batch_goes_first(self):
+        # B = 2 needs 0.1 · 16 = 1.6, B = 1 half of it; a quarter of 0.8 is 0.2.
+        plan = ask(batch_size=2, widening_factor=16, max_stable_learning_rate=0.8, max_stable_at=16)
+        assert settled(plan) == pytest.approx((0.2, 1, 0.0))
+        assert plan.noise_reached == pytest.approx(0.25)
+        (text,) = plan.changes
+        assert "even 1 would need 0.8. The batch size is 1" in text
+        (finding,) = plan.findings
+        assert "to give way: batch size, learning rate." in finding.text
+        assert finding.effect == "extrapolated"
+
+    def test_however_little_is_stable_there_is_a_plan(self):
+        # A quarter of 8 · 10⁻⁵ is 2 · 10⁻⁵ of the 0.8 that B = 1 needs.
+        plan = ask(
+            batch_size=2, widening_factor=16, max_stable_learning_rate=8e-5, max_stable_at=16
+        )
+        assert plan.noise_reached == pytest.approx(2.5e-5)
+        assert "the noise 0.0025 % of" in plan.changes[0]
 
     def test_a_negative_momentum(self):
         # Half as wide wants half the noise: m = 1 − 1/0.5 = −1.
@@ -239,7 +332,10 @@ class TestCeiling:
         ceiling = ask(momentum=0.9, build="nets.py:mlp").ceiling
         assert ceiling.exact_batch_size is None
         assert ceiling.batch_size is None
-        assert ceiling.measure == "widthwise probe nets.py:mlp --widths 1,4 --momentum 0.9"
+        assert (
+            ceiling.measure
+            == "widthwise probe nets.py:mlp --widths 1,4 --batch-size 32 --momentum 0.9"
+        )
         assert "max_stable_learning_rate" in ceiling.why
 
     def test_a_base_value_alone_says_nothing_of_the_target(self):
@@ -254,6 +350,12 @@ class TestCeiling:
         assert ceiling.exact_batch_size == pytest.approx(24.0)
         assert ceiling.interval == pytest.approx((16.0, 32.0))
         assert ceiling.binds_from is None
+        assert (ceiling.max_stable_batch_size, ceiling.max_stable_momentum) == (32, 0.0)
+
+    def test_it_says_that_it_takes_the_limit_to_be_the_same_at_every_batch_size(self):
+        ceiling = ask(max_stable_learning_rate=0.3, max_stable_at=4).ceiling
+        assert "the same at every batch size, which holds for large batches only" in ceiling.why
+        assert (ceiling.max_stable_batch_size, ceiling.max_stable_momentum) == (None, None)
 
     def test_a_value_at_the_target_and_an_exponent_give_the_base(self):
         # 0.4 · 4^0.5 = 0.8 at the base, as in the closed forms above.
@@ -274,10 +376,10 @@ class TestCeiling:
         assert ceiling.binds_from == pytest.approx(4.0)
 
     def test_none_is_small_enough(self):
-        # 0.01/0.0125 = 0.8 < 1. m = 1 − 0.8 = 0.2 raises it to 0.01/(0.8 · 0.0125) = 1.
+        # 0.01/0.0125 = 0.8 < 1
         ceiling = ask(max_stable_learning_rate=0.01, max_stable_at=4).ceiling
-        assert ceiling.exact_batch_size == pytest.approx(1.0)
-        assert ceiling.batch_size == 1
+        assert ceiling.exact_batch_size == pytest.approx(0.8)
+        assert ceiling.batch_size == 0
 
 
 class TestLaw:
@@ -318,8 +420,16 @@ class TestLaw:
         rate = MeasuredRate(value=0.3, interval=(0.2, math.inf), widening_factor=4.0)
         plan = ask(keep="largest_batch", max_stable_learning_rate=rate)
         assert plan.batch_size_interval == (16.0, math.inf)
-        # With no limit the batch could stay: 32.
-        assert ask(max_stable_learning_rate=rate).batch_size_interval == (16.0, 32.0)
+        # A quarter of 0.2 over g = 0.0125 is 4. With no limit the batch could stay: 32.
+        assert ask(max_stable_learning_rate=rate).batch_size_interval == (4.0, 32.0)
+
+    def test_the_noise_that_is_missing_widens_the_interval_of_the_noise(self):
+        # g = 0.0125 (0.00625 to 0.025) is wanted; a quarter of 0.04 is 0.01, at B = 1 all that can
+        # be had: g = 0.01 of 0.0125 and of 0.025, but 0.00625 can be had.
+        plan = ask(widening_factor=16, law=law(), max_stable_learning_rate=0.04, max_stable_at=16)
+        assert plan.noise_reached == pytest.approx(0.8)
+        assert plan.normalized_noise_scale == pytest.approx(0.01)
+        assert plan.normalized_noise_scale_interval == pytest.approx((0.00625, 0.01))
 
     def test_an_unbounded_exponent_gives_no_interval(self):
         plan = ask(law=law(interval=(0.1, math.inf)))
@@ -335,20 +445,31 @@ class TestLaw:
 
 class TestLine:
     def test_same_noise_and_marks(self):
-        plan = ask(max_stable_learning_rate=0.15, max_stable_at=4, momentum=0.9)
-        # g = 0.125: ε = 0.125 · B · (1 − m); at m = 0.9 stable up to B = 12.
+        plan = ask(max_stable_learning_rate=0.6, max_stable_at=4, momentum=0.9)
+        # g = 0.125: ε = 0.125 · B · (1 − m); at m = 0.9 usable up to B = 12, stable up to 48.
         assert {c.momentum for c in plan.choices} == {0.0, 0.9}
         assert sorted({c.batch_size for c in plan.choices}) == [1, 2, 4, 8, 12, 16, 32, 64]
         for choice in plan.choices:
             rate = 0.125 * choice.batch_size * (1.0 - choice.momentum)
             assert choice.learning_rate == pytest.approx(rate, rel=1e-12)
-            assert choice.stable == (rate <= 0.15 + 1e-12)
+            assert choice.usable == (rate <= 0.15 + 1e-12)
+            assert choice.stable == (rate <= 0.6 + 1e-12)
         assert [(c.batch_size, c.momentum) for c in plan.choices if c.chosen] == [(12, 0.9)]
+
+    def test_where_noise_is_missing_it_is_the_plans_own(self):
+        # B = 1 has 0.01 of the 0.0125 that the rule wants: B = 2 has as much at 0.02.
+        plan = ask(max_stable_learning_rate=0.04, max_stable_at=4)
+        at = {(c.batch_size, c.momentum): c for c in plan.choices}
+        assert at[1, 0.0].chosen
+        assert at[1, 0.0].usable
+        assert at[1, 0.0].learning_rate == pytest.approx(0.01)
+        assert (at[2, 0.0].usable, at[2, 0.0].stable) == (False, True)
+        assert (at[8, 0.0].usable, at[8, 0.0].stable) == (False, False)
 
     def test_limits_and_ignorance(self):
         plan = ask(max_batch_size=32)
         assert max(c.batch_size for c in plan.choices) == 32
-        assert {c.stable for c in plan.choices} == {None}
+        assert {(c.usable, c.stable) for c in plan.choices} == {(None, None)}
 
 
 class TestRivals:
@@ -384,6 +505,14 @@ class TestRivals:
         # w^(1 − s) = 16^0.5
         rivals = {r.name: r for r in ask(widening_factor=16, law=law()).rivals}
         assert rivals["µP"].relative_noise == pytest.approx(4.0)
+
+    def test_against_a_plan_whose_noise_is_missing(self):
+        # g = 0.01, 80 % of what the rule wants; keeping everything has 0.003125, and µP's noise
+        # grows as the rule wants.
+        plan = ask(max_stable_learning_rate=0.04, max_stable_at=4)
+        rivals = {r.name: r.relative_noise for r in plan.rivals}
+        assert rivals["keep everything"] == pytest.approx(0.3125)
+        assert rivals["µP"] == pytest.approx(1.25)
 
 
 class TestModules:

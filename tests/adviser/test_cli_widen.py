@@ -99,13 +99,13 @@ def test_options_arrive(call):
         "--epochs": 50,
         "--schedule": "cosine",
         "--weight-decay": 0.001,
-        "--max-batch-size": 16,
+        "--max-batch-size": 4,
     }
     flat = [word for pair in options.items() for word in pair]
     code, out, _ = call(*NTK, *flat, "--convolutional", "--residual", "--json")
     assert code == 0
     content = json.loads(out)
-    assert content["batch_size"] == 16
+    assert content["batch_size"] == 4
     assert content["ceiling"]["max_stable_learning_rate"] == pytest.approx(0.4)
     assert (content["num_train"], content["epochs"]) == (1024, 50.0)
     assert {f["condition"] for f in content["findings"]} >= {
@@ -120,7 +120,7 @@ def test_a_refusal_ends_with_1_and_says_what_to_measure(call):
     assert (code, out) == (1, "")
     assert err.startswith("No advice")
     assert "no regularizer" in err
-    assert "  widthwise probe SPEC.toml --widths 1,4" in err.splitlines()
+    assert "  widthwise probe SPEC.toml --widths 1,4 --batch-size 32" in err.splitlines()
 
 
 def test_a_refusal_in_json(call):

@@ -12,6 +12,11 @@ from widthwise.errors import InputError
 
 Interval = tuple[float, float]
 _LARGEST_LOG = 700.0
+_BATCH_SIZE_CAVEAT = (
+    "This takes ε_max to be the same at every batch size, which holds for large batches only: "
+    "smaller ones are noisier, and bear less. What was measured at batch size 1 is safe for every "
+    "batch size."
+)
 
 
 @runtime_checkable
@@ -26,6 +31,8 @@ class StableRate(Protocol):
     def widening_factor(self) -> float: ...
     @property
     def momentum(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
 
 
 @runtime_checkable
@@ -48,7 +55,7 @@ class StableRange:
         interval: of the value; None if none was given.
         base_value: ε_max at w = 1; None if it is not known.
         exponent: q in ε_max ∝ w^−q; None if it is not known.
-        momentum: at which it was measured; None if that was not said.
+        momentum, batch_size: at which it was measured; None if that was not said.
         source: where it comes from, or, if it is not known, what is missing.
     """
 
@@ -57,15 +64,31 @@ class StableRange:
     base_value: float | None = None
     exponent: float | None = None
     momentum: float | None = None
+    batch_size: int | None = None
     source: str
+
+    def base_share(self, learning_rate: float, batch_size: int) -> float | None:
+        """The base's ε as a part of ε_max at the base; None if that is not known.
+
+        Measured at smaller batches than the base's, ε_max is at least that and at most in
+        proportion larger at the base's: the share is the smaller one.
+        """
+        if self.base_value is None:
+            return None
+        measured = batch_size if self.batch_size is None else self.batch_size
+        return learning_rate / self.base_value * min(1.0, measured / batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
     """The largest batch size that is still optimal at the target width.
 
+    It takes ε_max to be the same at every batch size, which holds for large batches only.
+
     Attributes:
         max_stable_learning_rate: ε_max at the target; None if it is not known.
+        max_stable_batch_size, max_stable_momentum: at which it was measured; None if that was not
+            said: it is then taken to hold at the base's.
         max_stable_interval: of ε_max; None if none was given.
         exact_batch_size: the ceiling as a real number; below 1, no batch is small enough. None if
             ε_max is not known.
@@ -82,6 +105,8 @@ class Ceiling:
     """
 
     max_stable_learning_rate: float | None
+    max_stable_batch_size: int | None = None
+    max_stable_momentum: float | None = None
     max_stable_interval: Interval | None = None
     exact_batch_size: float | None = None
     batch_size: int | None = None
@@ -116,8 +141,9 @@ def stable_range(
     if isinstance(max_stable, StableRate):
         value, interval = max_stable.value, max_stable.interval
         measured_at, momentum = max_stable.widening_factor, max_stable.momentum
+        batch_size: int | None = max_stable.batch_size
     else:
-        value, interval, momentum = float(max_stable), None, None
+        value, interval, momentum, batch_size = float(max_stable), None, None, None
     _require_positive("max_stable_learning_rate", value)
     _require_positive("the widening factor of max_stable_learning_rate", measured_at)
     ratio = widening_factor / measured_at
@@ -135,12 +161,14 @@ def stable_range(
             else (value if measured_at == 1.0 else None),
             exponent=q,
             momentum=momentum,
+            batch_size=batch_size,
             source=f"{here}{moved}",
         )
     return StableRange(
         value=None,
         base_value=value if measured_at == 1.0 else None,
         momentum=momentum,
+        batch_size=batch_size,
         source=f"{here}, but how it changes with width is not known: give stability_exponent "
         "(--stability-exponent), or measure it at the target",
     )
@@ -162,7 +190,7 @@ def ceiling(
     """The ceiling at the target, and the widths at which it binds.
 
     Args:
-        noise, noise_interval: wanted ε/(B(1−m)) at the target.
+        noise, noise_interval: wanted ε/(B(1−m)) at the target, whether it is reached or not.
         base_noise: at the base.
         noise_exponent: s + e in ε/(B(1−m)) ∝ w^(s+e).
         momentum: of the target's setting; the widths are for the base's.
@@ -174,6 +202,8 @@ def ceiling(
     if stable.value is None:
         return Ceiling(
             max_stable_learning_rate=None,
+            max_stable_batch_size=stable.batch_size,
+            max_stable_momentum=stable.momentum,
             why=f"Not known: {stable.source}.",
             measure=measure,
             binds_from=binds,
@@ -191,11 +221,13 @@ def ceiling(
         )
     return Ceiling(
         max_stable_learning_rate=stable.value,
+        max_stable_batch_size=stable.batch_size,
+        max_stable_momentum=stable.momentum,
         max_stable_interval=stable.interval,
         exact_batch_size=exact,
         batch_size=math.floor(exact * (1.0 + 1e-12)),
         interval=spread,
-        why=f"B ≤ ε_max/((1−m) σ_init² ḡ), with {stable.source}.",
+        why=f"B ≤ ε_max/((1−m) σ_init² ḡ), with {stable.source}. {_BATCH_SIZE_CAVEAT}",
         measure=None if stable.exponent is not None else measure,
         binds_from=binds,
         exhausted_from=exhausted,

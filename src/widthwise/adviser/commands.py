@@ -5,16 +5,25 @@ import shlex
 from widthwise.adviser.solving import Setting
 
 
-def probe_command(build: str | None, base: Setting, widening_factor: float) -> str:
+def probe_command(
+    build: str | None, base: Setting, widening_factor: float, batch_size: int | None = None
+) -> str:
     """Measures the largest stable learning rate at base and target, and its exponent.
 
     >>> probe_command("nets.py:mlp", Setting(learning_rate=0.1, batch_size=32), 4)
-    'widthwise probe nets.py:mlp --widths 1,4'
+    'widthwise probe nets.py:mlp --widths 1,4 --batch-size 32'
+
+    Args:
+        build: "module:function" of the network; None for a specification to be written.
+        base: whose momentum, and whose batch size unless another is given, are used.
+        widening_factor: of the target.
+        batch_size: at which to measure; smaller batches bear smaller learning rates.
     """
     momentum = f" --momentum {base.momentum:g}" if base.momentum else ""
     network = shlex.quote(build) if build is not None else "SPEC.toml"
     widths = "1" if widening_factor == 1.0 else f"1,{widening_factor:g}"
-    return f"widthwise probe {network} --widths {widths}{momentum}"
+    batch = base.batch_size if batch_size is None else batch_size
+    return f"widthwise probe {network} --widths {widths} --batch-size {batch}{momentum}"
 
 
 def study_command() -> str:

@@ -17,13 +17,17 @@ class EquivalentChoice:
 
     Attributes:
         learning_rate, batch_size, momentum: ε, B, m with the plan's ḡ.
-        stable: whether ε is at most the largest stable learning rate; None if that is unknown.
+        usable: whether ε is at most the part of the largest stable learning rate that a plan
+            goes up to; None if that rate is unknown.
+        stable: whether ε is at most the largest stable learning rate itself; None likewise. Both
+            take that rate to be the same at every batch size and momentum.
         chosen: whether it is the plan's own.
     """
 
     learning_rate: float
     batch_size: int
     momentum: float
+    usable: bool | None
     stable: bool | None
     chosen: bool = False
 
@@ -34,7 +38,7 @@ def equivalent_choices(
     """Choices of the same ḡ: B from 1 upward in powers of two, and the plan's, at a few momenta.
 
     Args:
-        request: whose base, growth and limits define the line.
+        request: whose base, growth and limits define the line; its growth is the plan's own.
         chosen: the plan's setting.
         ceiling_batch_size: the largest batch size that is still optimal, if known.
     """
@@ -49,14 +53,18 @@ def equivalent_choices(
 
 def _choice(request: Request, chosen: Setting, batch: int, momentum: float) -> EquivalentChoice:
     rate = needed_learning_rate(request, batch, momentum)
-    stable = request.max_stable
     return EquivalentChoice(
         learning_rate=rate,
         batch_size=batch,
         momentum=momentum,
-        stable=None if stable is None else rate <= stable * (1.0 + 1e-12),
+        usable=_within(rate, request.max_stable, request.usable_share),
+        stable=_within(rate, request.max_stable, 1.0),
         chosen=(batch, momentum) == (chosen.batch_size, chosen.momentum),
     )
+
+
+def _within(rate: float, max_stable: float | None, share: float) -> bool | None:
+    return None if max_stable is None else rate <= share * max_stable * (1.0 + 1e-12)
 
 
 def _powers_of_two(limit: int) -> Iterable[int]:

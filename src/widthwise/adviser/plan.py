@@ -48,9 +48,13 @@ class Plan:
         exponent: s in ḡ_opt ∝ w^s, with `exponent_interval`; None if it is the paper's.
         noise_scale, base_noise_scale: g = ε/(B(1−m)) after and before, in units of ε.
         normalized_noise_scale, base_normalized_noise_scale: ḡ = g/σ_init², family level.
-        normalized_noise_scale_interval: at the target; None if no law was given.
+        normalized_noise_scale_interval: at the target, as those above; None if no law was given.
+        noise_reached: the plan's noise over what the rule asks for: 1, or less where not even
+            B = 1 has that noise at a usable learning rate.
         ceiling: the largest batch that is still optimal.
-        choices: every (ε, B, m) of a grid with the same ḡ.
+        choices: every (ε, B, m) of a grid with the plan's ḡ.
+        usable_share: the part of the largest stable learning rate that a plan goes up to, unless
+            the largest batch is asked for.
         reasons: one a number.
         evidence: the grade.
         findings: every reason for doubt that was found, with what would measure it.
@@ -90,6 +94,8 @@ class Plan:
     notes: tuple[str, ...]
     assumptions: tuple[str, ...]
     rivals: tuple[Rival, ...]
+    noise_reached: float
+    usable_share: float
     optimizer: str
     schedule: str
     weight_decay: float

@@ -41,6 +41,10 @@ _GRADIENT_NOISE = (
     "squared mean, in examples), which says up to which batch size more devices save time. ḡ is a "
     "property of ε, B, m and the initialization, and says which noise generalizes best."
 )
+_SAME_LIMIT = (
+    "The marks take the largest stable learning rate to be the same at every batch size and "
+    "momentum. At smaller batches or more momentum it may be smaller."
+)
 
 
 def printout(plan: "Plan") -> str:
@@ -79,6 +83,9 @@ def _settings(plan: "Plan") -> list[str]:
         ),
     ):
         rows.append((name, _number(old), _number(new), _interval(interval)))
+    if plan.noise_reached < 1.0:
+        reached = f"{100.0 * plan.noise_reached:.3g} %"
+        rows.append(("noise that is reached", "", reached, "of what the rule asks for"))
     title = (
         f"SGD for a network {plan.widening_factor:g} times as wide "
         f"({_PARAMETERIZATIONS[plan.parameterization]})"
@@ -143,20 +150,29 @@ def _choices(plan: "Plan") -> list[str]:
     at = {(choice.batch_size, choice.momentum): choice for choice in plan.choices}
     rows = [("batch size", *(f"m = {_number(m)}" for m in momenta))]
     rows += [(str(b), *(_marked(at[b, m]) for m in momenta)) for b in batches]
-    marks = "Learning rates. * this plan"
-    if any(choice.stable is False for choice in plan.choices):
-        marks += (
-            "   ! above the largest stable learning rate, which is taken to be the same at every "
-            "momentum"
+    marks = ["Learning rates. * this plan"]
+    found = {_mark(choice) for choice in plan.choices}
+    if "?" in found:
+        marks.append(
+            f"? above {plan.usable_share:.0%} of the largest stable learning rate: a long run may "
+            "diverge"
         )
-    elif plan.ceiling.max_stable_learning_rate is None:
-        marks += "; which of them are stable is not known"
-    return [*_table(rows), *_wrapped(marks)]
+    if "!" in found:
+        marks.append("! above the largest stable learning rate")
+    if plan.ceiling.max_stable_learning_rate is None:
+        return [*_table(rows), *_wrapped(f"{marks[0]}; which of them are stable is not known.")]
+    lines = [line for mark in marks for line in _wrapped(mark)]
+    return [*_table(rows), *lines, *_wrapped(_SAME_LIMIT)]
 
 
 def _marked(choice: "EquivalentChoice") -> str:
-    mark = ("*" if choice.chosen else "") + ("!" if choice.stable is False else "")
-    return f"{_number(choice.learning_rate)}{mark}"
+    return f"{_number(choice.learning_rate)}{'*' if choice.chosen else ''}{_mark(choice)}"
+
+
+def _mark(choice: "EquivalentChoice") -> str:
+    if choice.stable is False:
+        return "!"
+    return "?" if choice.usable is False else ""
 
 
 def _rivals(plan: "Plan") -> list[str]:

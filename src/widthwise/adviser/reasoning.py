@@ -1,6 +1,6 @@
 """For each number of a plan its reason and its source; and what was taken for granted."""
 
-from widthwise.adviser.ceiling import Ceiling
+from widthwise.adviser.ceiling import Ceiling, StableRange
 from widthwise.adviser.conditions import OWN_STUDIES, PAPER
 from widthwise.adviser.facts import Networks, option
 from widthwise.adviser.reason import Reason
@@ -29,17 +29,20 @@ _ROLES: dict[Keep, dict[str, str]] = {
     "momentum": {
         "learning_rate": f"About {SAFE_SHARE:g} of the largest stable one, where ḡ alone can be "
         "expected to decide; solved again for the whole-numbered batch size.",
-        "batch_size": "It follows, as the nearest whole number.",
+        "batch_size": "It follows, as the whole number below, so that the learning rate stays "
+        "within that part.",
         "momentum": "It was to stay.",
     },
     "largest_batch": {
-        "learning_rate": "Just below the largest stable one, where the largest batch needs it.",
+        "learning_rate": "Just below the largest stable one, where the largest batch needs it: "
+        "no margin is left.",
         "batch_size": "The largest whole number at which a stable learning rate has the wanted "
         "noise.",
         "momentum": "It stays.",
     },
 }
 
+_MOMENTUM_MATTERS = "it differs by up to a factor of 2, and where noise limits it, it falls as 1−m"
 # What is solved for; the rest is the user's.
 _SOLVED: dict[Keep, frozenset[str]] = {
     "batch_size": frozenset({"learning_rate"}),
@@ -59,12 +62,14 @@ def reasons(
     law: Law | None,
     ceiling: Ceiling,
     changed: tuple[str, ...],
+    reached: float,
 ) -> tuple[Reason, ...]:
     """One reason a number.
 
     Args:
         base, setting: before and after.
         changed: the hyper-parameters that had to give way.
+        reached: the part of the wanted noise that the setting has.
     """
     scaling = scaling_of(known.parameterization)
     growth = noise_growth(known.parameterization, known.widening_factor, exponent)
@@ -84,8 +89,7 @@ def reasons(
         ),
         Reason(
             quantity="noise_scale",
-            text=f"{rule}."
-            + ("" if growth == 1.0 else f" Here it changes by a factor of {growth:.4g}."),
+            text=f"{rule}.{_growth_text(growth, reached)}",
             source=f"{source}; {scaling.meaning}",
         ),
         *(
@@ -106,6 +110,15 @@ def reasons(
     )
 
 
+def _growth_text(growth: float, reached: float) -> str:
+    if reached < 1.0:
+        return (
+            f" Here it should change by a factor of {growth:.4g}; {100.0 * reached:.3g} % of that "
+            "is reached."
+        )
+    return "" if growth == 1.0 else f" Here it changes by a factor of {growth:.4g}."
+
+
 def _knob_text(
     knob: str, keep: Keep, base: Setting, setting: Setting, changed: tuple[str, ...]
 ) -> str:
@@ -121,15 +134,14 @@ def notes(
     setting: Setting,
     known: Networks,
     law: Law | None,
-    ceiling: Ceiling,
-    stable_momentum: float | None,
+    stable: StableRange,
 ) -> tuple[str, ...]:
     """Remarks that change no grade."""
     said = [
         _exponent_note(law),
         "The base must be tuned: the rule carries its noise over, good or bad.",
     ]
-    rate = ceiling.max_stable_learning_rate
+    rate = stable.value
     if rate is None:
         grows = setting.learning_rate > base.learning_rate
         said.append(
@@ -143,24 +155,46 @@ def notes(
             )
             + "."
         )
-    elif setting.learning_rate > SAFE_SHARE * rate * (1.0 + 1e-12):
+    else:
+        said += _stability_notes(base, setting, stable, rate)
+    return tuple(said)
+
+
+def _stability_notes(
+    base: Setting, setting: Setting, stable: StableRange, rate: float
+) -> list[str]:
+    """Where the largest stable learning rate was measured otherwise than the plan is."""
+    said = []
+    if setting.learning_rate > SAFE_SHARE * rate * (1.0 + 1e-12):
         said.append(
             f"The learning rate is {setting.learning_rate / rate:.0%} of the largest stable one. "
-            f"That ḡ alone decides can be expected up to about {SAFE_SHARE:.0%} (a guess); choose "
-            "a smaller batch from the equivalent choices to go below it."
+            f"That ḡ alone decides, and that long runs are stable where a short probe was, can be "
+            f"expected up to about {SAFE_SHARE:.0%} (a guess)"
+            + (
+                "; choose a smaller batch from the equivalent choices to go below it."
+                if setting.batch_size > 1
+                else "."
+            )
         )
-    if rate is not None and stable_momentum not in (None, setting.momentum):
+    measured = base.batch_size if stable.batch_size is None else stable.batch_size
+    if setting.batch_size < measured:
+        verb = "is taken to have been" if stable.batch_size is None else "was"
         said.append(
-            f"The largest stable learning rate was measured at momentum {stable_momentum:g}, the "
-            f"plan's is {setting.momentum:g}: it differs by up to a factor of 2."
+            f"The largest stable learning rate {verb} measured at batches of {measured}; the plan "
+            f"has {setting.batch_size}. Smaller batches are noisier and bear less, at worst in "
+            f"proportion. Measure it there: widthwise probe … --batch-size {setting.batch_size}"
         )
-    elif rate is not None and stable_momentum is None and setting.momentum != base.momentum:
+    if stable.momentum not in (None, setting.momentum):
+        said.append(
+            f"The largest stable learning rate was measured at momentum {stable.momentum:g}, the "
+            f"plan's is {setting.momentum:g}: {_MOMENTUM_MATTERS}."
+        )
+    elif stable.momentum is None and setting.momentum != base.momentum:
         said.append(
             "The largest stable learning rate is taken to hold at the base's momentum, "
-            f"{base.momentum:g}; the plan's is {setting.momentum:g}: it differs by up to a factor "
-            "of 2."
+            f"{base.momentum:g}; the plan's is {setting.momentum:g}: {_MOMENTUM_MATTERS}."
         )
-    return tuple(said)
+    return said
 
 
 def _exponent_note(law: Law | None) -> str:

@@ -96,7 +96,7 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def rivals(
-    base: Setting, widening_factor: float, exponent: float, noise: float
+    base: Setting, widening_factor: float, exponent: float, noise: float, reached: float = 1.0
 ) -> tuple[Rival, ...]:
     """Every rival rule at the target.
 
@@ -105,9 +105,10 @@ def rivals(
         widening_factor: w.
         exponent: s of the plan's ḡ_opt ∝ w^s.
         noise: the plan's ε/(B(1−m)).
+        reached: the part of the wanted noise that it is.
     """
     rows = [_row(rule, base, widening_factor, noise) for rule in _RULES]
-    rows.insert(1, _mup(base, widening_factor, exponent))
+    rows.insert(1, _mup(base, widening_factor, exponent, reached))
     return tuple(rows)
 
 
@@ -129,7 +130,7 @@ def _row(rule: _Rule, base: Setting, widening_factor: float, noise: float) -> Ri
     )
 
 
-def _mup(base: Setting, widening_factor: float, exponent: float) -> Rival:
+def _mup(base: Setting, widening_factor: float, exponent: float, reached: float) -> Rival:
     rate = base.learning_rate
     return Rival(
         name="µP",
@@ -142,7 +143,7 @@ def _mup(base: Setting, widening_factor: float, exponent: float) -> Rival:
             ("readout weights, whose output is divided by w", rate * widening_factor),
             ("readout bias", rate),
         ),
-        relative_noise=widening_factor ** (1.0 - exponent),
+        relative_noise=widening_factor ** (1.0 - exponent) / reached,
         optimizes="the speed of training at the same number of steps, at every width with the "
         "base's constants",
         note="The base must have been tuned in µP: the constants of a base in another "

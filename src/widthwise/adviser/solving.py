@@ -18,6 +18,7 @@ KEEPS: tuple[str, ...] = get_args(Keep)
 Knob = Literal["learning_rate", "batch_size", "momentum"]
 
 # The default of a study's grid: ḡ alone decides only while ε is well below the largest stable one.
+# A probe is short: what passes it near the limit diverges in a long run (validation/regret.md).
 SAFE_SHARE = 0.25
 # Guess. Heavy-ball SGD needs about 1/(1−m) steps to follow its gradients.
 MAX_MOMENTUM = 0.999
@@ -67,6 +68,7 @@ class Request:
         growth: factor on ε/(B(1−m)).
         keep: what stays as it is.
         max_stable: largest stable learning rate at the target; None if it is not known.
+        usable_share: the part of it that a plan goes up to, unless the largest batch is asked for.
         max_batch_size: largest B allowed; None for no limit.
     """
 
@@ -74,7 +76,15 @@ class Request:
     growth: float
     keep: Keep
     max_stable: float | None = None
+    usable_share: float = 1.0
     max_batch_size: int | None = None
+
+    @property
+    def largest_rate(self) -> float | None:
+        """The largest learning rate that the plan may have."""
+        if self.max_stable is None:
+            return None
+        return self.max_stable * (1.0 if self.keep == "largest_batch" else self.usable_share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +97,20 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """A setting with the wanted noise.
+    """A setting with the wanted noise, or with as much of it as a usable ε has at B = 1.
 
     Attributes:
         setting: ε, B, m; ε is solved for the whole-numbered B.
         changes: what could not be kept, in the order in which it was given up.
         wanted_batch_size: B before rounding and limits.
-        reachable: False if no B ≥ 1 and m ≤ MAX_MOMENTUM has the noise at a stable ε.
+        reached: the setting's noise over the wanted one; 1 unless not even B = 1 has it at a
+            usable ε.
     """
 
     setting: Setting
     changes: tuple[Change, ...]
     wanted_batch_size: float
-    reachable: bool = True
+    reached: float = 1.0
 
 
 def needed_learning_rate(request: Request, batch_size: float, momentum: float) -> float:
@@ -133,15 +144,14 @@ def solve(request: Request) -> Solution:
     batch, limited = _whole(request, wanted, momentum)
     changes += limited
     rate = needed_learning_rate(request, batch, momentum)
-    reachable = True
-    if request.max_stable is not None and rate > request.max_stable * (1.0 + _SLACK):
-        batch, momentum, stabilized, reachable = _stabilize(
-            request, request.max_stable, batch, momentum, rate
-        )
+    reached = 1.0
+    limit = request.largest_rate
+    if limit is not None and rate > limit * (1.0 + _SLACK):
+        batch, stabilized, reached = _stabilize(request, limit, batch, momentum, rate)
         changes += stabilized
-        rate = needed_learning_rate(request, batch, momentum)
+        rate = needed_learning_rate(request, batch, momentum) if reached == 1.0 else limit
     setting = Setting(learning_rate=rate, batch_size=batch, momentum=momentum)
-    return Solution(setting=setting, changes=changes, wanted_batch_size=wanted, reachable=reachable)
+    return Solution(setting=setting, changes=changes, wanted_batch_size=wanted, reached=reached)
 
 
 def _kept_momentum(request: Request) -> tuple[float, tuple[Change, ...]]:
@@ -201,50 +211,54 @@ def _known_rate(request: Request) -> float:
 
 
 def _whole(request: Request, wanted: float, momentum: float) -> tuple[int, tuple[Change, ...]]:
-    """A whole B within its limits. The largest batch is rounded down: rounding up is unstable."""
+    """A whole B within its limits; rounded down where it comes from a limit of ε, which rounding
+    up would pass."""
     limit = request.max_batch_size
     if wanted < 1.0 - _SLACK:
         text = (
             f"The batch size would have to be {wanted:.3g}, and 1 is the smallest there is. It is "
-            f"1, and the learning rate is {needed_learning_rate(request, 1, momentum):.6g} "
-            "instead."
+            f"1, for which the rule needs a learning rate of "
+            f"{needed_learning_rate(request, 1, momentum):.6g}."
         )
         return 1, (Change(knob="learning_rate", text=text),)
     if limit is not None and wanted > limit * (1.0 + _SLACK):
         text = (
             f"The batch size would have to be {wanted:.6g}, above the limit of {limit}. It is "
-            f"{limit}, and the learning rate is "
-            f"{needed_learning_rate(request, limit, momentum):.6g} instead."
+            f"{limit}, for which the rule needs a learning rate of "
+            f"{needed_learning_rate(request, limit, momentum):.6g}."
         )
         return limit, (Change(knob="batch_size", text=text),)
-    if request.keep == "largest_batch":
+    if request.keep in NEEDS_MAX_STABLE:
         return max(1, math.floor(wanted * (1.0 + _SLACK))), ()
     # Half up, not to even: Python's round() sends 2.5 to 2 and 3.5 to 4.
     return max(1, math.floor(wanted * (1.0 + _SLACK) + 0.5)), ()
 
 
 def _stabilize(
-    request: Request, max_stable: float, batch: int, momentum: float, rate: float
-) -> tuple[int, float, tuple[Change, ...], bool]:
-    """A smaller B for which ε is stable; where even B = 1 is not enough, more momentum."""
-    largest = real_batch_size(request, max_stable, momentum) * (1.0 + _SLACK)
+    request: Request, limit: float, batch: int, momentum: float, rate: float
+) -> tuple[int, tuple[Change, ...], float]:
+    """A smaller B for which ε is usable; where even B = 1 is not enough, less noise."""
+    largest = real_batch_size(request, limit, momentum) * (1.0 + _SLACK)
+    whole = request.keep == "largest_batch" or request.usable_share == 1.0
+    part = "" if whole else f"{request.usable_share:.0%} of "
     over = (
-        f"At batch size {batch} the rule needs a learning rate of {rate:.6g}, above the largest "
-        f"stable one, {max_stable:.6g}."
+        f"At batch size {batch} the rule needs a learning rate of {rate:.6g}, above {limit:.6g}, "
+        f"{part}the largest stable one."
     )
     if largest >= 1.0:
         lower = math.floor(largest)
-        text = f"{over} The batch size is lowered to {lower}, the largest that is still optimal."
-        return lower, momentum, (Change(knob="batch_size", text=text),), True
-    damping = (1.0 - momentum) * max_stable / needed_learning_rate(request, 1, momentum)
-    raised = min(1.0 - damping, MAX_MOMENTUM)
+        text = f"{over} The batch size is lowered to {lower}, which has the same noise below it."
+        return lower, (Change(knob="batch_size", text=text),), 1.0
+    needed = needed_learning_rate(request, 1, momentum)
+    reached = limit / needed
     text = (
-        f"{over} No batch size is small enough: even 1 would need "
-        f"{needed_learning_rate(request, 1, momentum):.6g}. The batch size is 1 and the momentum "
-        f"is raised from {momentum:g} to {raised:.6g}, which adds noise at a stable learning rate."
+        f"{over} No batch size is small enough"
+        + (f": even 1 would need {needed:.6g}" if batch > 1 else "")
+        + f". The batch size is 1, the learning rate {limit:.6g}, and the noise "
+        f"{100.0 * reached:.3g} % of what the rule asks for: more is not safe at this width."
     )
-    changes = (Change(knob="batch_size", text=text), Change(knob="momentum", text=text))
-    return 1, raised, changes if batch > 1 else changes[1:], raised == 1.0 - damping
+    changes = (Change(knob="batch_size", text=text), Change(knob="learning_rate", text=text))
+    return 1, changes if batch > 1 else changes[1:], reached
 
 
 def with_growth(request: Request, growth: float, max_stable: float | None) -> Request:

@@ -1,7 +1,7 @@
 """The adviser: what to use for the wider network, why, and when not to trust it."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,7 @@ from widthwise.adviser.ceiling import (
     stable_range,
 )
 from widthwise.adviser.commands import probe_command
-from widthwise.adviser.evidence import AdviceRefusedError, Facts, Finding
+from widthwise.adviser.evidence import Facts
 from widthwise.adviser.facts import Networks, networks, option
 from widthwise.adviser.gate import examine
 from widthwise.adviser.line import equivalent_choices
@@ -25,6 +25,7 @@ from widthwise.adviser.rules import PAPER_EXPONENT, noise_growth, scaling_of
 from widthwise.adviser.solving import (
     KEEPS,
     NEEDS_MAX_STABLE,
+    SAFE_SHARE,
     Keep,
     Request,
     Setting,
@@ -68,6 +69,10 @@ def widen(
     The rule is ḡ_opt ∝ w^s with ḡ = ε/(B(1−m))/σ_init², s = 1 by Park et al. (2019,
     arXiv:1905.03776) or the exponent of your own study.
 
+    Where the largest stable learning rate ε_max is known, a plan goes up to a quarter of it, or up
+    to the base's own share of it if that is larger; above that B is lowered, and where not even
+    B = 1 is enough, the plan has less noise than the rule asks for (``noise_reached`` < 1).
+
     Args:
         learning_rate, batch_size, momentum: ε, B, m tuned at the base, for a loss averaged over
             the batch; heavy ball without dampening.
@@ -77,12 +82,13 @@ def widen(
         parameterization: "standard", "ntk", "default" (PyTorch's initialization) or "mup".
         keep: what stays as it is: "batch_size" (ε follows), "learning_rate" (B follows),
             "learning_rate_and_batch_size" (m follows), "momentum" (ε is a quarter of the largest
-            stable one, B follows), "largest_batch" (the largest B that is still optimal). All but
-            the third keep m.
+            stable one, B follows), "largest_batch" (the largest B that is still optimal, with ε
+            up to the largest stable one). All but the third keep m.
         normalization: "none", "batch", "layer", "group", "instance", "rms", "mixed" or "other".
         convolutional, residual: whether the network has convolutions, residual sums.
-        max_stable_learning_rate: ε_max at the momentum above: a number, or a measured value, which
-            knows its widening factor.
+        max_stable_learning_rate: ε_max at the momentum and batch size above: a number, or a
+            measured value, which knows its widening factor, momentum and batch size. Smaller
+            batches bear less; what was measured at batch size 1 is safe for every B.
         max_stable_at: the widening factor at which a bare number holds; 1 is the base.
         stability_exponent: q in ε_max ∝ w^−q, a number or a measured law.
         num_train, epochs: N, and how many passes training makes.
@@ -121,7 +127,8 @@ def widen(
     stable = stable_range(
         max_stable_learning_rate, max_stable_at, stability_exponent, known.widening_factor
     )
-    above = stable.base_value is not None and learning_rate > stable.base_value * (1.0 + 1e-12)
+    share = stable.base_share(learning_rate, batch_size)
+    above = share is not None and share > 1.0 + 1e-12
     facts = Facts(
         base=tuned,
         widening_factor=known.widening_factor,
@@ -150,16 +157,20 @@ def widen(
     exponent = PAPER_EXPONENT if law is None else law.exponent
     growth = noise_growth(known.parameterization, known.widening_factor, exponent)
     request = Request(
-        base=tuned, growth=growth, keep=keep, max_stable=stable.value, max_batch_size=limit
+        base=tuned,
+        growth=growth,
+        keep=keep,
+        max_stable=stable.value,
+        # As near to the limit as the tuned base, and a quarter at least.
+        usable_share=min(1.0, max(SAFE_SHARE, share or 0.0)),
+        max_batch_size=limit,
     )
     solution = solve(request)
-    if not solution.reachable:
-        raise AdviceRefusedError((_unreachable(solution, measure),))
     setting = solution.setting
     growths = _growths(law, known)
     limits = ceiling(
         stable,
-        noise=setting.noise_scale,
+        noise=setting.noise_scale / solution.reached,
         base_noise=tuned.noise_scale,
         noise_exponent=exponent + scaling_of(known.parameterization).variance_exponent,
         noise_interval=None if growths is None else _scaled(tuned.noise_scale, growths),
@@ -172,7 +183,9 @@ def widen(
     grade, findings = examine(
         _with_outcome(facts, solution, num_train, max(tuned.batch_size, setting.batch_size))
     )
-    spread = _intervals(request, growths, stable)
+    spread = _spread(request, growths, stable)
+    # The line is that of the noise that the plan has.
+    line = replace(request, growth=growth * solution.reached)
     changed = tuple(change.knob for change in solution.changes)
     variance = scaling_of(known.parameterization).init_variance
     at_target = variance(known.widening_factor)
@@ -180,9 +193,9 @@ def widen(
         learning_rate=setting.learning_rate,
         batch_size=setting.batch_size,
         momentum=setting.momentum,
-        learning_rate_interval=spread[0],
-        batch_size_interval=spread[1],
-        momentum_interval=spread[2],
+        learning_rate_interval=spread.learning_rate,
+        batch_size_interval=spread.batch_size,
+        momentum_interval=spread.momentum,
         base=tuned,
         widening_factor=known.widening_factor,
         parameterization=known.parameterization,
@@ -194,17 +207,23 @@ def widen(
         normalized_noise_scale=setting.noise_scale / at_target,
         base_normalized_noise_scale=tuned.noise_scale / variance(1.0),
         normalized_noise_scale_interval=None
-        if growths is None
-        else _scaled(tuned.noise_scale / at_target, growths),
+        if growths is None or spread.noise_scale is None
+        else _scaled(1.0 / at_target, spread.noise_scale),
         ceiling=limits,
-        choices=equivalent_choices(request, setting, limits.batch_size),
-        reasons=reasons(tuned, setting, known, keep, exponent, law, limits, changed),
+        choices=equivalent_choices(line, setting, limits.batch_size),
+        reasons=reasons(
+            tuned, setting, known, keep, exponent, law, limits, changed, solution.reached
+        ),
         evidence=grade,
         findings=findings,
         changes=tuple(dict.fromkeys(change.text for change in solution.changes)),
-        notes=notes(tuned, setting, known, law, limits, stable.momentum),
+        notes=notes(tuned, setting, known, law, stable),
         assumptions=assumptions(known, epochs, num_train),
-        rivals=rivals(tuned, known.widening_factor, exponent, setting.noise_scale),
+        noise_reached=solution.reached,
+        usable_share=request.usable_share,
+        rivals=rivals(
+            tuned, known.widening_factor, exponent, setting.noise_scale, solution.reached
+        ),
         optimizer=optimizer.lower(),
         schedule=schedule.lower(),
         weight_decay=float(weight_decay),
@@ -280,12 +299,20 @@ def _scaled(value: float, interval: Interval) -> Interval:
     return value * interval[0], value * interval[1]
 
 
-def _intervals(
-    request: Request, growths: Interval | None, stable: StableRange
-) -> tuple[Interval | None, Interval | None, Interval | None]:
-    """ε, B and m of the same choice at all ends of the intervals of the noise and of ε_max."""
+@dataclass(frozen=True, kw_only=True)
+class _Spread:
+    """Intervals of ε, B, m and of ε/(B(1−m)); None if nothing that was given has an interval."""
+
+    learning_rate: Interval | None = None
+    batch_size: Interval | None = None
+    momentum: Interval | None = None
+    noise_scale: Interval | None = None
+
+
+def _spread(request: Request, growths: Interval | None, stable: StableRange) -> _Spread:
+    """The same choice at all ends of the intervals of the noise and of ε_max."""
     if growths is None and stable.interval is None:
-        return None, None, None
+        return _Spread()
     ends: tuple[float | None, ...] = stable.interval or (stable.value,)
     unbounded = any(rate is not None and math.isinf(rate) for rate in ends)
     open_above = unbounded and request.keep in NEEDS_MAX_STABLE
@@ -299,21 +326,12 @@ def _intervals(
     rates = [setting.learning_rate for setting in solved]
     batches = [float(setting.batch_size) for setting in solved]
     momenta = [setting.momentum for setting in solved]
-    return (
-        (min(rates), math.inf if open_above else max(rates)),
-        (min(batches), math.inf if open_above else max(batches)),
-        (min(momenta), max(momenta)),
-    )
-
-
-def _unreachable(solution: Solution, measure: str) -> Finding:
-    return Finding(
-        condition="no stable setting",
-        effect="refuse",
-        text=f"{' '.join(dict.fromkeys(c.text for c in solution.changes))} Even that is not "
-        "enough: no setting has the wanted noise at a stable learning rate.",
-        source="the largest stable learning rate that was given",
-        measure=measure,
+    scales = [setting.noise_scale for setting in solved]
+    return _Spread(
+        learning_rate=(min(rates), math.inf if open_above else max(rates)),
+        batch_size=(min(batches), math.inf if open_above else max(batches)),
+        momentum=(min(momenta), max(momenta)),
+        noise_scale=(min(scales), max(scales)),
     )
 
 
