@@ -22,7 +22,12 @@ from scipy import stats
 
 import widthwise as ww
 from widthwise.calibration import Calibration, TunedSetting, calibrate
-from widthwise.stability import StabilityLaw, fit_stability_law, max_stable_learning_rate
+from widthwise.stability import (
+    StabilityLaw,
+    StableLearningRate,
+    fit_stability_law,
+    max_stable_learning_rate,
+)
 from widthwise.study.context import load_context
 
 HERE = Path(__file__).parent
@@ -114,12 +119,14 @@ class Case:
 
     def choices(self, width: int) -> Iterator[Choice]:
         tuned, family = self.tuned, self.family
+        rates, stability = self.stability
         known = {
             "learning_rate": tuned.learning_rate,
             "batch_size": tuned.batch_size,
             "widening_factor": width,
             "parameterization": self.parameterization,
-            "stability_exponent": self.stability,
+            "max_stable_learning_rate": rates[width],
+            "stability_exponent": stability,
         }
         laws: dict[str, ww.Law | None] = {"the paper's rule": None}
         if self.law is not None:
@@ -173,8 +180,8 @@ class Case:
         study = self.run(name, name, choice.family, grid, 5)
         return study.results().sort("seed")["test_accuracy"].cast(pl.Float64).to_numpy()
 
-    def stable(self) -> StabilityLaw:
-        """ε_max over the widths, at the tuned batch size."""
+    def stable(self) -> tuple[dict[int, StableLearningRate], StabilityLaw]:
+        """ε_max of the widths at batches of 1, which is safe for every batch size."""
         widths, rates = (1, *WIDTHS), []
         for width in widths:
             name = f"tune-{self.parameterization}-{width}"
@@ -184,13 +191,13 @@ class Case:
                     context.family,
                     context.dataset,
                     widening_factor=width,
-                    batch_size=self.tuned.batch_size,
+                    batch_size=1,
                 )
             )
             self.texts.append(f"{self.parameterization}: {rates[-1].sentence()}")
         law = fit_stability_law(widths, rates)
         self.texts.append(f"{self.parameterization}: {law.sentence()}")
-        return law
+        return dict(zip(widths, rates, strict=True)), law
 
     def calibration(self) -> Calibration:
         """The law of a small study, as `widthwise calibrate` measures it."""
