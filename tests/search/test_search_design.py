@@ -50,12 +50,12 @@ def test_variance_of_a_three_point_vertex():
 def test_variance_of_a_skewed_vertex_agrees_with_draws():
     rng = np.random.default_rng(3)
     x, spread = np.arange(-2.0, 3.0), 1e-4
-    mean = 0.01 * (x - np.expm1(1.0 * x))  # skewness 1, peak at 0
+    mean = 0.01 * ((x - 0.7) - np.expm1(x - 0.7))  # skewness 1, peak at 0.7
     member = 2
     weight = np.full(x.size, spread**-2)
     coefficients, covariance, _ = _fit_members(x, weight, mean)
     where, variance = _vertices(coefficients, covariance)
-    assert where[member] == pytest.approx(0.0, abs=1e-9)
+    assert where[member] == pytest.approx(0.7, abs=1e-9)
     drawn = []
     for _ in range(2000):
         c, cov, _ = _fit_members(x, weight, mean + spread * rng.standard_normal(x.size))

@@ -5,9 +5,10 @@ import pytest
 from planted_search import LATTICE, drive, parabola, table
 
 from widthwise.analysis import locate_optimum
-from widthwise.search import Lattice, SearchTarget, octave_lattice
+from widthwise.search import Lattice, Observations, SearchTarget, octave_lattice
 from widthwise.search.bracket import opening
 from widthwise.search.neighbors import PRIOR_EXPONENT
+from widthwise.search.state import WidthState
 
 TARGET = SearchTarget(precision=1.0)
 
@@ -128,6 +129,23 @@ def test_settings_that_diverged_get_no_more_seeds():
     diverged = landed[0].counts[LATTICE.octaves > 1.0]
     # Two seeds to find out, and what filled the workers of the first round.
     assert diverged.max() <= 4
+
+
+def test_nothing_above_a_setting_that_diverged_is_expected_to_train():
+    # Settings 0-4 of 9 ran, 3 diverged: 3 itself counts as unstable, 4 trained all the same, and
+    # 6 diverged, so that nothing from 6 on is stable, but 5 (not run) is.
+    lattice = octave_lattice(1.0, 64.0, spacing=0.75)
+    scores = np.full((lattice.size, 2), 0.5)
+    ran = np.zeros(scores.shape, dtype=bool)
+    ran[[0, 1, 2, 3, 4, 6]] = True
+    scores[[3, 6]] = np.nan
+    state = WidthState(
+        lattice=lattice,
+        observations=Observations(scores=scores, ran=ran),
+        confidence=0.95,
+        seed=0,
+    )
+    assert state.stable.tolist() == [True, True, True, False, True, True, False, False, False]
 
 
 def test_a_peak_bounded_by_stability_is_an_edge():
