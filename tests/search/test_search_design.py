@@ -5,6 +5,7 @@ import pytest
 from planted_search import LATTICE, parabola, table
 
 from widthwise.search import Observations
+from widthwise.search.bracket import extension
 from widthwise.search.design import (
     Curve,
     _fit_members,
@@ -108,3 +109,17 @@ def test_slope_variance_of_equal_widths():
     # Three peaks of variance v at x = 0, 1, 2: Var(slope) = v / sum (x - 1)² = v / 2.
     assert _slope_variance(np.arange(3.0), [0.1] * 3) == pytest.approx(0.05)
     assert _slope_variance(np.arange(3.0), [np.inf] * 3) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("peak", "ran", "wanted"),
+    [
+        (-3.0, (2.0, 3.0, 4.0, 5.0), [1.0]),  # below everything that ran: an octave down
+        (4.5, (-3.0, -2.0, -1.0, 0.0), [1.0, 2.0]),  # above: two octaves up, they are cheap
+        (0.0, (-2.0, -1.0, 0.0, 1.0, 2.0), []),  # clearly worse settings on both sides
+        (-7.0, (-5.0, -4.0, -3.0), []),  # nothing can be run below
+    ],
+)
+def test_what_is_needed_to_bracket(peak, ran, wanted):
+    found = extension(state_of(counts_at(4, *ran), peak=peak, noise=0.001))
+    assert LATTICE.octaves[found].tolist() == pytest.approx(wanted)
