@@ -1,5 +1,6 @@
 """fit_law: exact power laws, censored widths, verdicts, and planted exponents."""
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -84,6 +85,21 @@ def test_scatter_about_the_line_widens_the_interval():
     narrow, wide = fit_law(factors, smooth), fit_law(factors, bent)
     assert narrow.lack_of_fit > 0.05 > wide.lack_of_fit
     assert np.ptp(wide.interval) > 5 * np.ptp(narrow.interval)
+
+
+def test_an_estimate_off_the_middle_of_its_draws_is_no_scatter():
+    # Draws lean to all shapes, the estimate has one: the law is fitted to the draws.
+    factors = [1.0, 2.0, 4.0, 8.0]
+    optima = [optimum_at(np.log(w), spread=0.05, seed=i) for i, w in enumerate(factors)]
+    plain = fit_law(factors, optima)
+    shifted = [
+        dataclasses.replace(o, noise_scale=o.noise_scale * shift)
+        for o, shift in zip(optima, (1.0, 0.7, 0.7, 1.0), strict=True)
+    ]
+    law = fit_law(factors, shifted)
+    assert law.interval == plain.interval
+    assert law.lack_of_fit == plain.lack_of_fit
+    assert plain.lack_of_fit > 0.05
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,12 @@ def _stretch(
     if degrees < 1:
         return 1.0, None
     line = level + exponent * (log_factors - center)
-    residual = np.array([np.log(o.noise_scale) for o in optima]) - line
+    # The middle of the draws, to which the line was fitted: an optimum's own estimate has one
+    # shape, the draws lean to all, and the difference is no scatter of the widths.
+    middle = np.array(
+        [np.median(o.samples) if ok else 0.0 for o, ok in zip(optima, found, strict=True)]
+    )
+    residual = middle - line
     chi_square = float(np.sum((residual[found] / spread[found]) ** 2))
     chance = float(special.chdtrc(degrees, chi_square))
     if chance >= LACK_OF_FIT:
