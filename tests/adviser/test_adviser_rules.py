@@ -183,6 +183,30 @@ class TestUsableShare:
         assert plan.usable_share == 0.25
         assert settled(plan) == pytest.approx((0.05, 4, 0.0))
 
+    @pytest.mark.parametrize(
+        ("measured_at", "share", "batch"),
+        [
+            (32, 0.5, 8),  # 0.1/0.2; half of 0.2 over 0.0125
+            (64, 0.5, 8),  # larger batches bear no less
+            (24, 0.375, 6),  # at the base's 32 up to 0.2 · 32/24 is stable: 0.5 · 24/32
+            (8, 0.25, 4),  # 0.5/4 is less than a quarter
+        ],
+    )
+    def test_measured_at_smaller_batches_than_the_bases(self, measured_at, share, batch):
+        rate = MeasuredRate(value=0.2, interval=(0.2, 0.2), batch_size=measured_at)
+        plan = ask(max_stable_learning_rate=rate, stability_exponent=0)
+        assert plan.usable_share == pytest.approx(share)
+        assert plan.batch_size == batch
+
+    def test_a_base_above_a_limit_of_smaller_batches_is_no_contradiction(self):
+        # 0.1 is twice 0.05, but at B = 32 up to 0.05 · 32/8 may be stable.
+        small = MeasuredRate(value=0.05, interval=(0.05, 0.05), batch_size=8)
+        same = MeasuredRate(value=0.05, interval=(0.05, 0.05), batch_size=32)
+        name = "base above the stable range"
+        for rate, found in ((small, False), (same, True)):
+            plan = ask(max_stable_learning_rate=rate, stability_exponent=0)
+            assert (name in [f.condition for f in plan.findings]) is found
+
     def test_the_largest_batch_has_no_margin(self):
         plan = ask(keep="largest_batch", max_stable_learning_rate=0.2, max_stable_at=4)
         assert settled(plan) == pytest.approx((0.2, 16, 0.0))
@@ -282,10 +306,13 @@ class TestRounding:
         plan = ask(widening_factor=3, keep="learning_rate")
         assert settled(plan) == pytest.approx((0.103125, 11, 0.0), rel=1e-12)
 
-    def test_the_largest_batch_goes_down_without_a_warning(self):
-        # 0.81/0.0125 = 64.8
-        plan = ask(keep="largest_batch", max_stable_learning_rate=0.81, max_stable_at=4)
-        assert plan.batch_size == 64
+    @pytest.mark.parametrize(
+        ("keep", "stable", "batch"),
+        [("largest_batch", 0.81, 64), ("momentum", 0.88, 17)],  # 0.81/0.0125, 0.22/0.0125 = 17.6
+    )
+    def test_what_comes_from_a_limit_goes_down_without_a_warning(self, keep, stable, batch):
+        plan = ask(keep=keep, max_stable_learning_rate=stable, max_stable_at=4)
+        assert plan.batch_size == batch
         assert plan.changes == ()
 
     def test_halves(self):
