@@ -1,11 +1,11 @@
 """The regime gate, row by row: what lowers the evidence, what is refused, what to measure."""
 
 import pytest
-from adviser_samples import MeasuredRate, law
+from adviser_samples import MeasuredRate, MeasuredRateLaw, law
 
 from widthwise.adviser import AdviceRefusedError, widen
 from widthwise.adviser.gate import condition_names
-from widthwise.errors import FitError
+from widthwise.errors import FitError, InputError
 
 EXTRAPOLATED = "extrapolated"
 CONTRADICTED = "contradicted by published work"
@@ -283,6 +283,15 @@ class TestNotes:
         # A bare number is taken to hold at the base's 32.
         bare = said(max_stable_learning_rate=0.2, max_stable_at=4)
         assert "is taken to have been measured at batches of 32; the plan has 16." in bare
+        # Unless it is said where it was measured; a law says no more than a number.
+        told = {"max_stable_learning_rate": 0.2, "max_stable_at": 4}
+        assert "at batches of" not in said(**told, max_stable_batch_size=1)
+        assert "was measured at batches of 64" in said(**told, max_stable_batch_size=64)
+        falling = MeasuredRateLaw(exponent=1.0, interval=(0.9, 1.1))
+        assert "at batches of" in said(stability_exponent=falling)
+        assert "at batches of" not in said(stability_exponent=falling, max_stable_batch_size=1)
+        with pytest.raises(InputError, match="max_stable_batch_size must be at least 1, got 0"):
+            said(**told, max_stable_batch_size=0)
         assert "at batches of" not in said(max_stable_learning_rate=0.4, max_stable_at=4)
         assert "at batches of" not in said()
 

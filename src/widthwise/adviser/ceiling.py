@@ -123,6 +123,7 @@ def stable_range(
     measured_at: float,
     exponent: float | StableLaw | None,
     widening_factor: float,
+    batch_size: int | None = None,
 ) -> StableRange:
     """ε_max at the target from what was given.
 
@@ -131,19 +132,22 @@ def stable_range(
         measured_at: the widening factor at which a bare number holds.
         exponent: q of ε_max ∝ w^−q, or a measured law.
         widening_factor: of the target.
+        batch_size: at which a bare number or a law was measured; None if that was not said.
 
     Raises:
         InputError: if a number is not positive and finite.
     """
+    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
+        raise InputError(f"max_stable_batch_size must be at least 1, got {batch_size!r}")
     q, q_interval, law = _exponent(exponent)
     if max_stable is None:
-        return _from_law(law, q, widening_factor)
+        return _from_law(law, q, widening_factor, batch_size)
     if isinstance(max_stable, StableRate):
         value, interval = max_stable.value, max_stable.interval
         measured_at, momentum = max_stable.widening_factor, max_stable.momentum
-        batch_size: int | None = max_stable.batch_size
+        batch_size = max_stable.batch_size
     else:
-        value, interval, momentum, batch_size = float(max_stable), None, None, None
+        value, interval, momentum = float(max_stable), None, None
     _require_positive("max_stable_learning_rate", value)
     _require_positive("the widening factor of max_stable_learning_rate", measured_at)
     ratio = widening_factor / measured_at
@@ -282,7 +286,9 @@ def _exponent(
     return value, None, None
 
 
-def _from_law(law: StableLaw | None, q: float | None, widening_factor: float) -> StableRange:
+def _from_law(
+    law: StableLaw | None, q: float | None, widening_factor: float, batch_size: int | None
+) -> StableRange:
     if law is not None:
         value, interval = law.predict(widening_factor)
         return StableRange(
@@ -290,6 +296,7 @@ def _from_law(law: StableLaw | None, q: float | None, widening_factor: float) ->
             interval=interval,
             base_value=law.predict(1.0)[0],
             exponent=law.exponent,
+            batch_size=batch_size,
             source=f"ε_max = {value:.6g} from the measured law ε_max ∝ w^−{law.exponent:.2f}",
         )
     return StableRange(

@@ -52,6 +52,7 @@ def widen(
     residual: bool | None = None,
     max_stable_learning_rate: float | StableRate | None = None,
     max_stable_at: float = 1.0,
+    max_stable_batch_size: int | None = None,
     stability_exponent: float | StableLaw | None = None,
     num_train: int | None = None,
     epochs: float | None = None,
@@ -90,6 +91,8 @@ def widen(
             measured value, which knows its widening factor, momentum and batch size. Smaller
             batches bear less; what was measured at batch size 1 is safe for every B.
         max_stable_at: the widening factor at which a bare number holds; 1 is the base.
+        max_stable_batch_size: the B at which a bare number, or a law, was measured: smaller batches
+            bear less, so what was measured at 1 is safe for all. None takes the base's.
         stability_exponent: q in ε_max ∝ w^−q, a number or a measured law.
         num_train, epochs: N, and how many passes training makes.
         optimizer, schedule: anything but "sgd" is refused; but "constant" lowers the evidence.
@@ -125,7 +128,11 @@ def widen(
         comparison=_compare(base, target),
     )
     stable = stable_range(
-        max_stable_learning_rate, max_stable_at, stability_exponent, known.widening_factor
+        max_stable_learning_rate,
+        max_stable_at,
+        stability_exponent,
+        known.widening_factor,
+        max_stable_batch_size,
     )
     share = stable.base_share(learning_rate, batch_size)
     above = share is not None and share > 1.0 + 1e-12

@@ -91,10 +91,11 @@ class BatchCeiling:
 
     def sentence(self) -> str:
         """The finding in one sentence."""
-        if self.exponent is None:
+        if self.exponent is None or np.all(np.isinf(self.interval)):
+            why = self.problem or f"its exponent is not bounded at {100 * self.confidence:g} %"
             return (
                 "How the largest batch at the best noise scale changes with width is not known: "
-                f"{self.problem}."
+                f"{why}."
             )
         return (
             f"{_FINDINGS[self.verdict]}: it goes as w^p with "
@@ -248,6 +249,14 @@ def _inverse(
     ), certain
 
 
+def _reciprocal(value: float) -> float:
+    """
+    >>> _reciprocal(0.0), _reciprocal(float("inf")), _reciprocal(4.0)
+    (inf, 0.0, 0.25)
+    """
+    return float(np.inf) if value == 0.0 else 1.0 / value
+
+
 def _point(factor: float, inverse: Optimum, certain: bool) -> CeilingPoint:
     low, high = inverse.interval
     relation: Literal["=", "≤", "≥", "?"] = "="
@@ -260,6 +269,6 @@ def _point(factor: float, inverse: Optimum, certain: bool) -> CeilingPoint:
     return CeilingPoint(
         widening_factor=factor,
         batch_size=1.0 / inverse.noise_scale,
-        interval=(0.0 if np.isinf(high) else 1.0 / high, np.inf if low == 0.0 else 1.0 / low),
+        interval=(_reciprocal(high), _reciprocal(low)),
         relation=relation,
     )

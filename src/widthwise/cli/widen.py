@@ -62,6 +62,9 @@ def widen(
     max_stable_at: Annotated[
         float, typer.Option(help="The widening factor at which it was measured.")
     ] = 1.0,
+    max_stable_batch_size: Annotated[
+        int | None, typer.Option(help="The B at which it was measured; default the base's.")
+    ] = None,
     stability_exponent: Annotated[
         float | None, typer.Option(help="q in: largest stable ε ∝ w^−q.")
     ] = None,
@@ -102,6 +105,7 @@ def widen(
         "residual": residual,
         "max_stable_learning_rate": max_stable_learning_rate,
         "max_stable_at": max_stable_at,
+        "max_stable_batch_size": max_stable_batch_size,
         "stability_exponent": stability_exponent,
         "num_train": num_train,
         "epochs": epochs,
