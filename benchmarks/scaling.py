@@ -40,6 +40,9 @@ BATCH_CELLS = (
     *(Cell("cnn", 8, batch, num_replicas=FEW) for batch in (1, 4, 16, 64, 128)),
 )
 MEMORY_CELLS = (Cell("mlp", 256, 16), Cell("cnn", 16, 32))
+# A study trains a pack to its end. Were packs to take turns after a few steps, many runs would find
+# the caches cold at every turn, as they do not there.
+STEPS_IN_A_ROW = 20
 BUDGETS_MB = (64.0, 256.0, PackingSpec().memory_mb)
 _MOST_IN_A_BUDGET = 256  # runs of a pack: so many that memory, and nothing else, limits them
 
@@ -130,7 +133,8 @@ def markdown(
         table(("", ""), [(name, str(value)) for name, value in environment.items()]),
         "## With the number of runs",
         "µs per step and run, all cores at work (with one run, one core): median, smallest and "
-        f"largest of {environment['rounds']} rounds in which the numbers of runs take turns. Packs "
+        f"largest of {environment['rounds']} rounds (fewer where one takes long) in which the "
+        f"numbers of runs take turns; a pack takes at least {STEPS_IN_A_ROW} steps in a row. Packs "
         "are as large as the planner's measurement says, unless there are fewer runs. Last: the "
         f"time of a run of {MANY} over that of one of {FEW}, in the same rounds; it should not "
         f"exceed {MOST_TIMES_AS_LONG}.",
@@ -151,7 +155,7 @@ def markdown(
 def _time_runs(args: argparse.Namespace) -> dict[Cell, Measurement]:
     number = len(cores())
     ways = [ours(min(count, number), _label(count), count) for count in NUM_RUNS]
-    return _time(args, RUNS_CELLS, ways)
+    return _time(args, RUNS_CELLS, ways, STEPS_IN_A_ROW)
 
 
 def _time_curves(args: argparse.Namespace) -> dict[Cell, Measurement]:
@@ -160,13 +164,17 @@ def _time_curves(args: argparse.Namespace) -> dict[Cell, Measurement]:
     return _time(args, cells, [ours(number), peaks(number)[0]])
 
 
-def _time(args: argparse.Namespace, cells: Sequence[Cell], ways: Any) -> dict[Cell, Measurement]:
+def _time(
+    args: argparse.Namespace, cells: Sequence[Cell], ways: Any, min_steps: int = 1
+) -> dict[Cell, Measurement]:
     results = {}
     with ExitStack() as stack:
         teams = assemble(stack, ways)
         for cell in planned(cells, len(cores())):
             announce(cell)
-            results[cell] = time_cell(teams, cell, rounds=args.rounds, seconds=args.seconds)
+            results[cell] = time_cell(
+                teams, cell, rounds=args.rounds, seconds=args.seconds, min_steps=min_steps
+            )
     return results
 
 

@@ -124,14 +124,17 @@ class Team:
         return answers
 
 
-def time_cell(teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float) -> Measurement:
+def time_cell(
+    teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float, min_steps: int = 1
+) -> Measurement:
     """Time every way in a cell.
 
     Args:
         teams: who takes part.
         cell: what is trained.
         rounds: how often each way is timed, unless it is slow.
-        seconds: about how long each time; at least one step.
+        seconds: about how long each time.
+        min_steps: steps that a pack takes in a row at least, however long that lasts.
 
     Raises:
         WayFailedError: if a way fails, or its losses after the trial steps are not those of the
@@ -145,7 +148,7 @@ def time_cell(teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float)
         team.start(cell, trial, blocks=2)
         # The second of two: the first one warms up.
         each = [team.block() for _ in range(2)][1] / trial
-        steps[name] = max(1, round(seconds / each))
+        steps[name] = max(min_steps, round(seconds / each))
         turns[name] = num_turns(steps[name] * each, rounds=rounds, seconds=seconds)
         if team.way.trains:
             losses = team.losses()
