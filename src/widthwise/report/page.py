@@ -185,9 +185,11 @@ def typeset(text: str) -> Markup:
 
     >>> typeset("ε_max < 1 goes as w^−q")
     Markup('ε<sub>max</sub> &lt; 1 goes as w<sup>−q</sup>')
+    >>> typeset("w^0.49, w^-1 and w^2.")
+    Markup('w<sup>0.49</sup>, w<sup>-1</sup> and w<sup>2</sup>.')
     """
     lowered = re.sub(r"_(max|opt|init)\b", r"<sub>\1</sub>", str(escape(text)))
-    return Markup(re.sub(r"\bw\^(−?[a-z])\b", r"w<sup>\1</sup>", lowered))
+    return Markup(re.sub(r"\bw\^([−-]?(?:[a-z]|\d+(?:\.\d+)?))\b", r"w<sup>\1</sup>", lowered))
 
 
 def _missing_widths(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> list[float]:

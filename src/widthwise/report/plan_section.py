@@ -19,6 +19,7 @@ def plan_section(content: ReportContent) -> Section | None:
     if law is None or variance is None or not all(map(math.isfinite, law.interval)):
         return None
     low, high = law.interval
+    moves = "does not change with width" if variance == 0.0 else f"as w^{variance:g}"
     return Section(
         title="What to set for a wider network",
         question="A network of this family is tuned at one width, and then every layer gets w "
@@ -26,8 +27,8 @@ def plan_section(content: ReportContent) -> Section | None:
         answers=(
             f"Multiply ε/(B(1 − m)) by w^{law.exponent + variance:.2f} (95 %: "
             f"w^{low + variance:.2f} to w^{high + variance:.2f}): the best ḡ goes as "
-            f"w^{law.exponent:.2f}, and σ_init² as w^{variance:g}. Which of the three you change "
-            "is yours: a larger ε must still be stable, a smaller B costs more steps.",
+            f"w^{law.exponent:.2f}, and σ_init² {moves}. Which of the three you "
+            "change is yours: a larger ε must still be stable, a smaller B costs more steps.",
             "For your own numbers, with reasons, limits and rival rules: widthwise widen --law "
             "(this study's folder) --learning-rate … --batch-size … --momentum … --factor w",
         ),
