@@ -24,6 +24,7 @@ class Settings:
     log_noise_scale: FloatArray  # (K,)
     means: FloatArray  # (K,) over surviving seeds
     residuals: FloatArray  # (K, S), zero where a run is missing
+    present: NDArray[np.bool_]  # (K, S)
     counts: FloatArray  # (K,) surviving seeds
     best_member: list[int]  # (K,) index, in the input order, of the best setting merged here
     limits: tuple[str | None, str | None]  # what binds at the lowest and highest setting
@@ -35,13 +36,21 @@ class Settings:
         return self.log_noise_scale.size
 
     @property
+    def seed_variances(self) -> FloatArray:
+        """Variance (K,) of one seed, apart from what all settings share; pooled over neighbors.
+
+        What is shared is the median over settings. A seed that few settings ran has a median near
+        zero there: nothing is then taken off, and the variance errs on the large side.
+        """
+        own = np.where(self.present, self.residuals - np.median(self.residuals, axis=0), 0.0)
+        level = own.sum(axis=1) / self.counts
+        squares = np.sum(own**2, axis=1) - self.counts * level**2
+        return _over_neighbors(squares) / np.maximum(_over_neighbors(self.counts - 1.0), 1.0)
+
+    @property
     def variances(self) -> FloatArray:
-        """Variance of each mean, apart from what all settings share; pooled over neighbors."""
-        own = self.residuals - np.median(self.residuals, axis=0)
-        own_variance = np.sum(own**2, axis=1) / np.maximum(self.counts - 1.0, 1.0)
-        padded = np.pad(own_variance, 1, mode="edge")
-        pooled = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
-        return np.asarray(pooled / self.counts)
+        """Variance (K,) of each mean, apart from what all settings share."""
+        return self.seed_variances / self.counts
 
     def draw_means(self, num_draws: int, rng: np.random.Generator) -> FloatArray:
         """Draws (D, K) of the means: a smooth bootstrap over seeds, Student t in its tails."""
@@ -119,6 +128,7 @@ def merge_settings(
         log_noise_scale=np.array([np.mean(np.log(scale[group])) for group in groups]),
         means=means,
         residuals=np.where(present, rows - means[:, None], 0.0),
+        present=present,
         counts=counts,
         best_member=[max(group, key=lambda k: float(member_means[k])) for group in groups],
         limits=(
@@ -128,6 +138,12 @@ def merge_settings(
         unstable_above=bool(np.any(diverged & (scale > top))),
         num_seeds=table.shape[1],
     )
+
+
+def _over_neighbors(values: FloatArray) -> FloatArray:
+    """A setting's value (K,) counts twice as much as that of either neighbor."""
+    padded = np.pad(values, 1, mode="edge")
+    return np.asarray((padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0)
 
 
 def _mean_over_members(rows: FloatArray) -> FloatArray:

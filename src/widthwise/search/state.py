@@ -112,19 +112,9 @@ class WidthState:
     def spread(self) -> FloatArray:
         """Standard deviation (K,) of one seed at each setting, apart from what all share.
 
-        Pooled over neighbors like the weights of `locate_optimum`; interpolated to settings that
-        have not run. Needs three usable settings.
+        As in the weights of `locate_optimum`; interpolated to settings that have not run. Needs
+        three usable settings.
         """
-        index = np.flatnonzero(self.usable)
-        scores = np.where(self.observations.ran, self.observations.scores, np.nan)[index]
-        present = np.isfinite(scores)
-        counts = present.sum(axis=1)
-        mean = np.where(present, scores, 0.0).sum(axis=1) / counts
-        residual = np.where(present, scores - mean[:, None], np.nan)
-        common = np.nanmedian(residual[:, np.any(present, axis=0)], axis=0)
-        own = np.nan_to_num(residual[:, np.any(present, axis=0)] - common)
-        variance = np.sum(own**2, axis=1) / (counts - 1)
-        padded = np.pad(variance, 1, mode="edge")
-        pooled = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
         octaves = self.lattice.octaves
-        return np.asarray(np.sqrt(np.interp(octaves, octaves[index], pooled)))
+        known = np.sqrt(self.settings.seed_variances)
+        return np.asarray(np.interp(octaves, octaves[np.flatnonzero(self.usable)], known))
