@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from planted_search import LATTICE, NUM_SEEDS, drive, land, parabola, table
 
 from widthwise.errors import InputError
-from widthwise.search import Lattice, Observations, SearchTarget, next_round, propose
+from widthwise.search import (
+    Lattice,
+    Observations,
+    SearchTarget,
+    next_round,
+    octave_lattice,
+    propose,
+)
 
 TARGET = SearchTarget(precision=0.8, max_seeds=NUM_SEEDS)
 
@@ -192,3 +199,31 @@ NO_RUNS = Observations.none(LATTICE)
 def test_bad_input_is_named(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_where_workers_would_idle_all_widths_begin_at_once_from_their_noisy_ends():
+    lattices = [
+        octave_lattice(2.0**-5, 2.0**5, widening_factor=w, cost_at_one=float(w)) for w in (1, 2, 4)
+    ]
+    nothing = [Observations.none(lattice) for lattice in lattices]
+
+    def begun(workers):
+        return {r.width for r in next_round(nothing, lattices, TARGET, workers=workers).runs}
+
+    # An opening is four settings with two seeds each, and is not begun in part.
+    assert begun(15) == {0}
+    assert begun(16) == {0, 1}
+    assert begun(24) == {0, 1, 2}
+    first = next_round(nothing, lattices, TARGET, workers=24)
+    assert {(r.scale_index, r.seeds) for r in first.runs} == {(k, (0, 1)) for k in (14, 16, 18, 20)}
+
+
+def test_a_width_that_a_neighbor_can_place_does_not_begin_early():
+    lattices = [
+        octave_lattice(2.0**-5, 2.0**5, widening_factor=w, cost_at_one=float(w)) for w in (1, 2, 4)
+    ]
+    _, (narrowest,) = drive([table(parabola(0.0))], TARGET)
+    landed = [narrowest, Observations.none(lattices[1]), Observations.none(lattices[2])]
+    runs = next_round(landed, lattices, TARGET, workers=40).runs
+    assert {r.width for r in runs} == {1}
+    assert len({r.scale_index for r in runs}) == 3

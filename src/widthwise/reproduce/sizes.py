@@ -144,8 +144,8 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
     {
         ("mlp", "standard", "none"): Region(
             learning_rate=0.05,
-            highest=0.06,
-            octaves=5,
+            highest=0.12,
+            octaves=6,
             physical_time=1200.0,
             collapse=Levels(
                 effective_rates={0.0: (0.02, 0.04, 0.08, 0.16), 0.9: (0.04,)},
@@ -156,7 +156,7 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
         ("mlp", "ntk", "none"): Region(
             learning_rate=4.0,
             highest=2.0,
-            octaves=5,
+            octaves=6,
             physical_time=80_000.0,
             collapse=Levels(
                 effective_rates={0.0: (2.0, 4.0, 8.0, 16.0), 0.9: (4.0,)},
@@ -210,7 +210,7 @@ class Network:
 
 
 def _mlp(depth: int) -> dict[str, Extent]:
-    shared: dict[str, Any] = {"base_width": 16, "depth": depth}
+    shared: dict[str, Any] = {"base_width": 32, "depth": depth}
     return {
         "minutes": Extent(
             widening_factors=(1, 2, 4, 8),
@@ -218,9 +218,9 @@ def _mlp(depth: int) -> dict[str, Extent]:
             num_test=None,
             longer=1.0,
             lower_octaves=0,
-            max_runs=128,
+            max_runs=240,
             max_seeds=32,
-            runs_at_once=16,
+            runs_at_once=48,
             exponent_precision=0.4,
             collapse_widths=(2, 8),
             collapse_seeds=4,
@@ -228,7 +228,7 @@ def _mlp(depth: int) -> dict[str, Extent]:
             **shared,
         ),
         "hours": Extent(
-            widening_factors=(1, 2, 4, 8, 16),
+            widening_factors=(1, 2, 4, 8),
             num_train=4096,
             num_test=None,
             longer=1.5,
@@ -242,7 +242,7 @@ def _mlp(depth: int) -> dict[str, Extent]:
             **shared,
         ),
         "paper": Extent(
-            widening_factors=(1, 2, 4, 8, 16, 32, 64),
+            widening_factors=(1, 2, 4, 8, 16, 32),
             num_train=None,
             num_test=None,
             longer=4.0,
@@ -269,7 +269,7 @@ _CNN = {
         lower_octaves=0,
         max_runs=56,
         max_seeds=12,
-        runs_at_once=12,
+        runs_at_once=24,
         exponent_precision=0.4,
         pack=8,
     ),
@@ -312,7 +312,7 @@ _WIDE_RESNET = {
         lower_octaves=0,
         max_runs=24,
         max_seeds=6,
-        runs_at_once=8,
+        runs_at_once=16,
         exponent_precision=0.4,
         pack=4,
     ),

@@ -1,6 +1,6 @@
 """Neighboring widths tell each other where to begin, never where the optimum is."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 
@@ -36,11 +36,29 @@ def needed_to_bracket(
     return steps
 
 
+def early_openings(
+    states: Sequence[WidthState], active: Sequence[int], beginning: Container[int]
+) -> list[list[Step]]:
+    """First settings of the widths that would still wait for a neighbor, the cheapest width first.
+
+    For workers who would otherwise idle: such a width begins at its noisy end, like the first.
+    """
+    waiting = [i for i in active if not states[i].begun and i not in beginning]
+    return [
+        [step(states, i, k, BRACKET_SEEDS) for k in opening(states[i].lattice, None)]
+        for i in sorted(waiting, key=lambda i: (_typical_cost(states[i]), i))
+    ]
+
+
 def _first_to_open(states: Sequence[WidthState], active: Sequence[int]) -> int | None:
     """The cheapest width, unless one is being bracketed."""
     if any(states[i].begun for i in active):
         return None
-    return min(active, key=lambda i: (float(np.median(states[i].lattice.cost)), i))
+    return min(active, key=lambda i: (_typical_cost(states[i]), i))
+
+
+def _typical_cost(state: WidthState) -> float:
+    return float(np.median(state.lattice.cost))
 
 
 def _beside(

@@ -8,7 +8,7 @@ import numpy as np
 from widthwise.analysis import Law, Optimum, fit_law
 from widthwise.errors import FitError, InputError
 from widthwise.search.bracket import at_edge, extension
-from widthwise.search.neighbors import needed_to_bracket
+from widthwise.search.neighbors import early_openings, needed_to_bracket
 from widthwise.search.problem import Lattice, SearchTarget
 from widthwise.search.refine import (
     Refinement,
@@ -131,6 +131,10 @@ def next_round(
         reason = "budget spent"
         reasons = [r or reason for r in reasons]
     else:
+        if not located and not ended:
+            for opening in early_openings(states, active, {s.width for s in following.steps}):
+                if following.num_runs + sum(s.num_seeds for s in opening) <= workers:
+                    following.extend(opening)
         unfinished = [i for i in active if reasons[i] is None or not exponent_met]
         _fill(following, [refinements.get(i) for i in unfinished], unfinished, workers)
     runs = following.runs() if reason is None else ()

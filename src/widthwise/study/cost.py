@@ -11,6 +11,13 @@ from widthwise.errors import InputError
 from widthwise.evaluation import evaluation_rows, largest_activation
 
 
+# What a step of a run takes beside its products, as operations that take as long: its batch is
+# gathered and some thirty small operations are shared by the pack. From the tables of
+# docs/benchmarks: narrow networks take 50 to 100 µs a step and core whatever their width, in which
+# products make some 30 to 60 operations a nanosecond.
+STEP_OVERHEAD = 3e6
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModuleCost:
     """Per replica and example, in float32.
@@ -30,6 +37,10 @@ class ModuleCost:
     num_inputs: int
     forward_flops: float
     training_flops: float
+
+    def run_cost(self, steps: int, batch_size: int) -> float:
+        """What a run takes, in operations: of its steps, with what each takes beside products."""
+        return steps * (batch_size * self.training_flops + STEP_OVERHEAD)
 
     def pack_bytes(self, batch_size: int, *, momentum: bool) -> int:
         """Memory of one replica in a pack: weights (with velocity, gradient and proof), batch,

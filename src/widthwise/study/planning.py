@@ -87,7 +87,7 @@ def _searched(
         spec.search,
         list(runs),
         noise_scale={s: _noise_scale(s, context) for s in runs},
-        cost={s: s.steps * s.batch_size * costs[s.widening_factor].training_flops for s in runs},
+        cost={s: costs[s.widening_factor].run_cost(s.steps, s.batch_size) for s in runs},
         num_train=num_train,
         ghost_batch_size=spec.training.ghost_batch_size,
         seed=spec.analysis.seed,

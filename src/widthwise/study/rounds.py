@@ -74,7 +74,7 @@ class Searched:
             spec: when to stop.
             settings: every setting that may be run.
             noise_scale: ḡ of each.
-            cost: floating-point operations of one run of each.
+            cost: of one run of each, in one unit.
             num_train, ghost_batch_size: to recognize settings that nothing lies beyond.
             seed: of the bootstrap behind the optima.
         """
