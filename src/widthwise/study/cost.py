@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from widthwise.errors import InputError
 from widthwise.evaluation import evaluation_rows, largest_activation
 
-
 # What a step of a run takes beside its products, as operations that take as long: its batch is
 # gathered and some thirty small operations are shared by the pack. From the tables of
 # docs/benchmarks: narrow networks take 50 to 100 µs a step and core whatever their width, in which
