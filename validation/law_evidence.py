@@ -79,7 +79,6 @@ BASE: Mapping[str, Mapping[str, Any]] = {
         "max_seeds": 48,
         "runs_at_once": 64,
     },
-    "packing": {"size": 16},
 }
 STANDARD = {
     "family": {"parameterization": "standard"},

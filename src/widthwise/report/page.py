@@ -24,6 +24,7 @@ from widthwise.report.figures import (
 )
 from widthwise.report.section import CaptionedFigure, Section
 from widthwise.report.sections import report_sections
+from widthwise.report.story import asked_and_done
 from widthwise.report.style import house_style
 from widthwise.report.tables import (
     OptimumRow,
@@ -157,6 +158,7 @@ def render_page(
     return environment.get_template("template.html.j2").render(
         content=content,
         verdict=wording.verdict_sentence(content.law, content.law_problem),
+        story=asked_and_done(settings, late_fraction=content.late_fraction, selected_on=chosen_on),
         practice=wording.practice_sentence(content.law, parameterizations),
         remarks=[
             *wording.remarks(

@@ -146,7 +146,7 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
             learning_rate=0.05,
             highest=0.12,
             octaves=6,
-            physical_time=1200.0,
+            physical_time=800.0,
             collapse=Levels(
                 effective_rates={0.0: (0.02, 0.04, 0.08, 0.16), 0.9: (0.04,)},
                 rate_over_batch=(0.0025, 0.005, 0.01),
@@ -157,7 +157,7 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
             learning_rate=4.0,
             highest=2.0,
             octaves=6,
-            physical_time=80_000.0,
+            physical_time=50_000.0,
             collapse=Levels(
                 effective_rates={0.0: (2.0, 4.0, 8.0, 16.0), 0.9: (4.0,)},
                 rate_over_batch=(0.5, 1.0, 2.0),
@@ -224,7 +224,6 @@ def _mlp(depth: int) -> dict[str, Extent]:
             exponent_precision=0.4,
             collapse_widths=(2, 8),
             collapse_seeds=4,
-            pack=16,
             **shared,
         ),
         "hours": Extent(

@@ -1,0 +1,45 @@
+"""What was asked and what was done, for readers who know neither the paper nor this project."""
+
+from collections.abc import Sequence
+
+from widthwise.report.numbers import count, exact_list, number
+from widthwise.report.tables import SelectedOn, SettingRow
+
+QUESTION = (
+    "Stochastic gradient descent is noisy, and some noise helps a network to generalize: too little "
+    "or too much costs test accuracy. How noisy it is, is said by one number, the normalized noise "
+    "scale ḡ = ε / (B (1 − m) σ²), with learning rate ε, batch size B, momentum m and the variance "
+    "σ² of the initial weights. The question: where is the best ḡ of a network whose layers are "
+    "all made w times wider? The answer tells how to change ε, B and m with the width. Park et al. "
+    "(2019, arXiv:1905.03776) found the best ḡ to grow in proportion to w."
+)
+
+
+def asked_and_done(
+    settings: Sequence[SettingRow], *, late_fraction: float, selected_on: SelectedOn
+) -> list[str]:
+    """The question, and what was trained to answer it; a paragraph each."""
+    widths = sorted({row.widening_factor for row in settings})
+    scales = [row.normalized_noise_scale for row in settings]
+    seeds = sorted({row.num_seeds for row in settings})
+    rates = sorted({row.learning_rate for row in settings})
+    batches = sorted({row.batch_size for row in settings})
+    each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    done = (
+        f"{count(sum(row.num_seeds for row in settings), 'network')} were trained at "
+        f"{count(len(widths), 'width')} (w = {exact_list(widths)}): "
+        f"{count(len(settings), 'setting')} of ε ({_range(rates)}), B ({_range(batches)}) and m, "
+        f"ḡ from {number(min(scales))} to {number(max(scales))}, each from "
+        f"{each} random {'seed' if seeds == [1] else 'seeds'}. A run counts with its {selected_on} "
+        f"accuracy averaged over the last {100.0 * late_fraction:g} % of training. The ḡ at which "
+        "the mean over seeds is largest is the optimum of a width, found by a smooth curve through "
+        "the settings round it; a power law ḡ_opt ∝ w^s is fitted to the optima of all widths, and "
+        "its exponent s is judged: 1 is proportional, 0 is no change. Intervals are 95 % and come "
+        "from the scatter of seeds."
+    )
+    return [QUESTION, done]
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = number(values[0]), number(values[-1])
+    return low if low == high else f"{low} to {high}"
