@@ -227,3 +227,26 @@ def test_a_width_that_a_neighbor_can_place_does_not_begin_early():
     runs = next_round(landed, lattices, TARGET, workers=40).runs
     assert {r.width for r in runs} == {1}
     assert len({r.scale_index for r in runs}) == 3
+
+
+@pytest.mark.parametrize(("seeds_at_once", "max_runs"), [(2, 60), (5, 61), (9, 200)])
+def test_seeds_come_together_as_far_as_seeds_and_budget_allow(seeds_at_once, max_runs):
+    target = SearchTarget(
+        precision=0.5, max_seeds=24, max_runs=max_runs, seeds_at_once=seeds_at_once
+    )
+    rounds, _ = drive([table(parabola(1.0, 0.005))], target, workers=12, max_rounds=6)
+    have = np.zeros(LATTICE.size, dtype=int)
+    for proposal in rounds:
+        spent = have.sum() + proposal.num_runs
+        assert spent <= max_runs
+        for r in proposal.runs:
+            full = have[r.scale_index] + len(r.seeds) == target.max_seeds
+            assert len(r.seeds) >= seeds_at_once or full or spent == max_runs
+        for r in proposal.runs:
+            have[r.scale_index] += len(r.seeds)
+    assert have.sum() > 3 * seeds_at_once
+
+
+def test_seeds_at_once_below_one_are_refused():
+    with pytest.raises(InputError, match="seeds_at_once must be at least 1, got 0"):
+        SearchTarget(precision=1.0, seeds_at_once=0)

@@ -6,12 +6,12 @@ from widthwise.report.numbers import count, exact_list, number
 from widthwise.report.tables import SelectedOn, SettingRow
 
 QUESTION = (
-    "Stochastic gradient descent is noisy, and some noise helps a network to generalize: too little "
-    "or too much costs test accuracy. How noisy it is, is said by one number, the normalized noise "
-    "scale ḡ = ε / (B (1 − m) σ²), with learning rate ε, batch size B, momentum m and the variance "
-    "σ² of the initial weights. The question: where is the best ḡ of a network whose layers are "
-    "all made w times wider? The answer tells how to change ε, B and m with the width. Park et al. "
-    "(2019, arXiv:1905.03776) found the best ḡ to grow in proportion to w."
+    "Stochastic gradient descent is noisy, and some noise helps a network to generalize: too "
+    "little or too much costs test accuracy. How noisy it is, is said by one number, the "
+    "normalized noise scale ḡ = ε / (B (1 − m) σ²), with learning rate ε, batch size B, momentum m "
+    "and the variance σ² of the initial weights. The question: where is the best ḡ of a network "
+    "whose layers are all made w times wider? The answer tells how to change ε, B and m with the "
+    "width. Park et al. (2019, arXiv:1905.03776) found the best ḡ to grow in proportion to w."
 )
 
 

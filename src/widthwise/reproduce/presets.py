@@ -237,6 +237,7 @@ def _law(region: Region, extent: Extent) -> dict[str, Any]:
         "max_runs": extent.max_runs,
         "max_seeds": extent.max_seeds,
         "runs_at_once": extent.runs_at_once,
+        "seeds_at_once": extent.seeds_at_once,
     }
     return {
         "grid": grid,

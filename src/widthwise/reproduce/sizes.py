@@ -77,7 +77,7 @@ class Extent:
         num_train, num_test: examples; None takes all.
         longer: physical time, as a multiple of the region's.
         lower_octaves: how much lower than the region's the noise scales reach.
-        max_runs, max_seeds, runs_at_once, exponent_precision: of the search.
+        max_runs, max_seeds, runs_at_once, seeds_at_once, exponent_precision: of the search.
         collapse_widths, collapse_seeds: of the test of the collapse.
         pack: runs in a pack; None measures it.
     """
@@ -92,6 +92,7 @@ class Extent:
     max_runs: int
     max_seeds: int
     runs_at_once: int
+    seeds_at_once: int
     exponent_precision: float
     collapse_widths: tuple[int, ...] = ()
     collapse_seeds: int = 0
@@ -218,9 +219,10 @@ def _mlp(depth: int) -> dict[str, Extent]:
             num_test=None,
             longer=1.0,
             lower_octaves=0,
-            max_runs=240,
+            max_runs=360,
             max_seeds=32,
             runs_at_once=48,
+            seeds_at_once=6,
             exponent_precision=0.4,
             collapse_widths=(2, 8),
             collapse_seeds=4,
@@ -235,6 +237,7 @@ def _mlp(depth: int) -> dict[str, Extent]:
             max_runs=800,
             max_seeds=64,
             runs_at_once=64,
+            seeds_at_once=6,
             exponent_precision=0.3,
             collapse_widths=(2, 8),
             collapse_seeds=12,
@@ -249,6 +252,7 @@ def _mlp(depth: int) -> dict[str, Extent]:
             max_runs=4000,
             max_seeds=64,
             runs_at_once=256,
+            seeds_at_once=6,
             exponent_precision=0.2,
             collapse_widths=(2, 8, 32),
             collapse_seeds=20,
@@ -269,6 +273,7 @@ _CNN = {
         max_runs=56,
         max_seeds=12,
         runs_at_once=24,
+        seeds_at_once=2,
         exponent_precision=0.4,
         pack=8,
     ),
@@ -283,6 +288,7 @@ _CNN = {
         max_runs=400,
         max_seeds=32,
         runs_at_once=32,
+        seeds_at_once=2,
         exponent_precision=0.3,
     ),
     "paper": Extent(
@@ -296,6 +302,7 @@ _CNN = {
         max_runs=2000,
         max_seeds=64,
         runs_at_once=128,
+        seeds_at_once=2,
         exponent_precision=0.2,
     ),
 }
@@ -312,6 +319,7 @@ _WIDE_RESNET = {
         max_runs=24,
         max_seeds=6,
         runs_at_once=16,
+        seeds_at_once=2,
         exponent_precision=0.4,
         pack=4,
     ),
@@ -326,6 +334,7 @@ _WIDE_RESNET = {
         max_runs=240,
         max_seeds=16,
         runs_at_once=24,
+        seeds_at_once=2,
         exponent_precision=0.3,
     ),
     "paper": Extent(
@@ -339,6 +348,7 @@ _WIDE_RESNET = {
         max_runs=1000,
         max_seeds=32,
         runs_at_once=64,
+        seeds_at_once=2,
         exponent_precision=0.2,
     ),
 }

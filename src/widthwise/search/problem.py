@@ -108,6 +108,9 @@ class SearchTarget:
             only the widths matter. A verdict zone is 0.5 wide.
         max_runs, max_cost: in all, over widths and rounds; never exceeded.
         max_seeds: of one setting.
+        seeds_at_once: a setting that a round adds to gets at least so many more, as far as
+            `max_seeds` and the budget allow: seeds that are trained together share what a step
+            costs whatever their number.
         confidence: of the intervals.
 
     Raises:
@@ -119,6 +122,7 @@ class SearchTarget:
     max_runs: int | None = None
     max_cost: float | None = None
     max_seeds: int = 64
+    seeds_at_once: int = 1
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -138,5 +142,7 @@ class SearchTarget:
                 f"max_seeds must be at least 2, got {self.max_seeds}; "
                 "one seed says nothing about noise"
             )
+        if self.seeds_at_once < 1:
+            raise InputError(f"seeds_at_once must be at least 1, got {self.seeds_at_once}")
         if not 0.0 < self.confidence < 1.0:
             raise InputError(f"confidence must lie in (0, 1), got {self.confidence}; try 0.95")

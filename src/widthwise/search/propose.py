@@ -136,6 +136,7 @@ def next_round(
                 if following.num_runs + sum(s.num_seeds for s in opening) <= workers:
                     following.extend(opening)
         unfinished = [i for i in active if reasons[i] is None or not exponent_met]
+        following.top_up()
         _fill(following, [refinements.get(i) for i in unfinished], unfinished, workers)
     runs = following.runs() if reason is None else ()
     return Proposal(
@@ -229,6 +230,7 @@ def _fill(
         if chosen is None:
             return
         following.extend([chosen])
+        following.top_up()
 
 
 def _cost(runs: Sequence[Runs], lattices: Sequence[Lattice]) -> float:

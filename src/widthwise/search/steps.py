@@ -66,6 +66,19 @@ class Round:
         )
         return int(self.states[width].counts[scale_index]) + added
 
+    def top_up(self) -> None:
+        """The target's seeds at once at every setting that the round adds to."""
+        seeds_at_once, max_seeds = self.target.seeds_at_once, self.target.max_seeds
+        for width, scale_index in dict.fromkeys((s.width, s.scale_index) for s in self.steps):
+            planned = self.planned(width, scale_index)
+            added = planned - int(self.states[width].counts[scale_index])
+            while added < seeds_at_once and planned < max_seeds:
+                one = step(self.states, width, scale_index, 1)
+                if not self.holds(one):
+                    return
+                self.steps.append(one)
+                added, planned = added + 1, planned + 1
+
     def thinnest(self, widths: Iterable[int], max_seeds: int) -> Step | None:
         """One more seed where it lowers the variance of a mean most for its cost.
 

@@ -84,6 +84,7 @@ class Searched:
             exponent_precision=spec.exponent_precision,
             max_runs=spec.max_runs,
             max_seeds=spec.max_seeds,
+            seeds_at_once=spec.seeds_at_once,
         )
         widths = sorted({setting.widening_factor for setting in settings})
         self._settings = [
