@@ -35,6 +35,7 @@ from widthwise.training import PackJob, Replica, train_pack
 
 WIDTHS = (1, 2, 4, 8)
 BLOCK = 8  # runs in a pack, of ours and of the table
+RUNS_AT_ONCE = 64  # a round of ours: a few packs a process
 _TIMED_STEPS = 300
 _EVALUATED_TOGETHER = 512  # examples
 
@@ -76,6 +77,8 @@ def specification(size: Size) -> dict[str, Any]:
             "precision": None,
             "exponent_precision": size.precision,
             "max_runs": size.max_runs,
+            "seeds_at_once": BLOCK,
+            "runs_at_once": RUNS_AT_ONCE,
         },
         "training": {"physical_time": size.physical_time, "evaluations": size.evaluations},
         # Fixed, so that nothing is measured before the first run.

@@ -421,7 +421,7 @@ def print_introduction(comparison: Comparison) -> None:
     print("In Optuna's favor: its loops evaluate only what the score needs, run in processes")
     print("prepared as ours are (memory kept, no denormal numbers), and take the faster of default")
     print("and fused SGD; looking whether the rule is met and starting processes are not in its")
-    print("time, but in ours. It looks every 8 trials; ours trains at least 32 runs a round, and")
+    print("time, but in ours. It looks every 8 trials; ours trains at least 64 runs a round, and")
     print("has to bracket every optimum besides. Our packs hold at most 8 runs, whatever is best.")
     print("Runs of equal width, setting and seed start from the same weights and see the same")
     print("batches in all methods. A trial is the next seed of the setting chosen; a diverged run")
