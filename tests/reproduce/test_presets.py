@@ -151,8 +151,8 @@ class TestCost:
         grid = {**fields, "grid": {**fields["grid"], "seeds": 1}}
         del grid["search"]
         whole, searched = study_cost(StudySpec.parse(grid)), study_cost(StudySpec.parse(fields))
-        assert searched.runs == 360
-        assert searched.flops == pytest.approx(whole.flops * 360 / whole.runs)
+        assert searched.runs == 288
+        assert searched.flops == pytest.approx(whole.flops * 288 / whole.runs)
 
     def test_minutes_is_small(self):
         """All claims at "minutes", the searches' runs spread evenly: half an hour at 100 GFLOP/s,
@@ -187,3 +187,10 @@ class TestTrials:
     def test_did_you_mean(self, asked, near):
         with pytest.raises(InputError, match=f"did you mean '{near}'"):
             trials([asked], "minutes")
+
+
+@pytest.mark.parametrize("size", ["minutes", "hours"])
+def test_a_small_data_set_gives_no_more_than_it_has(size):
+    data = preset("mlp-1", size=size, data="mnist1d")["data"]
+    assert data["num_train"] <= 4000
+    assert data.get("num_test", 0) <= 1000

@@ -123,9 +123,9 @@ def preset(
 
     >>> fields = preset("mlp-1", size="minutes", parameterization="ntk")
     >>> fields["family"]
-    {'kind': 'mlp', 'parameterization': 'ntk', 'base_width': 16, 'depth': 1}
+    {'kind': 'mlp', 'parameterization': 'ntk', 'base_width': 32, 'depth': 1}
     >>> fields["data"]
-    {'name': 'fashion-mnist-mini', 'num_train': 1024}
+    {'name': 'fashion-mnist-mini', 'num_train': 1024, 'num_test': 5000}
     """
     require(purpose, ("law", "collapse"), "purpose")
     chosen = PresetName(
@@ -201,14 +201,17 @@ def _data(data: str, size: str, extent: Extent) -> dict[str, Any]:
     source = DATA[data]
     fields: dict[str, Any] = {"name": source.bundled if size == "minutes" else source.name}
     if extent.num_train is not None:
-        fields["num_train"] = extent.num_train
+        fields["num_train"] = min(extent.num_train, source.num_train)
     if extent.num_test is not None:
-        fields["num_test"] = extent.num_test
+        fields["num_test"] = min(extent.num_test, source.num_test)
     return fields
 
 
 def _training(region: Region, extent: Extent, physical_time: float) -> dict[str, Any]:
-    training: dict[str, Any] = {"physical_time": physical_time * extent.longer}
+    training: dict[str, Any] = {
+        "physical_time": physical_time * extent.longer,
+        "evaluations": extent.evaluations,
+    }
     return training | (
         {"ghost_batch_size": region.ghost_batch_size} if region.ghost_batch_size else {}
     )

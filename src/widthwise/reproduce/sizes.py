@@ -79,6 +79,7 @@ class Extent:
         lower_octaves: how much lower than the region's the noise scales reach.
         max_runs, max_seeds, runs_at_once, seeds_at_once, exponent_precision: of the search.
         collapse_widths, collapse_seeds: of the test of the collapse.
+        evaluations: of a run, evenly spaced; the last quarter of them counts.
         pack: runs in a pack; None measures it.
     """
 
@@ -96,6 +97,7 @@ class Extent:
     exponent_precision: float
     collapse_widths: tuple[int, ...] = ()
     collapse_seeds: int = 0
+    evaluations: int = 20
     pack: int | None = None
 
 
@@ -144,7 +146,7 @@ BATCH_NORM = 4  # examples of a ghost batch
 REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
     {
         ("mlp", "standard", "none"): Region(
-            learning_rate=0.05,
+            learning_rate=0.08,
             highest=0.12,
             octaves=6,
             physical_time=800.0,
@@ -155,7 +157,7 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
             ),
         ),
         ("mlp", "ntk", "none"): Region(
-            learning_rate=4.0,
+            learning_rate=6.0,
             highest=2.0,
             octaves=6,
             physical_time=50_000.0,
@@ -216,16 +218,17 @@ def _mlp(depth: int) -> dict[str, Extent]:
         "minutes": Extent(
             widening_factors=(1, 2, 4, 8),
             num_train=1024,
-            num_test=None,
+            num_test=5000,
             longer=1.0,
             lower_octaves=0,
-            max_runs=360,
+            max_runs=288,
             max_seeds=32,
             runs_at_once=48,
             seeds_at_once=6,
             exponent_precision=0.4,
             collapse_widths=(2, 8),
             collapse_seeds=4,
+            evaluations=12,
             **shared,
         ),
         "hours": Extent(
