@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from widthwise.packing import winograd
-from widthwise.packing.layer_rules import convolution
+from widthwise.packing.convolution import convolution
 
 SIDES, FEW = st.integers(1, 11), st.integers(1, 4)
 

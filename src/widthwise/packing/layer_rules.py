@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
-from widthwise.packing import winograd
+from widthwise.packing.convolution import convolution
 from widthwise.packing.own_dropout import mask_shape
 from widthwise.packing.tracing import NotPackableError
 from widthwise.packing.values import PerReplica, Run, axis, merge, split
@@ -21,7 +21,6 @@ from widthwise.packing.values import PerReplica, Run, axis, merge, split
 Apply = Callable[[Run, Any], Any]
 # The layer, and the names under which the pack keeps its tensors.
 Rule = Callable[[Any, dict[str, str]], Apply]
-_Sizes = int | Sequence[int]  # of a convolution's stride and the like
 
 
 def linear(value: Tensor, weight: Tensor, bias: Tensor | None, multiplier: float = 1.0) -> Tensor:
@@ -35,58 +34,6 @@ def linear(value: Tensor, weight: Tensor, bias: Tensor | None, multiplier: float
     else:
         out = torch.baddbmm(bias.unsqueeze(1), rows, transposed, alpha=multiplier)
     return out.view(replicas, batch, *between, -1).transpose(0, 1)
-
-
-def convolution(
-    value: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    convolve: Callable[..., Tensor],
-    groups: int,
-    **options: Any,
-) -> Tensor:
-    """One convolution with R times as many groups, or Winograd's algorithm where that is faster;
-    weight (R, n_out, n_in, *kernel)."""
-    replicas = value.shape[1]
-    if _winograd_pays(value, weight, groups, **options):
-        return winograd.convolution3x3(value, weight, bias)
-    flat_bias = None if bias is None else bias.flatten()
-    x = _channels_last(value) if value.ndim == 5 else merge(value)
-    merged = convolve(x, weight.flatten(0, 1), flat_bias, groups=replicas * groups, **options)
-    return split(merged, replicas)
-
-
-def _winograd_pays(
-    value: Tensor,
-    weight: Tensor,
-    groups: int,
-    stride: _Sizes = 1,
-    padding: _Sizes | str = 0,
-    dilation: _Sizes = 1,
-) -> bool:
-    """Whether it is a 3×3 convolution as :mod:`widthwise.packing.winograd` has it, and gains.
-
-    On CUDA libraries have such kernels themselves, and choose; in bfloat16 it would lose digits.
-    """
-    ones: tuple[Any, ...] = (1, (1, 1), [1, 1])
-    return (
-        value.device.type == "cpu"
-        and value.dtype == weight.dtype
-        and value.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
-        and value.ndim == 5
-        and weight.shape[3:] == (3, 3)
-        and groups == 1
-        and stride in ones
-        and padding in (*ones, "same")
-        and dilation in ones
-        and winograd.pays(value.shape[0], *weight.shape[1:3], *value.shape[3:])
-    )
-
-
-def _channels_last(value: Tensor) -> Tensor:
-    """(B, R, C, H, W) → (B, R·C, H, W) in channels-last memory, copied at most once."""
-    return value.permute(0, 3, 4, 1, 2).contiguous().flatten(3, 4).permute(0, 3, 1, 2)
 
 
 def _linear(layer: nn.Linear, names: dict[str, str]) -> Apply:
