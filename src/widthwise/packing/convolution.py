@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from widthwise.packing import winograd
 from widthwise.packing.values import merge, split
@@ -68,29 +68,42 @@ def _channels_last(value: Tensor) -> Tensor:
     return value.permute(0, 3, 4, 1, 2).contiguous().flatten(3, 4).permute(0, 3, 1, 2)
 
 
-def _winograd_pays(
-    value: Tensor,
-    weight: Tensor,
-    groups: int,
-    stride: _Sizes = 1,
-    padding: _Sizes | str = 0,
-    dilation: _Sizes = 1,
-) -> bool:
-    """Whether it is a 3×3 convolution as :mod:`widthwise.packing.winograd` has it, and gains.
+def transformed_floats(layer: nn.Conv2d, height: int, width: int) -> tuple[int, int]:
+    """What Winograd's algorithm keeps for the backward pass beside the layer's output (height ×
+    width): floats of tiles, an example, and of kernels. Zeros where it never pays."""
+    outputs, inputs = layer.out_channels, layer.in_channels
+    options = (layer.groups, layer.stride, layer.padding, layer.dilation)
+    if not _is_winograds(layer.kernel_size, *options):
+        return 0, 0
+    return winograd.kept_floats(outputs, inputs, height, width)
 
-    On CUDA the library chooses among such algorithms itself; in bfloat16 it would lose digits.
-    """
-    ones: tuple[Any, ...] = (1, (1, 1), [1, 1])
+
+def _winograd_pays(value: Tensor, weight: Tensor, groups: int, **options: Any) -> bool:
+    """On CUDA the library chooses among such algorithms itself; in bfloat16 this one would lose
+    digits."""
     return (
         value.device.type == "cpu"
         and value.dtype == weight.dtype
         and value.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
-        and value.ndim == 5
-        and weight.shape[3:] == (3, 3)
+        and _is_winograds(weight.shape[3:], groups, **options)
+        and winograd.pays(value.shape[0], *weight.shape[1:3], *value.shape[3:])
+    )
+
+
+def _is_winograds(
+    kernel: Sequence[int],
+    groups: int,
+    stride: _Sizes = 1,
+    padding: _Sizes | str = 0,
+    dilation: _Sizes = 1,
+) -> bool:
+    """Whether it is a 3×3 convolution as :mod:`widthwise.packing.winograd` has it."""
+    ones: tuple[Any, ...] = (1, (1, 1), [1, 1])
+    return (
+        tuple(kernel) == (3, 3)
         and groups == 1
         and stride in ones
         and padding in (*ones, "same")
         and dilation in ones
-        and winograd.pays(value.shape[0], *weight.shape[1:3], *value.shape[3:])
     )

@@ -60,12 +60,28 @@ def pays(batch: int, outputs: int, inputs: int, height: int, width: int) -> bool
     >>> pays(32, 128, 64, 16, 16), pays(32, 64, 32, 16, 16), pays(1, 128, 64, 16, 16)
     (True, False, False)
     """
-    tiles = batch * -(-height // _OUT) * -(-width // _OUT)
+    tiles = _num_tiles(height, width)
     return (
         outputs * inputs >= _CHANNELS * (outputs + inputs)
-        and tiles >= _TILES
-        and batch * height * width >= _OUTPUTS_A_TILE * tiles
+        and batch * tiles >= _TILES
+        and height * width >= _OUTPUTS_A_TILE * tiles
     )
+
+
+def kept_floats(outputs: int, inputs: int, height: int, width: int) -> tuple[int, int]:
+    """What one replica keeps for the backward pass: floats of tiles, an example, and of kernels;
+    zeros for sizes at which it does not pay whatever the batch.
+
+    >>> kept_floats(128, 64, 16, 16)
+    (36864, 294912)
+    """
+    if not pays(_TILES, outputs, inputs, height, width):
+        return 0, 0
+    return _IN**2 * _num_tiles(height, width) * inputs, _IN**2 * outputs * inputs
+
+
+def _num_tiles(height: int, width: int) -> int:
+    return -(-height // _OUT) * -(-width // _OUT)
 
 
 @cache

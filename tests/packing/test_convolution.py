@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's algorithm are convolutions."""
+"""Packed convolutions are convolutions, by whichever algorithm."""
 
 from unittest import mock
 
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from widthwise.packing import winograd
 from widthwise.packing.convolution import convolution
+from widthwise.study.cost import module_cost
 
 SIDES, FEW = st.integers(1, 11), st.integers(1, 4)
 
@@ -123,3 +124,24 @@ def test_a_pack_that_takes_it_trains_as_modules_alone():
     assert packed.engine == "graph", packed.reason
     assert called.called
     assert error < 1e-9
+
+
+def test_what_is_kept_counts_as_memory():
+    wide = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 128, 3, padding="same"),
+        nn.Conv2d(128, 128, 3), nn.Flatten(), nn.Linear(128 * 36, 3),
+    )  # fmt: skip
+    cost = module_cost(wide, torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))
+    assert cost.num_tiles == 4 * 36 * 64  # of the second layer alone
+    assert cost.num_kernels == 36 * 64 * 128
+    floats = (cost.pack_bytes(10, momentum=False) - cost.pack_bytes(9, momentum=False)) // 4
+    assert floats == cost.num_inputs + 3 * cost.num_activations + cost.num_tiles
+
+
+def test_gradients_of_biases_of_direct_convolutions():
+    value, weight, bias = drawn(0, 3, 2, 3, 4, 5, 6)
+    ours = convolution(value, weight, bias, functional.conv2d, 1, padding=1)
+    theirs = one_by_one(value, weight, bias)
+    (mine,) = torch.autograd.grad(ours.square().sum(), bias)
+    (yours,) = torch.autograd.grad(theirs.square().sum(), bias)
+    torch.testing.assert_close(mine, yours, rtol=0, atol=1e-10)
