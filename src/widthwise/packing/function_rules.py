@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from widthwise.packing.convolution import convolution
 from widthwise.packing.layer_rules import (
     channelwise,
-    convolution,
     dropout,
     group_norm,
     layer_norm,

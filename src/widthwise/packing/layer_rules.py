@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
+from widthwise.packing.convolution import convolution
 from widthwise.packing.own_dropout import mask_shape
 from widthwise.packing.tracing import NotPackableError
 from widthwise.packing.values import PerReplica, Run, axis, merge, split
@@ -33,27 +34,6 @@ def linear(value: Tensor, weight: Tensor, bias: Tensor | None, multiplier: float
     else:
         out = torch.baddbmm(bias.unsqueeze(1), rows, transposed, alpha=multiplier)
     return out.view(replicas, batch, *between, -1).transpose(0, 1)
-
-
-def convolution(
-    value: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    convolve: Callable[..., Tensor],
-    groups: int,
-    **options: Any,
-) -> Tensor:
-    """One convolution with R times as many groups; weight (R, n_out, n_in, *kernel)."""
-    replicas = value.shape[1]
-    flat_bias = None if bias is None else bias.flatten()
-    x = _channels_last(value) if value.ndim == 5 else merge(value)
-    merged = convolve(x, weight.flatten(0, 1), flat_bias, groups=replicas * groups, **options)
-    return split(merged, replicas)
-
-
-def _channels_last(value: Tensor) -> Tensor:
-    """(B, R, C, H, W) → (B, R·C, H, W) in channels-last memory, copied at most once."""
-    return value.permute(0, 3, 4, 1, 2).contiguous().flatten(3, 4).permute(0, 3, 1, 2)
 
 
 def _linear(layer: nn.Linear, names: dict[str, str]) -> Apply:

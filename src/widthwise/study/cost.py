@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from widthwise.errors import InputError
 from widthwise.evaluation import evaluation_rows, largest_activation
+from widthwise.packing.convolution import transformed_floats
 
 # What a step of a run takes beside its products, as operations that take as long: its batch is
 # gathered and some thirty small operations are shared by the pack. From the tables of
@@ -26,6 +27,8 @@ class ModuleCost:
         num_activations: floats that the layers put out.
         largest_activation: floats of the largest output of a layer with parameters.
         num_inputs: floats of one example.
+        num_tiles, num_kernels: floats that wide convolutions keep in transformed form, an
+            example and altogether (:mod:`widthwise.packing.winograd`).
         forward_flops: of a forward pass.
         training_flops: of a forward and backward pass.
     """
@@ -34,6 +37,8 @@ class ModuleCost:
     num_activations: int
     largest_activation: int
     num_inputs: int
+    num_tiles: int
+    num_kernels: int
     forward_flops: float
     training_flops: float
 
@@ -44,8 +49,9 @@ class ModuleCost:
     def pack_bytes(self, batch_size: int, *, momentum: bool) -> int:
         """Memory of one replica in a pack: weights (with velocity, gradient and proof), batch,
         activations and their gradients, and what evaluation needs."""
-        weights = self.num_parameters * (3 + momentum)
-        batch = batch_size * (self.num_inputs + 3 * self.num_activations)
+        # Kernels and their gradients.
+        weights = self.num_parameters * (3 + momentum) + 2 * self.num_kernels
+        batch = batch_size * (self.num_inputs + 3 * self.num_activations + self.num_tiles)
         rows = evaluation_rows(self.largest_activation, self.num_parameters, 1)
         evaluation = rows * 2 * self.largest_activation
         return 4 * (weights + batch + evaluation)
@@ -58,10 +64,13 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
         InputError: if the module's forward raises on these inputs, or returns no logits.
     """
     sizes: list[int] = []
+    transformed = [(0, 0)]
 
     def note(child: nn.Module, args: object, output: object) -> None:
         if isinstance(output, Tensor):
             sizes.append(output.numel())
+            if isinstance(child, nn.Conv2d) and output.ndim == 4:
+                transformed.append(transformed_floats(child, *output.shape[2:]))
 
     leaves = [m for m in module.modules() if not any(True for _ in m.children())]
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
@@ -85,6 +94,8 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
         num_activations=sum(sizes) // n,
         largest_activation=largest_activation(module, inputs),
         num_inputs=inputs[0].numel(),
+        num_tiles=sum(tiles for tiles, _ in transformed),
+        num_kernels=sum(kernels for _, kernels in transformed),
         forward_flops=forward.get_total_flops() / n,
         training_flops=(forward.get_total_flops() + backward.get_total_flops()) / n,
     )
