@@ -205,3 +205,9 @@ CNN_CELLS = (
     Cell("cnn", 32, 32, num_replicas=16),
     Cell("cnn", 64, 32, num_replicas=8),
 )
+# On a card; each with several numbers of replicas.
+CARD_CELLS = (
+    *(Cell("mlp", width, batch_size) for width in (64, 256, 1024) for batch_size in (16, 128)),
+    *(Cell("cnn", width, 32) for width in (8, 16, 32, 64)),
+)
+CARD_REPLICAS = (16, 64, 256, 512)

@@ -1,4 +1,4 @@
-"""How much memory this process holds, and held at most."""
+"""How much memory this process holds, and held at most: of the machine, or on a card."""
 
 import ctypes
 import gc
@@ -7,17 +7,24 @@ import resource
 import sys
 from pathlib import Path
 
+import torch
+
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # see proc(5)
 
 
-def settle() -> int:
+def settle(device: str = "cpu") -> int:
     """Give back what is free, begin to look for the peak anew; bytes resident now.
 
-    Without Linux's ``/proc`` the peak cannot be reset and the current size not be read: then this
-    is the peak so far, and only what exceeds it will be seen.
+    On a card, bytes are those that PyTorch has given out there. Elsewhere, without Linux's
+    ``/proc`` the peak cannot be reset and the current size not be read: then this is the peak so
+    far, and only what exceeds it will be seen.
     """
     gc.collect()
+    if device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     try:
@@ -27,8 +34,10 @@ def settle() -> int:
         return _maximum()
 
 
-def peak() -> int:
-    """Most bytes that were resident since :func:`settle`."""
+def peak(device: str = "cpu") -> int:
+    """Most bytes that were held since :func:`settle`."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device)
     return _status("VmHWM") if _STATUS.exists() else _maximum()
 
 

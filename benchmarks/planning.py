@@ -4,11 +4,13 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from benchmarks.cells import Cell
 from widthwise.execution.process import prepare_process
+from widthwise.hardware import card_memory
 from widthwise.recipe import Recipe
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.pack_size import measured_sizes
@@ -16,36 +18,47 @@ from widthwise.study.plan import most_replicas
 from widthwise.study.spec import PackingSpec
 
 
-def planned(cells: Sequence[Cell], num_processes: int) -> list[Cell]:
+def planned(cells: Sequence[Cell], num_processes: int, device: str = "cpu") -> list[Cell]:
     """The cells with measured pack sizes.
 
     Args:
         cells: what will be trained.
         num_processes: over which the runs of a cell are shared out; a pack has no more of them
             than a process.
+        device: on which they will be.
     """
     with ProcessPoolExecutor(
         1, multiprocessing.get_context("spawn"), initializer=prepare_process
     ) as process:
-        sizes = process.map(measured_pack_size, cells, [num_processes] * len(cells))
+        measure = partial(measured_pack_size, num_processes=num_processes, device=device)
+        sizes = process.map(measure, cells)
         return [replace(cell, pack_size=size) for cell, size in zip(cells, sizes, strict=True)]
 
 
-def measured_pack_size(cell: Cell, num_processes: int) -> int:
+def measured_pack_size(cell: Cell, num_processes: int, device: str = "cpu") -> int:
     """Runs in a pack of this cell, as a study with the default limits measures it."""
-    largest = min(largest_pack(cell, PackingSpec()), -(-cell.num_replicas // num_processes))
+    where = torch.device(device)
+    card = card_memory(where)
+    packing = PackingSpec() if card is None else PackingSpec().on_card(card)
+    largest = min(largest_pack(cell, packing), -(-cell.num_replicas // num_processes))
     sizes = measured_sizes(
-        cell.family(), cell.dataset(), Recipe(), {(1.0, cell.batch_size): largest}, momentum=0.0
+        cell.family(),
+        cell.dataset(),
+        Recipe(),
+        {(1.0, cell.batch_size): largest},
+        momentum=0.0,
+        device=where,
     )
     return sizes[1.0, cell.batch_size]
 
 
 def largest_pack(cell: Cell, packing: PackingSpec) -> int:
     """Most runs of this cell that a pack may hold; 0 if not even one fits in memory."""
-    return most_replicas(packing, _cost(cell), cell.batch_size, momentum=False)
+    return most_replicas(packing, cost_of(cell), cell.batch_size, momentum=False)
 
 
-def _cost(cell: Cell) -> ModuleCost:
+def cost_of(cell: Cell) -> ModuleCost:
+    """Of a run of this cell."""
     data = cell.dataset()
     inputs, labels = (torch.from_numpy(a[:8]) for a in (data.train_inputs, data.train_labels))
     return module_cost(cell.family().build(1.0, 0), inputs, labels)

@@ -65,7 +65,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def share_of_peak(cell: Cell, times: Sequence[float], peak: Sequence[float], number: int) -> Spread:
+def share_of_peak(
+    cell: Cell,
+    times: Sequence[float],
+    peak: Sequence[float],
+    number: int,
+    size: int = product.SIZE,
+) -> Spread:
     """Operations a second over those of the products, in %.
 
     Args:
@@ -73,9 +79,10 @@ def share_of_peak(cell: Cell, times: Sequence[float], peak: Sequence[float], num
         times: µs a step and run, in each round.
         peak: µs a product, in each round.
         number: processes, each of which took one product in that time.
+        size: of the matrices that were multiplied.
     """
     rates = [cell.flops / time for time in times]
-    peaks = [number * product.FLOPS / time for time in peak]
+    peaks = [number * product.flops(size) / time for time in peak]
     return Spread.of([100 * r / p for r, p in zip(rates, peaks, strict=False)])
 
 
@@ -161,8 +168,8 @@ def _peak_table(results: Results, num_processes: int) -> str:
     for cell, measured in results.items():
         times = measured.times
         rate = [cell.flops / (1e3 * t) for t in times[OURS]]
-        peak = [num_processes * product.FLOPS / (1e3 * t) for t in times[PEAK]]
-        one = [product.FLOPS / (1e3 * t) for t in times[PEAK_ONE]]
+        peak = [num_processes * product.flops() / (1e3 * t) for t in times[PEAK]]
+        one = [product.flops() / (1e3 * t) for t in times[PEAK_ONE]]
         share = share_of_peak(cell, times[OURS], times[PEAK], num_processes)
         moved = Spread.of([cell.bytes_moved / (1e3 * t) for t in times[OURS]])
         rows.append(

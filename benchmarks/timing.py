@@ -8,7 +8,7 @@ happens on the machine hits all of them alike.
 import multiprocessing
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -41,11 +41,14 @@ class Measurement:
         times: way → µs a step and run (a product, for the peaks) in each round. A slow way has
             fewer rounds than the others: the first ones.
         memory: way → most bytes that its processes held in training, together, beyond what they
-            held before they built the networks. The data are not in it, nor is the evaluation.
+            held before they built the networks. The evaluation is not in it, nor are the data,
+            but on a card.
+        remarks: way → what it says of how it trains, if anything.
     """
 
     times: dict[str, list[float]]
     memory: dict[str, int]
+    remarks: dict[str, str] = field(default_factory=dict)
 
 
 class Team:
@@ -55,10 +58,11 @@ class Team:
         self.way = way
         context = multiprocessing.get_context("spawn")
         self._members = []
-        for core in cores()[: way.processes]:
+        every = cores()
+        for k in range(way.processes):
             here, there = context.Pipe()
             process = context.Process(
-                target=serve, args=(there, way, core if way.pinned else None), daemon=True
+                target=serve, args=(there, way, every[k] if way.pinned else None), daemon=True
             )
             process.start()
             there.close()
@@ -77,7 +81,15 @@ class Team:
         seeds = np.arange(self.way.num_replicas(cell.num_replicas))
         parts = np.array_split(seeds, len(self._members))
         for (_, connection), part in zip(self._members, parts, strict=True):
-            connection.send(Task(cell=cell, seeds=tuple(part.tolist()), steps=steps, blocks=blocks))
+            connection.send(
+                Task(
+                    cell=cell,
+                    seeds=tuple(part.tolist()),
+                    steps=steps,
+                    blocks=blocks,
+                    device=self.way.device,
+                )
+            )
         self._expect("ready")
 
     def stop(self) -> None:
@@ -106,6 +118,11 @@ class Team:
         """The same, building them included."""
         self._ask("whole_memory")
         return sum(self._expect(int))
+
+    def remark(self) -> str:
+        """What the first process says of how it trains; empty for most ways."""
+        self._ask("remark")
+        return str(self._expect(list)[0][0])
 
     def _ask(self, order: str) -> None:
         for _, connection in self._members:
@@ -157,7 +174,8 @@ def time_cell(
         team.stop()
     for team in teams:
         name = team.way.name
-        warm_up = turns[name] > _MIN_ROUNDS  # else its blocks are so long that none is needed
+        # Without it if its blocks are long; but on a card steps are recorded in the first block.
+        warm_up = turns[name] > _MIN_ROUNDS or team.way.device != "cpu"
         team.start(cell, steps[name], blocks=turns[name] + warm_up)
         if warm_up:
             team.block()
@@ -169,10 +187,12 @@ def time_cell(
             if k < turns[name]:
                 runs = team.way.num_replicas(cell.num_replicas) if team.way.trains else 1
                 times[name].append(1e6 * team.block() / (steps[name] * runs))
-    memory = {team.way.name: team.memory() for team in teams if team.way.trains}
+    trained = [team for team in teams if team.way.trains]
+    memory = {team.way.name: team.memory() for team in trained}
+    remarks = {team.way.name: team.remark() for team in trained}
     for team in teams:
         team.stop()
-    return Measurement(times, memory)
+    return Measurement(times, memory, {name: text for name, text in remarks.items() if text})
 
 
 def num_turns(block_seconds: float, *, rounds: int, seconds: float) -> int:
@@ -185,23 +205,32 @@ def num_turns(block_seconds: float, *, rounds: int, seconds: float) -> int:
     return min(rounds, max(_MIN_ROUNDS, affordable))
 
 
-def require_agreement(name: str, losses: Sequence[float], reference: Sequence[float]) -> None:
+def require_agreement(
+    name: str,
+    losses: Sequence[float],
+    reference: Sequence[float],
+    *,
+    of: str = "the first way",
+    relative_tolerance: float = _RELATIVE_TOLERANCE,
+) -> None:
     """All ways begin with the same weights and see the same batches: so must their losses.
 
     Args:
         name: of the way.
         losses: of its replicas, the first of those in the reference, or all.
-        reference: losses of the first way.
+        reference: losses of what it is compared with.
+        of: what that is.
+        relative_tolerance: how far they may be apart.
 
     Raises:
         WayFailedError: if these do not agree within rounding.
     """
     expected = reference[: len(losses)]
     if len(losses) != len(expected) or not np.allclose(
-        losses, expected, rtol=_RELATIVE_TOLERANCE, atol=0.0
+        losses, expected, rtol=relative_tolerance, atol=0.0
     ):
         raise WayFailedError(
-            f"{name} trains something else than the first way: losses {losses}, not {expected}"
+            f"{name} trains something else than {of}: losses {losses}, not {expected}"
         )
 
 

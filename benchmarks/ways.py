@@ -24,6 +24,7 @@ class Way:
         replicas: how many of a cell's replicas it trains, the first ones; None: all of them.
         prepared: whether its processes keep their memory between steps and flush denormal
             numbers, as our workers do; a loop written today does neither.
+        device: on which it trains, "cpu" or a card.
         options: for the module's ``start``.
         requires: package without which the way is skipped.
     """
@@ -36,6 +37,7 @@ class Way:
     pinned: bool = False
     replicas: int | None = None
     prepared: bool = True
+    device: str = "cpu"
     options: dict[str, Any] = field(default_factory=dict)
     requires: str = "torch"
 

@@ -24,19 +24,21 @@ class Task:
         seeds: one a replica that this process trains; gives its weights and its batches.
         steps: updates of each replica in a block; what is timed is a block.
         blocks: how many blocks there will be.
+        device: on which they are trained, "cpu" or "cuda"; only PyTorch's ways ask for it.
     """
 
     cell: Cell
     seeds: tuple[int, ...]
     steps: int
     blocks: int
+    device: str = "cpu"
 
 
 class Runner(Protocol):
     """Replicas in training."""
 
     def block(self) -> None:
-        """Train all replicas for ``task.steps`` further steps."""
+        """Train all replicas for ``task.steps`` further steps; a card may still be at work."""
         ...
 
     def losses(self) -> list[float]:
@@ -51,13 +53,14 @@ def draw(task: Task, seed: int, first_step: int, num_train: int) -> NDArray[np.i
     )
 
 
-def tensors(data: Dataset) -> tuple[Tensor, Tensor]:
+def tensors(data: Dataset, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """Training inputs (N, *shape) and labels (N,)."""
-    return torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
+    inputs, labels = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
+    return inputs.to(device), labels.to(device)
 
 
 @torch.no_grad()
-def mean_losses(modules: Sequence[nn.Module], data: Dataset) -> list[float]:
-    """Each module's mean cross-entropy on the training set."""
-    inputs, labels = tensors(data)
+def mean_losses(modules: Sequence[nn.Module], data: Dataset, device: str = "cpu") -> list[float]:
+    """Each module's mean cross-entropy on the training set; the modules lie on the device."""
+    inputs, labels = tensors(data, device)
     return [functional.cross_entropy(m(inputs), labels).item() for m in modules]

@@ -13,9 +13,9 @@ from widthwise.data import Dataset
 class _Runner:
     def __init__(self, task: Task, data: Dataset) -> None:
         self._task, self._data = task, data
-        self._inputs, self._labels = tensors(data)
+        self._inputs, self._labels = tensors(data, task.device)
         family = task.cell.family()
-        self._modules = [family.build(1.0, seed) for seed in task.seeds]
+        self._modules = [family.build(1.0, seed).to(task.device) for seed in task.seeds]
         stacked, _ = stack_module_state(self._modules)
         self._parameters = {name: p.detach() for name, p in stacked.items()}
         skeleton = self._modules[0]
@@ -33,7 +33,7 @@ class _Runner:
                 for seed in self._task.seeds
             ],
             dim=1,
-        )
+        ).to(self._task.device)
         shape = (*drawn.shape[1:], *self._inputs.shape[1:])
         for batch in drawn:
             flat = batch.reshape(-1)
@@ -49,7 +49,7 @@ class _Runner:
         for i, module in enumerate(self._modules):
             for name, parameter in module.named_parameters():
                 parameter.copy_(self._parameters[name][i])
-        return mean_losses(self._modules, self._data)
+        return mean_losses(self._modules, self._data, self._task.device)
 
 
 def start(task: Task, data: Dataset) -> _Runner:

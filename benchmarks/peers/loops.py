@@ -13,13 +13,13 @@ class _Runner:
         self, task: Task, data: Dataset, fused: bool | None, layout: torch.memory_format
     ) -> None:
         self._task, self._data = task, data
-        self._inputs, self._labels = tensors(data)
+        self._inputs, self._labels = tensors(data, task.device)
         self._channels_last = layout == torch.channels_last
         if self._channels_last:
             # Examples (height, width, channels): gathered as they lie, no batch is rearranged.
             self._inputs = self._inputs.permute(0, 2, 3, 1).contiguous()
         family = task.cell.family()
-        self._modules = [family.build(1.0, seed) for seed in task.seeds]
+        self._modules = [family.build(1.0, seed).to(task.device) for seed in task.seeds]
         for module in self._modules:
             module.to(memory_format=layout)  # type: ignore[call-overload]
         self._optimizers = [
@@ -35,7 +35,7 @@ class _Runner:
             self._task.seeds, self._modules, self._optimizers, strict=True
         ):
             drawn = torch.from_numpy(draw(self._task, seed, self._step, len(labels)))
-            for batch in drawn:
+            for batch in drawn.to(self._task.device):
                 optimizer.zero_grad(set_to_none=True)
                 loss = criterion(module(self._gather(batch)), labels.index_select(0, batch))
                 loss.backward()
@@ -43,7 +43,7 @@ class _Runner:
         self._step += self._task.steps
 
     def losses(self) -> list[float]:
-        return mean_losses(self._modules, self._data)
+        return mean_losses(self._modules, self._data, self._task.device)
 
     def _gather(self, batch: Tensor) -> Tensor:
         inputs = self._inputs.index_select(0, batch)

@@ -1,6 +1,7 @@
 """Widthwise itself: its packs, trained by its own trainer."""
 
 import numpy as np
+import torch
 
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.peers.base import Task
@@ -12,8 +13,9 @@ class _Runner:
     def __init__(self, task: Task, data: Dataset) -> None:
         count = -(-len(task.seeds) // task.cell.pack_size)
         self._steps = task.steps
+        device = torch.device(task.device)
         self._trainers = [
-            PackTrainer(task.cell.family(), data, _job(task, tuple(seeds.tolist())))
+            PackTrainer(task.cell.family(), data, _job(task, tuple(seeds.tolist())), device)
             for seeds in np.array_split(np.asarray(task.seeds), count)
         ]
 
@@ -29,6 +31,9 @@ class _Runner:
             trainer.advance()  # nothing is left to train: evaluates
         curves = [trainer.state()["curves"]["train_loss"] for trainer in self._trainers]
         return [float(loss) for curve in curves for loss in curve[:, -1]]
+
+    def remark(self) -> str:
+        return " / ".join(dict.fromkeys(trainer.reason for trainer in self._trainers))
 
 
 def start(task: Task, data: Dataset) -> _Runner:

@@ -6,15 +6,20 @@ from benchmarks.peers.base import Task
 from widthwise.data import Dataset
 
 SIZE = 1024
-FLOPS = 2 * SIZE**3  # of one product
+
+
+def flops(size: int = SIZE) -> int:
+    """Operations of one product of matrices of this size."""
+    return 2 * size**3
 
 
 class _Runner:
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, size: int) -> None:
         self._steps = task.steps
         generator = torch.Generator().manual_seed(0)
-        self._a, self._b = torch.randn(2, SIZE, SIZE, generator=generator)
-        self._out = torch.empty(SIZE, SIZE)
+        both = torch.randn(2, size, size, generator=generator).to(task.device)
+        self._a, self._b = both
+        self._out = torch.empty_like(self._a)
 
     def block(self) -> None:
         for _ in range(self._steps):
@@ -24,6 +29,6 @@ class _Runner:
         return []
 
 
-def start(task: Task, data: Dataset) -> _Runner:
-    """A step is one product in each process."""
-    return _Runner(task)
+def start(task: Task, data: Dataset, *, size: int = SIZE) -> _Runner:
+    """A step is one product in each process, of matrices (size, size)."""
+    return _Runner(task, size)

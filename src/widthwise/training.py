@@ -190,6 +190,11 @@ class PackTrainer:
         return self.step >= self.job.steps or not self._alive
 
     @property
+    def reason(self) -> str:
+        """Why which engine trains the pack and, on a CUDA device, whether steps are replayed."""
+        return self._pack.reason
+
+    @property
     def num_diverged(self) -> int:
         """Replicas dropped so far because their loss left the finite numbers."""
         return len(self._diverged_at)

@@ -42,10 +42,13 @@ class CudaRecorder:
 
     Args:
         device: on which all tensors lie.
+        shares_memory: whether recordings share the memory of what they need in between, which they
+            may if no two are replayed at the same time and none reads what another one made.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, shares_memory: bool = False) -> None:
         self._device = device
+        self._pool = torch.cuda.graph_pool_handle() if shares_memory else None
 
     def warm_up(self, run: Callable[[], None]) -> None:
         with torch.cuda.device(self._device):
@@ -58,7 +61,7 @@ class CudaRecorder:
 
     def record(self, run: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device), torch.cuda.graph(graph):
+        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool):
             run()
         replay: Callable[[], None] = graph.replay
         return replay
