@@ -10,7 +10,7 @@ from benchmarks.timing import Team, require_agreement
 
 STEPS = 24
 # Relative difference of losses that float32 may make in so many steps. Max-pooling turns rounding
-# into another choice of pixel: after 30 steps the same loops in two memory formats were 3e-4 apart
+# into another choice of pixel: after 30 steps the same loops in two memory formats were 2e-4 apart
 # on a CPU. Of dense networks all ways were within 2e-7 there.
 TOLERANCES = {"mlp": 1e-4, "cnn": 2e-3}
 

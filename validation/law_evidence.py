@@ -71,18 +71,19 @@ BASE: Mapping[str, Mapping[str, Any]] = {
         "normalized_noise_scale": noise_scales(6, 2.0),
         "max_stable_learning_rate": 16,  # a quarter of it is used: 4 at every width
     },
-    "training": {"physical_time": 80_000},
+    "training": {"physical_time": 80_000, "evaluations": 12},
     "search": {
         "precision": 2.0,
         "exponent_precision": 0.4,
         "max_runs": 400,
         "max_seeds": 48,
+        "seeds_at_once": 6,
         "runs_at_once": 64,
     },
 }
 STANDARD = {
     "family": {"parameterization": "standard"},
-    "grid": {"normalized_noise_scale": noise_scales(6, 0.12), "max_stable_learning_rate": 0.2},
+    "grid": {"normalized_noise_scale": noise_scales(6, 0.08), "max_stable_learning_rate": 0.08},
     "training": {"physical_time": 1200},
 }
 VARIANTS = (
@@ -92,7 +93,7 @@ VARIANTS = (
     ),
     Variant(
         name="standard",
-        words="standard parameterization, ε ≤ 0.05, τ = 1,200",
+        words="standard parameterization, ε ≤ 0.02, τ = 1,200",
         fields=STANDARD,
     ),
     Variant(
