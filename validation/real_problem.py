@@ -58,7 +58,7 @@ class Size:
     evaluations: int = 8  # the last two are late
 
 
-WHOLE = Size(physical_time=40_000, num_test=8000, precision=0.5)
+WHOLE = Size(physical_time=40_000, num_test=4000, precision=0.5)
 QUICK = Size(physical_time=1000, num_test=500, precision=2.0, max_runs=48, max_grid_seeds=3)
 
 
