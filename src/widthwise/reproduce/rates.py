@@ -13,6 +13,7 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
+from widthwise.hardware import resolve_device
 from widthwise.stability import StableLearningRate, max_stable_learning_rate
 from widthwise.study.cost import module_cost
 from widthwise.study.files import make_directory, write_atomically
@@ -22,6 +23,9 @@ from widthwise.study.spec import StudySpec
 BATCH_SIZE = 64
 SEEDS = 10
 _SAMPLE = 8
+# On a CPU: a pack's weights fit the caches, or its steps wait for memory (docs/performance.md);
+# below four replicas the small operations of a step count more.
+_CACHED_BYTES, _FEWEST = 5e6, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +109,10 @@ def _at_once(
         torch.from_numpy(dataset.train_inputs[:_SAMPLE]),
         torch.from_numpy(dataset.train_labels[:_SAMPLE]),
     )
-    return most_replicas(spec.packing, cost, batch_size, momentum=False)
+    most = most_replicas(spec.packing, cost, batch_size, momentum=False)
+    if resolve_device(spec.hardware.device).type != "cpu":
+        return most
+    return min(most, max(_FEWEST, int(_CACHED_BYTES / (4 * cost.num_parameters))))
 
 
 _Kept = dict[float, tuple[StableLearningRate, float]]
