@@ -151,8 +151,8 @@ class TestCost:
         grid = {**fields, "grid": {**fields["grid"], "seeds": 1}}
         del grid["search"]
         whole, searched = study_cost(StudySpec.parse(grid)), study_cost(StudySpec.parse(fields))
-        assert searched.runs == 240
-        assert searched.flops == pytest.approx(whole.flops * 240 / whole.runs)
+        assert searched.runs == 192
+        assert searched.flops == pytest.approx(whole.flops * 192 / whole.runs)
 
     def test_minutes_is_small(self):
         """All claims at "minutes", the searches' runs spread evenly: half an hour at 100 GFLOP/s,
