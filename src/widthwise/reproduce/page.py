@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from widthwise.errors import FitError
 from widthwise.report.findings import StabilityFinding
 from widthwise.report.numbers import listing
+from widthwise.report.page import typeset
 from widthwise.report.stability_figure import stability_figure
 from widthwise.report.style import house_style
 from widthwise.reproduce.exponent_figure import exponent_figure, exponents
@@ -93,6 +94,7 @@ def render(shown: Shown) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["typeset"] = typeset
     runs, seconds = in_all(shown.findings)
     return environment.get_template("page.html.j2").render(
         title=f"The claims of Park et al. (2019), tried at size “{shown.size}”",

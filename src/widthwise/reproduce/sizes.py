@@ -13,7 +13,7 @@ from typing import Any
 
 SIZES: Mapping[str, str] = MappingProxyType(
     {
-        "minutes": "two cores, all claims together in less than half an hour",
+        "minutes": "two cores, all claims together in about half an hour",
         "hours": "a few cores, a study in an hour or a few",
         "paper": "a GPU or a cluster; prints its cost and asks before it starts",
     }
