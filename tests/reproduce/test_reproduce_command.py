@@ -14,7 +14,13 @@ from widthwise import cli
 from widthwise.reproduce import preset
 from widthwise.study import Study, StudySpec
 
-SMALL = ["data.num_train=128", "data.num_test=40", "training.evaluations=8", "packing.size=16"]
+SMALL = [
+    "family.base_width=4",
+    "data.num_train=128",
+    "data.num_test=40",
+    "training.evaluations=8",
+    "packing.size=16",
+]
 COLLAPSE = [*SMALL, "training.physical_time=32"]  # 2 to 16 steps become 8 to 16
 LAW = [*SMALL, "training.physical_time=64", "search.max_runs=28", "search.runs_at_once=8"]
 PLANTED = {rate.widening_factor: rate for rate in rates(0.0)}
