@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +58,18 @@ def in_threads(monkeypatch):
         return [stack.enter_context(ThreadTeam(way)) for way in ways]
 
     monkeypatch.setattr(gpu_peers, "assemble", assemble)
+    # One at a time: torch.fx, which reads a module, changes how all modules are called meanwhile.
+    taking_turns = Lock()
+
+    def alone(method):
+        def locked(*arguments):
+            with taking_turns:
+                return method(*arguments)
+
+        return locked
+
+    for name in ("_build", "_block", "_losses"):
+        monkeypatch.setattr(server._Server, name, alone(getattr(server._Server, name)))
     # Threads have no memory of their own; and collecting garbage takes longer than all the rest.
     monkeypatch.setattr(memory, "settle", lambda device: 1_000_000)
     monkeypatch.setattr(memory, "peak", lambda device: 3_000_000)

@@ -84,7 +84,7 @@ class TestPreset:
         fields = preset("cnn", size="minutes", normalization="batch")
         assert fields["family"]["normalization"] == "batch"
         assert fields["training"]["ghost_batch_size"] == 4
-        assert StudySpec.parse(fields).search.max_runs == 56
+        assert StudySpec.parse(fields).search.max_runs == 48
 
     @pytest.mark.parametrize(
         ("data", "size", "name"),
