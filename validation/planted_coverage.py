@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.analysis import Optimum, fit_law, locate_optimum
+from widthwise.analysis import Law, Optimum, fit_law, locate_optimum
 from widthwise.errors import FitError
 
 FloatArray = NDArray[np.float64]
@@ -192,6 +192,7 @@ LAW_CURVES = (
 )
 
 
+CLIFF_LAWS = ((1.0, (1, 2, 4, 8)), (0.0, (1, 2, 4, 8)), (0.5, (1, 4, 16)))
 LAWS = ((1.0, (1, 2, 4, 8, 16)), (0.0, (1, 2, 4, 8)), (0.5, (1, 4, 16)))
 
 
@@ -208,15 +209,93 @@ def law_row(name: str, exponent: float, factors: tuple[int, ...], num_cases: int
             optima.append(locate_optimum(2.0**octaves, scores, seed=case))
         with contextlib.suppress(FitError):
             laws.append(fit_law(factors, optima))
+    return _law_line(name, exponent, len(factors), laws)
+
+
+def _law_line(name: str, exponent: float, num_widths: int, laws: Sequence[Law]) -> Row:
     hits = sum(covers(law.interval, exponent) for law in laws)
     width = np.median([law.interval[1] - law.interval[0] for law in laws])
     censored = np.mean([law.num_censored / law.num_widths for law in laws])
     verdicts = ", ".join(f"{k} {v}" for k, v in sorted(Counter(w.verdict for w in laws).items()))
     line = (
-        f"| {name} | {exponent:g} | {len(factors)} | {len(laws)} | {share(hits, len(laws))} "
+        f"| {name} | {exponent:g} | {num_widths} | {len(laws)} | {share(hits, len(laws))} "
         f"| {width:.2f} | {censored:.0%} | {verdicts} |"
     )
     return line, hits, len(laws)
+
+
+CLIFF_DESIGNS = (
+    Design(num_seeds=8, spacing=1.0),
+    Design(num_seeds=6, spacing=0.5, num_settings=13),
+)
+# Octaves over which the chance to diverge goes from 27 to 73 %.
+CLIFF_SOFTNESS = 0.1
+
+
+def below_cliff(
+    drop: Callable[[FloatArray], FloatArray],
+    octaves: FloatArray,
+    optimum: float,
+    cliff: float,
+    design: Design,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Scores (K, S) of a curve that ends where noise makes training diverge."""
+    scores = simulate(drop, octaves, optimum, design, rng)
+    with np.errstate(over="ignore"):
+        chance = 1.0 / (1.0 + np.exp((cliff - octaves) / (CLIFF_SOFTNESS / 2.0)))
+    return np.where(rng.random(scores.shape) < chance[:, None], np.nan, scores)
+
+
+def cliff_row(name: str, design: Design, num_cases: int) -> Row:
+    """The optimum is the peak of the curve or, if that lies beyond it, the cliff."""
+    octaves = np.arange(design.num_settings, dtype=np.float64) * design.spacing
+    found, truths, closed = [], [], 0
+    for case in range(num_cases):
+        rng = np.random.default_rng([STREAM, 7, case, len(name), design.num_seeds])
+        cliff = rng.uniform(3.0 * design.spacing, float(octaves[-1]))
+        peak = cliff + rng.uniform(-1.5, 1.5)
+        scores = below_cliff(CURVES[name], octaves, peak, cliff, design, rng)
+        with contextlib.suppress(FitError):
+            optimum = locate_optimum(
+                2.0**octaves, scores, seed=case, effective_rate=np.ones(octaves.size)
+            )
+            found.append(optimum)
+            truths.append(min(peak, cliff))
+            closed += optimum.cliff is not None
+    hits = sum(covers(o.interval, 2.0**t) for t, o in zip(truths, found, strict=True))
+    line = (
+        f"| {name} | {design.num_seeds} | {design.spacing:.2f} | {len(found)} "
+        f"| {share(hits, len(found))} | {np.median([_octaves(o.interval) for o in found]):.2f} "
+        f"| {closed / max(len(found), 1):.0%} |"
+    )
+    return line, hits, len(found)
+
+
+def cliff_law_row(name: str, exponent: float, factors: tuple[int, ...], num_cases: int) -> Row:
+    """Peak and cliff go with width alike, the peak up to an octave below or above the cliff."""
+    design = CLIFF_DESIGNS[1]
+    octaves = np.arange(16.0) * design.spacing
+    laws = []
+    for case in range(num_cases):
+        rng = np.random.default_rng([STREAM, 8, case, len(name), len(factors)])
+        start, ahead = rng.uniform(2.0, 3.0), rng.uniform(-1.0, 1.0)
+        optima = []
+        for factor in factors:
+            cliff = start + exponent * float(np.log2(factor))
+            scores = below_cliff(CURVES[name], octaves, cliff + ahead, cliff, design, rng)
+            with contextlib.suppress(FitError):
+                optima.append(
+                    (
+                        factor,
+                        locate_optimum(
+                            2.0**octaves, scores, seed=case, effective_rate=np.ones(octaves.size)
+                        ),
+                    )
+                )
+        with contextlib.suppress(FitError):
+            laws.append(fit_law([f for f, _ in optima], [o for _, o in optima]))
+    return _law_line(name, exponent, len(factors), laws)
 
 
 def _octaves(interval: tuple[float, float]) -> float:
@@ -258,6 +337,10 @@ def main() -> None:
         inside = rows(inside_row, itertools.product(CURVES, DESIGNS))
         laws = rows(law_row, ((name, *law) for name in LAW_CURVES for law in LAWS))
         outside = rows(outside_row, itertools.product(CURVES, ("low", "high")))
+        cliffs = rows(cliff_row, itertools.product(CURVES, CLIFF_DESIGNS))
+        cliff_laws = rows(
+            cliff_law_row, ((name, *law) for name in LAW_CURVES for law in CLIFF_LAWS)
+        )
         hard = rows(inside_row, itertools.product(HARD_CURVES, DESIGNS))
         print_table("Optimum at least 1.5 settings inside the grid", columns, inside)
         print_table(
@@ -270,6 +353,18 @@ def main() -> None:
             "Optimum half to one and a half settings outside the grid (8 seeds, octaves)",
             "curve | side | cases | too few stable settings | censored on the right side",
             outside,
+        )
+        print_table(
+            "Curves that end where noise makes training diverge, up to 1.5 octaves from the peak",
+            "curve | seeds | spacing (octaves) | cases | covered | median width (octaves) "
+            "| interval closed by divergence",
+            cliffs,
+        )
+        print_table(
+            "Exponent where peak and divergence go with width alike (6 seeds, half octaves)",
+            "curve | planted exponent | widths | cases | covered | median width "
+            "| widths censored | verdicts",
+            cliff_laws,
         )
         print_table("Hard shapes, shown for honesty", columns, hard)
 

@@ -144,6 +144,7 @@ def problem_of(size: Size) -> Problem:
                 limit_of(own[0].batch_size, num_train, None),
                 limit_of(own[-1].batch_size, num_train, None),
             ),
+            effective_rate=tuple(s.learning_rate / (1.0 - s.momentum) for s in own),
         )
         for own in settings
     )

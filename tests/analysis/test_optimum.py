@@ -107,6 +107,72 @@ def test_rising_up_to_divergence_is_censored_by_stability():
     assert locate_optimum(2.0**OCTAVES, scores).censoring == "none"
 
 
+def rising_to_a_cliff():
+    scores = example(8.5)
+    scores[6:] = np.nan
+    return scores
+
+
+def test_noise_that_diverges_at_a_rate_that_trains_bounds_the_optimum_from_above():
+    open_above = locate_optimum(2.0**OCTAVES, rising_to_a_cliff())
+    bounded = locate_optimum(2.0**OCTAVES, rising_to_a_cliff(), effective_rate=np.full(8, 0.1))
+    assert (bounded.censoring, bounded.reason) == ("none", None)
+    # The best that trains, and the setting that does not: accuracy ends between the two.
+    assert bounded.noise_scale == pytest.approx(2.0**5)
+    assert bounded.interval == pytest.approx((open_above.interval[0], 2.0**6))
+    assert bounded.cliff == pytest.approx(2.0**6)
+    beyond = bounded.samples[np.isinf(open_above.samples)] / math.log(2.0)
+    assert np.all((beyond > 5.0) & (beyond < 6.0))
+    # Anywhere in between: the mean of 900 uniform draws has a standard error of 0.01.
+    assert beyond.mean() == pytest.approx(5.5, abs=0.04)
+    np.testing.assert_array_equal(
+        bounded.samples[np.isfinite(open_above.samples)],
+        open_above.samples[np.isfinite(open_above.samples)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rates", "diverged"),
+    [
+        # The rate that diverges trains nowhere: a smaller one might bear the noise.
+        (np.where(OCTAVES < 6.0, 0.1, 0.11), [8, 8]),
+        # Fewer than half of the runs: an accident, or a setting that trains more often than not.
+        (np.full(8, 0.1), [3, 3]),
+    ],
+)
+def test_without_proof_that_it_is_the_noise_divergence_bounds_nothing(rates, diverged):
+    scores = example(8.5)
+    for setting, lost in zip((6, 7), diverged, strict=True):
+        scores[setting, :lost] = np.nan
+    result = locate_optimum(2.0**OCTAVES, scores, effective_rate=rates)
+    assert (result.censoring, result.reason, result.cliff) == ("high", "stability", None)
+
+
+def test_a_peak_well_below_the_cliff_is_as_if_there_were_none():
+    scores = example(3.4)
+    scores[6:] = np.nan
+    without = locate_optimum(2.0**OCTAVES, scores)
+    result = locate_optimum(2.0**OCTAVES, scores, effective_rate=np.full(8, 0.1))
+    assert result.cliff is None
+    assert result.interval == without.interval
+
+
+def test_where_two_widths_end_in_their_gaps_is_drawn_apart():
+    first = locate_optimum(2.0**OCTAVES, rising_to_a_cliff(), effective_rate=np.ones(8))
+    scores = noisy(parabola(OCTAVES, 8.5), 8, np.random.default_rng(2))
+    scores[6:] = np.nan
+    second = locate_optimum(2.0**OCTAVES, scores, effective_rate=np.ones(8))
+    both = [o.samples / math.log(2.0) for o in (first, second)]
+    in_gap = np.all([draws > 5.0 for draws in both], axis=0)
+    assert abs(np.corrcoef(both[0][in_gap], both[1][in_gap])[0, 1]) < 0.15
+
+
+def test_rates_that_are_no_rates_are_refused():
+    for rates in (np.ones(3), np.zeros(8), np.full(8, np.nan)):
+        with pytest.raises(InputError, match="effective_rate must give one positive"):
+            locate_optimum(2.0**OCTAVES, example(), effective_rate=rates)
+
+
 def test_a_setting_with_too_many_diverged_seeds_cannot_win():
     scores = example(3.4, num_seeds=10)
     scores[6] = np.nan

@@ -62,10 +62,11 @@ def study(
     widths=WIDTHS,
     batches=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
     optimum_at_one=0.1,
+    cliff_at_one=math.inf,
     **others,
 ):
     """NTK (σ² = 2): accuracy falls by 0.01 an octave² from its best at ḡ = 0.1·w^exponent; the
-    best grows by `gain` an octave of width."""
+    best grows by `gain` an octave of width; from cliff_at_one·w^exponent on all runs diverge."""
     rng = np.random.default_rng(5)
     rows = []
     for width in widths:
@@ -75,7 +76,8 @@ def study(
             mean = 0.75 + gain * math.log2(width) - 0.01 * octaves**2
             for seed in range(seeds):
                 accuracy = mean + rng.normal(0.0, noise)
-                rows.append(row(width, LEARNING_RATE, batch, seed, accuracy))
+                lost = scale >= cliff_at_one * width**exponent
+                rows.append(row(width, LEARNING_RATE, batch, seed, None if lost else accuracy))
     return evidence(rows, **others)
 
 

@@ -57,6 +57,25 @@ class TestLaw:
         assert "w = 1, 2, 4 and 8" in found.would_decide
         assert "limit of runs" in found.would_decide
 
+    def test_what_excludes_proportionality_contradicts_it_even_if_it_may_be_constant(self):
+        found = judge_proportional(study(0.25, noise=0.004))
+        low, high = found.interval
+        assert low < 0.25 < high < 0.75
+        assert (found.verdict, found.would_decide) == ("contradicted", None)
+
+    @pytest.mark.parametrize("exponent", [0.0, 1.0])
+    def test_optima_that_noise_cuts_off_have_an_exponent(self, exponent):
+        # The peak lies an octave beyond what trains, at every width.
+        found = judge_proportional(study(exponent, optimum_at_one=0.2, cliff_at_one=0.1))
+        low, high = found.interval
+        assert low <= exponent <= high
+        assert high - low < 1.0
+        assert "noise at which training diverges" in found.sentence
+        if exponent == 0.0:
+            assert found.verdict == "contradicted"
+        if found.verdict == "inconclusive":
+            assert "between the highest that trains" in found.would_decide
+
     def test_the_number_of_runs_that_would_decide(self):
         found = judge_proportional(study(0.95, noise=0.02, seeds=4))
         assert found.verdict == "inconclusive"

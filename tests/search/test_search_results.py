@@ -1,5 +1,8 @@
 """What a search finds, when it stops, and what it must not claim."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planted_search import LATTICE, drive, parabola, table
@@ -156,6 +159,22 @@ def test_a_peak_bounded_by_stability_is_an_edge():
     assert last.optima[0].reason == "stability"
 
 
+def test_a_peak_that_noise_cuts_off_is_bounded_by_the_next_setting():
+    lattice = replace(LATTICE, effective_rate=(0.1,) * LATTICE.size)
+    full = table(lambda x: np.where(x > 0.0, np.nan, parabola(4.0)(x)), lattice=lattice)
+    last = drive([full], TARGET, lattices=[lattice])[0][-1]
+    assert last.reason == "precise enough"
+    assert last.optima[0].censoring == "none"
+    assert last.optima[0].noise_scale == pytest.approx(1.0)
+    assert last.optima[0].cliff == pytest.approx(2.0**0.5)
+    alone = drive([full], TARGET)[0][-1]
+    assert last.spent_runs <= alone.spent_runs
+    # No run would narrow the gap any further.
+    finer = drive([full], SearchTarget(precision=0.25), lattices=[lattice])[0][-1]
+    assert finer.reason == "edge of what can be run"
+    assert finer.spent_runs <= 2 * last.spent_runs
+
+
 # Neighboring widths
 
 FACTORS = (1.0, 2.0, 4.0, 8.0)
@@ -227,6 +246,26 @@ def test_an_exponent_is_found_to_the_precision_wanted(exponent, verdict):
     assert low <= exponent <= high
     # An interval 0.2 wide that holds the exponent lies inside its zone, which reaches 0.25.
     assert last.law.verdict == verdict
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_an_exponent_is_found_where_noise_cuts_every_peak_off(exponent):
+    lattices, _ = family(exponent)
+    lattices = [replace(lattice, effective_rate=(0.1,) * lattice.size) for lattice in lattices]
+    full = []
+    for i, w in enumerate(FACTORS):
+        cliff = -1.2 + exponent * np.log2(w)
+        curve = parabola(cliff + 1.0)
+        full.append(
+            table(lambda x, f=curve, c=cliff: np.where(x > c, np.nan, f(x)), noise=0.003, seed=i)
+        )
+    last = drive(full, SearchTarget(exponent_precision=0.1), lattices=lattices)[0][-1]
+    assert last.reason == "edge of what can be run"
+    assert last.law.num_censored == 0
+    low, high = last.law.interval
+    # Four gaps of half an octave, each uniform: slope ± 1.96 · (0.5 / √12) / √5 octaves.
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(12 * 5), rel=0.3)
+    assert low <= exponent <= high
 
 
 def test_an_exponent_that_one_width_alone_would_give_ends_at_the_edge():

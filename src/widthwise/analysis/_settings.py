@@ -15,6 +15,8 @@ FloatArray = NDArray[np.float64]
 STABLE_SHARE = 0.9
 # Noise scales closer than this (in log) are one setting: far below any interval we can give.
 SAME_SETTING = 0.01
+# Training diverges at a setting, and not by accident, if at least this share of its runs did.
+CLIFF_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +31,7 @@ class Settings:
     best_member: list[int]  # (K,) index, in the input order, of the best setting merged here
     limits: tuple[str | None, str | None]  # what binds at the lowest and highest setting
     unstable_above: bool  # a setting above the highest usable one diverged
+    cliff: float | None  # log noise scale of the lowest at which noise makes training diverge
     num_seeds: int
 
     @property
@@ -74,6 +77,7 @@ def merge_settings(
     *,
     limits: Sequence[str | None] | None,
     ran: ArrayLike | None,
+    effective_rate: ArrayLike | None = None,
 ) -> Settings:
     """Check the input, drop settings that diverged, merge equal noise scales seed by seed."""
     scale = np.asarray(noise_scale, dtype=np.float64)
@@ -100,6 +104,14 @@ def merge_settings(
         raise InputError(
             f"ran must have the shape of scores {table.shape}, got {was_run.shape}; "
             "mark each run True (it ended or diverged) or False (not run yet)"
+        )
+    rate = None if effective_rate is None else np.asarray(effective_rate, dtype=np.float64)
+    if rate is not None and (
+        rate.shape != scale.shape or not np.all(np.isfinite(rate) & (rate > 0))
+    ):
+        raise InputError(
+            "effective_rate must give one positive, finite rate ε/(1 − m) for each of the "
+            f"{scale.size} noise scales, got {rate.tolist()}"
         )
     table = np.where(was_run, table, np.nan)
     survived = np.sum(np.isfinite(table), axis=1)
@@ -136,8 +148,27 @@ def merge_settings(
             _first_limit(limits, groups[-1] if groups else []),
         ),
         unstable_above=bool(np.any(diverged & (scale > top))),
+        cliff=_cliff(scale, rate, usable, planned - survived, planned),
         num_seeds=table.shape[1],
     )
+
+
+def _cliff(
+    scale: FloatArray,
+    rate: FloatArray | None,
+    usable: NDArray[np.bool_],
+    num_diverged: NDArray[np.intp],
+    num_runs: NDArray[np.intp],
+) -> float | None:
+    """Lowest log noise scale above the usable ones at which the noise makes training diverge.
+
+    The noise, and not the rate: a usable setting has as large a rate.
+    """
+    if rate is None or not np.any(usable):
+        return None
+    lost = (num_diverged >= 2) & (num_diverged >= CLIFF_SHARE * num_runs)
+    lost &= (scale > scale[usable].max()) & (rate <= rate[usable].max() * (1.0 + 1e-9))
+    return float(np.log(scale[lost].min())) if np.any(lost) else None
 
 
 def _over_neighbors(values: FloatArray) -> FloatArray:

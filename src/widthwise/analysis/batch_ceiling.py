@@ -246,6 +246,7 @@ def _inverse(
         censoring=censoring,
         samples=samples,
         measured=measured,
+        cliff=None,
     ), certain
 
 

@@ -1,5 +1,6 @@
 """Where the test accuracy of one width peaks, with an interval that covers."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise.analysis._settings import merge_settings
+from widthwise.analysis._settings import Settings, merge_settings
 from widthwise.analysis._shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
@@ -35,6 +36,9 @@ class Optimum:
         samples: draws of log(noise_scale), shape (num_bootstrap,); infinite beyond an edge, NaN
             for one seed.
         measured: lowest and highest usable noise scale.
+        cliff: if the interval reaches beyond the highest usable setting and is closed: the noise
+            scale that closes it, at which noise makes training diverge. `noise_scale` is then
+            never beyond the highest usable setting.
     """
 
     noise_scale: float
@@ -47,7 +51,8 @@ class Optimum:
     num_seeds: int
     sampling_error: float | None
     samples: FloatArray = field(repr=False)
-    measured: tuple[float, float] = (0.0, np.inf)  # lowest and highest usable noise scale
+    measured: tuple[float, float] = (0.0, np.inf)
+    cliff: float | None = None
 
 
 def locate_optimum(
@@ -60,6 +65,7 @@ def locate_optimum(
     confidence: float = 0.95,
     seed: int = 0,
     ran: ArrayLike | None = None,
+    effective_rate: ArrayLike | None = None,
 ) -> Optimum:
     """Locate the argmax over log(noise_scale) of the mean score.
 
@@ -77,6 +83,10 @@ def locate_optimum(
         confidence: of the intervals.
         seed: of the draws; give all widths of one law the same.
         ran: shape (K, S), False where a run has not been made yet (and so did not diverge).
+        effective_rate: shape (K,), ε/(1 − m). With it, a setting above all usable ones at which
+            at least half of the runs, and two, diverged bounds the optimum from above, if a usable
+            setting has as large a rate: then it is the noise that does not train. Without it,
+            divergence leaves the optimum open, for a smaller rate might bear that noise scale.
 
     Raises:
         InputError: if shapes disagree or values are out of range.
@@ -92,7 +102,9 @@ def locate_optimum(
         raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
     if num_bootstrap < 100:
         raise InputError(f"num_bootstrap must be at least 100, got {num_bootstrap}; try 1000")
-    settings = merge_settings(noise_scale, scores, limits=limits, ran=ran)
+    settings = merge_settings(
+        noise_scale, scores, limits=limits, ran=ran, effective_rate=effective_rate
+    )
     if settings.num_usable < 3:
         raise FitError(
             "an optimum needs at least 3 distinct noise scales at which training is stable, got "
@@ -101,6 +113,7 @@ def locate_optimum(
     seed_rng, shape_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
     estimate, peak = fit_peaks(settings, None, rng=None)
     best = int(np.argmax(settings.means))
+    closed_by: float | None = None
     if settings.num_seeds == 1:
         samples = np.full(num_bootstrap, np.nan)
         interval = (0.0, np.inf)
@@ -109,12 +122,15 @@ def locate_optimum(
     else:
         draws = settings.draw_means(num_bootstrap, seed_rng)
         samples, peaks = fit_peaks(settings, draws, rng=shape_rng)
+        samples = _below_cliff(samples, settings, seed)
         tail = (1.0 - confidence) / 2.0
         # Order statistics rather than interpolation: infinite draws must not yield NaN.
         low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")
         # Draws beyond an edge say "at the edge or beyond": the closed end stays at the edge.
         low = min(low, settings.log_noise_scale[-1])
         high = max(high, settings.log_noise_scale[0])
+        if settings.cliff is not None and high > settings.log_noise_scale[-1]:
+            high = closed_by = settings.cliff
         interval = (float(np.exp(low)), float(np.exp(high)))
         s_low, s_high = np.quantile(peaks, [tail, 1.0 - tail])
         score_interval = (float(s_low), float(s_high))
@@ -127,6 +143,9 @@ def locate_optimum(
         censoring = "low" if beyond[0] >= beyond[1] else "high"
     log_scale = float(estimate[0])
     score = float(peak[0])
+    if closed_by is not None and log_scale == np.inf:
+        # What is known to train, rather than a guess between it and what is known not to.
+        log_scale = float(settings.log_noise_scale[-1])
     if not np.isfinite(log_scale):
         log_scale = float(settings.log_noise_scale[0 if log_scale < 0 else -1])
         censoring = "low" if estimate[0] < 0 else "high"
@@ -146,7 +165,22 @@ def locate_optimum(
             float(np.exp(settings.log_noise_scale[0])),
             float(np.exp(settings.log_noise_scale[-1])),
         ),
+        cliff=None if closed_by is None else float(np.exp(closed_by)),
     )
+
+
+def _below_cliff(samples: FloatArray, settings: Settings, seed: int) -> FloatArray:
+    """Draws beyond the highest usable setting end where training diverges, if that is known.
+
+    Accuracy drops somewhere between that setting and the lowest that diverges: anywhere, apart
+    for each width.
+    """
+    if settings.cliff is None:
+        return samples
+    own = zlib.crc32(np.concatenate([settings.log_noise_scale, settings.means]).tobytes())
+    rng = np.random.default_rng([seed, 3, own])
+    place = rng.uniform(settings.log_noise_scale[-1], settings.cliff, size=samples.shape)
+    return np.where(np.isposinf(samples), place, samples)
 
 
 def _sampling_error(score: float, num_test: int | None) -> float | None:

@@ -255,10 +255,10 @@ def _centered(value: float, draws: FloatArray, tail: float) -> tuple[float, floa
 
 
 def _at_edge(optimum: Optimum) -> bool:
+    """Whether the score at the optimum is that of a setting with nothing measured beyond."""
     edges = optimum.measured
-    return optimum.censoring != "none" and any(
-        np.isclose(optimum.noise_scale, edge, rtol=1e-6) for edge in edges
-    )
+    bounded = optimum.censoring != "none" or optimum.cliff is not None
+    return bounded and any(np.isclose(optimum.noise_scale, edge, rtol=1e-6) for edge in edges)
 
 
 def _tolerance_law(
@@ -276,6 +276,7 @@ def _tolerance_law(
                 reason=found.reason,
                 samples=found.samples,
                 measured=found.measured,
+                cliff=None,
             ),
         )
         for curve, found in tolerated

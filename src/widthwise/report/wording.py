@@ -199,6 +199,17 @@ def _location_remarks(
         for row in optima
         if row.censored and _open_on_both_sides(row)
     ]
+    cut_off = [row for row in optima if row.optimum.cliff is not None]
+    if cut_off:
+        cliffs = listing([number(row.optimum.cliff) for row in cut_off])
+        lines.append(
+            Remark(
+                f"At w = {exact_list(row.widening_factor for row in cut_off)} the interval ends "
+                f"where noise makes training diverge (ḡ = {cliffs}), though as large a learning "
+                "rate trains at lower noise: what is best there is what still trains.",
+                caution=True,
+            )
+        )
     missing: dict[str, list[float]] = {}
     for width in widths:
         if width not in {row.widening_factor for row in optima}:

@@ -28,6 +28,12 @@ def more_for_exponent(
         if times is None
         else f"about {times:.2g} times the runs, if the estimate stays"
     )
+    cut_off = sorted(w for w, optimum in optima.items() if optimum.cliff is not None)
+    if cut_off:
+        runs += (
+            f", and at w = {exact_list(cut_off)} noise scales between the highest that trains and "
+            "the lowest that diverges"
+        )
     return f"{missing}; then {runs}" if missing else runs
 
 

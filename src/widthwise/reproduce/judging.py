@@ -22,6 +22,7 @@ from widthwise.analysis.law import ZONES
 from widthwise.analysis.words import estimate
 from widthwise.errors import FitError
 from widthwise.report.findings import setting_scores
+from widthwise.report.numbers import exact_list
 from widthwise.reproduce.deciding import more_for_ceiling, more_for_collapse, more_for_exponent
 from widthwise.stability import StableLearningRate, fit_stability_law
 
@@ -96,13 +97,8 @@ class Judgement:
 
 
 def judge_proportional(evidence: Evidence) -> Judgement:
-    """Is ḡ_opt ∝ w? The equivalence test of the law: "constant" and "other" contradict."""
-    law = evidence.law
-    found = _exponent(evidence)
-    if law is None or law.verdict == "inconclusive":
-        return found
-    verdict: Verdict = "confirmed" if law.verdict == "proportional" else "contradicted"
-    return replace(found, verdict=verdict, would_decide=None)
+    """Is ḡ_opt ∝ w? The interval lies in the zone of proportionality, or outside it, or neither."""
+    return _in_zone(evidence, inside="confirmed", outside="contradicted")
 
 
 def judge_growing(evidence: Evidence) -> Judgement:
@@ -119,17 +115,20 @@ def judge_growing(evidence: Evidence) -> Judgement:
 
 
 def judge_not_proportional(evidence: Evidence) -> Judgement:
-    """Is ḡ_opt ∝ w ruled out? Only an interval that lies outside the zone of proportionality says
-    so; one that lies inside it contradicts."""
+    """Is ḡ_opt ∝ w ruled out? As :func:`judge_proportional`, the other way round."""
+    return _in_zone(evidence, inside="contradicted", outside="confirmed")
+
+
+def _in_zone(evidence: Evidence, *, inside: Verdict, outside: Verdict) -> Judgement:
     found = _exponent(evidence)
     if found.interval is None:
         return found
     low, high = found.interval
     zone_low, zone_high = ZONES["proportional"]
-    if high < zone_low or low > zone_high:
-        return replace(found, verdict="confirmed", would_decide=None)
     if zone_low <= low and high <= zone_high:
-        return replace(found, verdict="contradicted", would_decide=None)
+        return replace(found, verdict=inside, would_decide=None)
+    if high < zone_low or low > zone_high:
+        return replace(found, verdict=outside, would_decide=None)
     return found
 
 
@@ -302,13 +301,20 @@ def _exponent(evidence: Evidence) -> Judgement:
     if law is None:
         problem = (evidence.law_problem or "no law could be fitted").rstrip(".")
         return _unknown(named, f"{problem}.", more)
+    cut_off = sorted(w for w, optimum in evidence.optima.items() if optimum.cliff is not None)
+    sentence = law.sentence()
+    if cut_off:
+        sentence += (
+            f" At w = {exact_list(cut_off)} the optimum is bounded from above by noise at which "
+            "training diverges."
+        )
     return Judgement(
         symbol=named[0],
         quantity=named[1],
         value=None if _says_nothing(law.interval) else law.exponent,
         interval=law.interval,
         verdict="inconclusive",
-        sentence=law.sentence(),
+        sentence=sentence,
         would_decide=more,
     )
 

@@ -84,6 +84,8 @@ def _first_unstable_above(state: WidthState, index: int) -> int | None:
 def at_edge(state: WidthState) -> bool:
     """The peak very probably lies beyond an end at which nothing further can be run.
 
+    So it does between the highest setting that trains and the next, if that diverges.
+
     Judged only from a peak that is bracketed on the other side, and from enough seeds.
     """
     if state.optimum is None:
@@ -97,4 +99,5 @@ def at_edge(state: WidthState) -> bool:
         return True
     high = int(usable[-1])
     last = high == state.lattice.size - 1 or _first_unstable_above(state, high) == high + 1
-    return bool(last and below and np.mean(np.isposinf(samples)) > BEYOND_SHARE)
+    beyond = samples > state.settings.log_noise_scale[-1]
+    return bool(last and below and np.mean(beyond) > BEYOND_SHARE)

@@ -21,6 +21,7 @@ class Lattice:
         cost: of one run at each, positive, in one unit for all widths (FLOPs, say). At equal
             physical time it is proportional to 1 / noise_scale (DESIGN section 2).
         limits: why nothing lies below the first and above the last ("batch size 1").
+        effective_rate: ε/(1 − m) of each, as `locate_optimum` takes it; None if not known.
 
     Raises:
         InputError: if fewer than three settings are given, or one is out of range.
@@ -30,6 +31,7 @@ class Lattice:
     noise_scale: tuple[float, ...]
     cost: tuple[float, ...]
     limits: tuple[str | None, str | None] = (None, None)
+    effective_rate: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.widening_factor) and self.widening_factor > 0.0):
@@ -51,6 +53,14 @@ class Lattice:
             raise InputError(
                 f"cost must give one positive number for each of the {scale.size} noise scales, "
                 f"got {list(self.cost)}; give the cost of one run at each"
+            )
+        rate = np.asarray(1.0 if self.effective_rate is None else self.effective_rate)
+        if (self.effective_rate is not None and rate.shape != scale.shape) or not np.all(
+            np.isfinite(rate) & (rate > 0.0)
+        ):
+            raise InputError(
+                f"effective_rate must give one positive number for each of the {scale.size} "
+                f"noise scales, got {self.effective_rate}; leave it out if it is not known"
             )
 
     @property

@@ -184,10 +184,12 @@ def _check(
 def _ended(state: WidthState, target: SearchTarget) -> Reason | None:
     if not state.begun:
         return None
+    if at_edge(state):
+        return "edge of what can be run"
     narrow = target.precision is not None and state.interval_width <= target.precision
     if narrow and not extension(state) and not thin(state, target):
         return "precise enough"
-    return "edge of what can be run" if at_edge(state) else None
+    return None
 
 
 def _law(

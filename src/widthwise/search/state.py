@@ -52,6 +52,7 @@ class WidthState:
             self.observations.scores[:, :last],
             limits=self.lattice.setting_limits,
             ran=self.observations.ran[:, :last],
+            effective_rate=self.lattice.effective_rate,
         )
 
     @cached_property
@@ -65,6 +66,7 @@ class WidthState:
                 self.lattice.noise_scale,
                 self.observations.scores[:, :last],
                 ran=self.observations.ran[:, :last],
+                effective_rate=self.lattice.effective_rate,
                 limits=self.lattice.setting_limits,
                 confidence=self.confidence,
                 seed=self.seed,

@@ -102,6 +102,7 @@ class Searched:
                     limit_of(own[0].batch_size, num_train, ghost_batch_size),
                     limit_of(own[-1].batch_size, num_train, ghost_batch_size),
                 ),
+                effective_rate=tuple(s.learning_rate / (1.0 - s.momentum) for s in own),
             )
             for width, own in zip(widths, self._settings, strict=True)
         ]

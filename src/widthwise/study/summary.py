@@ -88,14 +88,15 @@ def _optimum(
 ) -> Optimum:
     seeds = sorted(rows["seed"].unique().to_list())
     column = score_column(rows)
-    scales, scores, ran, limits = [], [], [], []
+    scales, scores, ran, limits, rates = [], [], [], [], []
     ghost = rows["ghost_batch_size"][0]  # of the recipe, which all runs of a study share
-    for (_, batch, _), group in sorted(rows.group_by(*_SETTING)):
+    for (rate, batch, momentum), group in sorted(rows.group_by(*_SETTING)):
         by_seed = dict(zip(group["seed"], group[column], strict=True))
         scales.append(group["normalized_noise_scale"][0])
         scores.append([_number(by_seed.get(seed)) for seed in seeds])
         ran.append([seed in by_seed for seed in seeds])
         limits.append(limit_of(batch, num_train, ghost))
+        rates.append(rate / (1.0 - momentum))
     return locate_optimum(
         np.array(scales),
         np.array(scores),
@@ -103,6 +104,7 @@ def _optimum(
         num_test=num_scored,
         seed=analysis.seed,
         ran=np.array(ran),
+        effective_rate=np.array(rates),
     )
 
 
