@@ -81,11 +81,20 @@ BASE: Mapping[str, Mapping[str, Any]] = {
         "runs_at_once": 64,
     },
 }
-STANDARD = {
-    "family": {"parameterization": "standard"},
-    "grid": {"normalized_noise_scale": noise_scales(6, 0.08), "max_stable_learning_rate": 0.08},
-    "training": {"physical_time": 1200},
-}
+
+
+def standard(rate: float) -> dict[str, Any]:
+    """Standard parameterization with learning rates up to this."""
+    return {
+        "family": {"parameterization": "standard"},
+        "grid": {
+            "normalized_noise_scale": noise_scales(6, 0.12),
+            "max_stable_learning_rate": 4 * rate,
+        },
+        "training": {"physical_time": 500},
+    }
+
+
 VARIANTS = (
     Variant(
         name="ntk",
@@ -93,8 +102,13 @@ VARIANTS = (
     ),
     Variant(
         name="standard",
-        words="standard parameterization, ε ≤ 0.02, τ = 1,200",
-        fields=STANDARD,
+        words="standard parameterization, ε ≤ 0.04, τ = 500",
+        fields=standard(0.04),
+    ),
+    Variant(
+        name="standard-smaller-rate",
+        words="the same with half the learning rate, ε ≤ 0.02",
+        fields=standard(0.02),
     ),
     Variant(
         name="ntk-longer",
