@@ -1,8 +1,8 @@
-"""Is ḡ_opt ∝ w for multilayer perceptrons, and what does the exponent depend on?
+"""Is ḡ_opt ∝ w, and what does the exponent depend on?
 
-One study as the base and others that differ from it in one thing: parameterization, length of
-training, learning rate, number of training images, loss, depth, base width. Every optimum is
-sought by adaptive search on the bundled images.
+A multilayer perceptron as the base and others that differ from it in one thing: parameterization,
+length of training, learning rate, number of training images, loss, depth, base width; and
+ConvNets. Every optimum is sought by adaptive search on the bundled images.
 
     python validation/law_evidence.py [--workers 2] [--directory studies/law_evidence] [NAME ...]
 
@@ -95,6 +95,24 @@ def standard(rate: float) -> dict[str, Any]:
     }
 
 
+def convnet(
+    rate: float, highest: float, octaves: int, physical_time: float, **family: Any
+) -> dict[str, Any]:
+    """Two convolutions of 4·w and 8·w channels on 512 images, at three widths."""
+    ghost = {"ghost_batch_size": 4} if family.get("normalization") == "batch" else {}
+    return {
+        "family": {"kind": "cnn", "base_width": 4, "depth": 2, **family},
+        "data": {"num_train": 512, "num_test": 2000},
+        "grid": {
+            "widening_factor": [1, 2, 4],
+            "normalized_noise_scale": noise_scales(octaves, highest),
+            "max_stable_learning_rate": 4 * rate,
+        },
+        "training": {"physical_time": physical_time, **ghost},
+        "search": {"max_runs": 150, "max_seeds": 24, "seeds_at_once": 2, "runs_at_once": 24},
+    }
+
+
 VARIANTS = (
     Variant(
         name="ntk",
@@ -140,6 +158,21 @@ VARIANTS = (
         name="ntk-mean-squared-error",
         words="mean squared error",
         fields={"training": {"loss": "mean-squared-error"}},
+    ),
+    Variant(
+        name="cnn-standard",
+        words="ConvNet, standard, ε ≤ 0.05, τ = 200, 512 images",
+        fields=convnet(0.05, 0.1, 8, 200, parameterization="standard"),
+    ),
+    Variant(
+        name="cnn-standard-batch-norm",
+        words="the same with batch norm over 4 examples, ε ≤ 0.1, τ = 400",
+        fields=convnet(0.1, 0.1, 7, 400, parameterization="standard", normalization="batch"),
+    ),
+    Variant(
+        name="cnn-ntk",
+        words="ConvNet, NTK, ε ≤ 1, τ = 6,000",
+        fields=convnet(1.0, 0.5, 7, 6000, parameterization="ntk"),
     ),
 )
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from widthwise.analysis import locate_optimum
+from widthwise.analysis._settings import merge_settings
+from widthwise.analysis._shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
 OCTAVES = np.arange(8.0)
@@ -66,6 +68,21 @@ def test_scaling_and_shifting_the_scores_does_not_move_the_optimum(scale, offset
     assert moved.noise_scale == pytest.approx(base.noise_scale, rel=1e-6)
     assert moved.interval == pytest.approx(base.interval, rel=1e-6)
     assert moved.score == pytest.approx(scale * base.score + offset, rel=1e-6, abs=1e-6)
+
+
+def test_the_estimate_lies_in_its_interval_whatever_the_shape():
+    x = OCTAVES / 2.0
+    means = 0.8 - np.where(x < 1.8, 0.0005, 0.03) * (x - 1.8) ** 2
+    replaced = 0
+    for case in range(30):
+        scores = noisy(means, 6, np.random.default_rng(case), noise=0.002)
+        result = locate_optimum(2.0**x, scores, seed=case)
+        assert result.interval[0] <= result.noise_scale <= result.interval[1]
+        vertex, _ = fit_peaks(merge_settings(2.0**x, scores, limits=None, ran=None), None, rng=None)
+        if not math.isclose(result.noise_scale, math.exp(vertex[0])):
+            replaced += 1
+            assert math.log(result.noise_scale) == pytest.approx(np.median(result.samples))
+    assert 0 < replaced < 30
 
 
 def test_same_seed_same_result_and_another_seed_nearly_so():

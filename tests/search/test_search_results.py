@@ -292,6 +292,19 @@ def test_first_settings(expected, settings):
     assert LATTICE.octaves[opening(LATTICE, expected)].tolist() == pytest.approx(settings)
 
 
+def test_where_low_noise_costs_no_more_the_first_settings_span_the_lattice():
+    flat = replace(LATTICE, cost=(1.0,) * LATTICE.size)
+    assert [LATTICE.octaves[k] for k in opening(flat, None)] == [-4.0, -1.0, 2.0, 5.0]
+    # Twice as dear every three halves of an octave.
+    slower = replace(LATTICE, cost=tuple(2.0 ** (-LATTICE.octaves / 1.5)))
+    assert LATTICE.octaves[opening(slower, None)] == pytest.approx([0.5, 2.0, 3.5, 5.0])
+    # Four times as dear an octave: still an octave apart.
+    steeper = replace(LATTICE, cost=tuple(2.0 ** (-2.0 * LATTICE.octaves)))
+    assert [LATTICE.octaves[k] for k in opening(steeper, None)] == [2.0, 3.0, 4.0, 5.0]
+    short = octave_lattice(1.0, 2.0)
+    assert opening(short, None) == [0, 2]
+
+
 def test_the_search_goes_down_until_the_peak_is_bracketed():
     rounds, _ = drive([table(parabola(-3.0), noise=0.001)], TARGET)
     lowest = [min(LATTICE.octaves[r.scale_index] for r in p.runs) for p in rounds[:-1]]

@@ -146,6 +146,11 @@ def locate_optimum(
     if closed_by is not None and log_scale == np.inf:
         # What is known to train, rather than a guess between it and what is known not to.
         log_scale = float(settings.log_noise_scale[-1])
+    elif np.isfinite(log_scale) and not interval[0] <= np.exp(log_scale) <= interval[1]:
+        # The one shape that fits best disagrees with nearly all draws of all shapes.
+        middle = float(np.median(samples))
+        highest = settings.log_noise_scale[-1] if closed_by is not None else middle
+        log_scale = min(middle, float(highest))
     if not np.isfinite(log_scale):
         log_scale = float(settings.log_noise_scale[0 if log_scale < 0 else -1])
         censoring = "low" if estimate[0] < 0 else "high"

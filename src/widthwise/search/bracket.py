@@ -6,8 +6,10 @@ from numpy.typing import NDArray
 from widthwise.search.problem import Lattice
 from widthwise.search.state import WidthState
 
-# Settings of a width about which nothing is known: the cheapest, an octave apart.
+# Settings of a width about which nothing is known: from the noisy end downwards, an octave or more
+# apart, each at most so many times as dear as the one before.
 FIRST_SETTINGS = 4
+DEARER = 2.0
 # The estimate must lie so far (octaves) inside what was run before refining begins.
 MARGIN = 0.5
 # ... and below, where runs are dear, so far if nothing else shows that it is lower.
@@ -27,11 +29,23 @@ def opening(lattice: Lattice, expected: float | None) -> list[int]:
     """First settings: round the expected peak (log2), or from the cheap, noisy end downwards."""
     stride, last = octave_stride(lattice), lattice.size - 1
     if expected is None:
-        middle, reach = last, range(-FIRST_SETTINGS + 1, 1)
-    else:
-        middle = int(np.argmin(np.abs(lattice.octaves - expected)))
-        middle, reach = min(max(middle, min(stride, last)), max(last - stride, 0)), range(-1, 2)
-    return sorted({min(max(middle + i * stride, 0), last) for i in reach})
+        return _downwards(lattice, stride)
+    middle = int(np.argmin(np.abs(lattice.octaves - expected)))
+    middle = min(max(middle, min(stride, last)), max(last - stride, 0))
+    return sorted({min(max(middle + i * stride, 0), last) for i in range(-1, 2)})
+
+
+def _downwards(lattice: Lattice, stride: int) -> list[int]:
+    """An octave apart where each is twice as dear as the last, else over the whole lattice."""
+    last = lattice.size - 1
+    widest = max(stride, last // (FIRST_SETTINGS - 1))
+    chosen = [last]
+    while len(chosen) < FIRST_SETTINGS and chosen[-1] > 0:
+        top = chosen[-1]
+        allowed = DEARER * lattice.cost[top] * (1.0 + 1e-9)
+        far = [k for k in range(max(top - widest, 0), top) if lattice.cost[k] <= allowed]
+        chosen.append(min(far[0] if far else top, max(top - stride, 0)))
+    return sorted(chosen)
 
 
 def extension(state: WidthState) -> list[int]:
