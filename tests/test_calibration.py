@@ -133,8 +133,8 @@ class TestGrid:
             calibration_fields(spec, tuned)
 
 
-def plant(monkeypatch, exponent, level=0.025):
-    """Real runs, but with accuracies that peak at level·w^exponent."""
+def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
+    """Real runs, but with accuracies that peak at level·w^exponent, and end at cliff·w^exponent."""
     found = Study.results
 
     def planted(self):
@@ -142,7 +142,10 @@ def plant(monkeypatch, exponent, level=0.025):
         scale, width = (table[c].to_numpy() for c in ("normalized_noise_scale", "widening_factor"))
         noise = np.random.default_rng(1).normal(0.0, 0.002, len(table))
         curve = 0.8 - 0.01 * np.log2(scale / (level * width**exponent)) ** 2
-        return table.with_columns(pl.Series("test_accuracy", curve + noise))
+        trains = scale < cliff * width**exponent
+        accuracy = pl.Series("test_accuracy", np.where(trains, curve + noise, np.nan))
+        status = pl.Series("status", np.where(trains, "ok", "diverged"))
+        return table.with_columns(accuracy.fill_nan(None), status)
 
     monkeypatch.setattr(Study, "results", planted)
 
@@ -192,6 +195,15 @@ def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path
     # Standard, by the paper's rule: nothing changes.
     assert (found.plan.learning_rate, found.plan.batch_size) == (0.05, 4)
     assert found.plan.exponent == 1.0
+
+
+def test_no_plan_aims_at_the_edge_of_divergence(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0, level=0.05, cliff=0.04)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    assert found.study.law().num_cut_off > 0
+    assert found.law is None
+    assert "bounded from above by divergence" in found.notes[0]
 
 
 def test_command(spec, tmp_path, monkeypatch, capsys):

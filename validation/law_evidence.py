@@ -156,8 +156,11 @@ VARIANTS = (
     ),
     Variant(
         name="ntk-mean-squared-error",
-        words="mean squared error",
-        fields={"training": {"loss": "mean-squared-error"}},
+        words="mean squared error, ε ≤ 2, τ = 20,000",
+        fields={
+            "training": {"loss": "mean-squared-error", "physical_time": 20_000},
+            "grid": {"normalized_noise_scale": noise_scales(6, 1.0), "max_stable_learning_rate": 8},
+        },
     ),
     Variant(
         name="cnn-standard",

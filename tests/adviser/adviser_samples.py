@@ -8,7 +8,7 @@ from widthwise.analysis import Law
 from widthwise.analysis.law import verdict_of
 
 
-def law(exponent=0.5, interval=(0.25, 0.75), widening_factors=(1.0, 4.0, 16.0)):
+def law(exponent=0.5, interval=(0.25, 0.75), widening_factors=(1.0, 4.0, 16.0), num_cut_off=0):
     """A measured law, without draws: the adviser reads only the interval."""
     return Law(
         exponent=exponent,
@@ -22,6 +22,7 @@ def law(exponent=0.5, interval=(0.25, 0.75), widening_factors=(1.0, 4.0, 16.0)):
         lack_of_fit=None,
         samples=np.full(3, exponent),
         intercept_samples=np.zeros(3),
+        num_cut_off=num_cut_off,
     )
 
 

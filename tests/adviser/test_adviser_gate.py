@@ -32,6 +32,13 @@ def conditions(plan):
 # condition, what brings it about, grade, words of the text, the command it suggests
 LOWERED = [
     (
+        "optima cut off by divergence",
+        {"law": law(num_cut_off=2)},
+        EXTRAPOLATED,
+        "At 2 of 3 widths",
+        "widthwise probe",
+    ),
+    (
         "weight decay with normalization",
         {"normalization": "layer", "weight_decay": 1e-4},
         CONTRADICTED,

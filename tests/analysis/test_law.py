@@ -128,6 +128,31 @@ def test_sentence_says_it_all():
     )
 
 
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.84, 1.42), "grows with the widening factor, whether in proportion is not decided"),
+        ((0.16, 0.45), "grows by less than in proportion to the widening factor, if at all"),
+        ((0.2, 0.8), "The data do not decide"),
+        ((-0.9, 0.7), "The data do not decide"),  # it may fall
+        ((0.3, math.inf), "grows with the widening factor, whether in proportion"),
+    ],
+)
+def test_an_open_verdict_still_says_what_is_excluded(interval, said):
+    found = fit_law([1, 2, 4], [optimum_at(math.log(w), spread=0.0) for w in (1, 2, 4)])
+    law = replace(found, interval=interval, verdict=verdict_of(interval))
+    assert law.verdict == "inconclusive"
+    assert said in law.sentence()
+
+
+def test_optima_that_divergence_cuts_off_are_counted():
+    optima = [optimum_at(math.log(w)) for w in (1, 2, 4)]
+    optima[0] = replace(optima[0], cliff=2.0)
+    law = fit_law([1, 2, 4], optima)
+    assert law.num_cut_off == 1
+    assert law.sentence().endswith("none of them censored, 1 bounded from above by divergence.")
+
+
 def test_one_seed_widths_do_not_count_and_the_error_says_why():
     rng = np.random.default_rng(0)
     optima = [measured(4.0, rng, 0), measured(5.0, rng, 1, num_seeds=1)]

@@ -254,5 +254,12 @@ def test_plan_section_in_hand_worked_numbers():
     assert rows["4"] == ("× 2", "1.41 to 4", "× 4")
 
 
+def test_a_plan_by_optima_at_the_edge_of_divergence_warns():
+    made = planned(0.0, 0.5, (0.25, 1.0))
+    assert not any("edge" in text for text in named(made)["plan"].cautions)
+    made = dataclasses.replace(made, law=dataclasses.replace(made.law, num_cut_off=2))
+    assert "At 2 widths of 3" in named(made)["plan"].cautions[-1]
+
+
 def test_no_plan_without_a_bounded_exponent():
     assert "plan" not in named(planned(0.0, 0.5, (0.25, float("inf"))))

@@ -118,6 +118,18 @@ CONDITIONS: tuple[Condition, ...] = (
         source=PAPER,
     ),
     Condition(
+        name="optima cut off by divergence",
+        holds=lambda f: f.law is not None and f.law.num_cut_off > 0,
+        effect="extrapolated",
+        text=lambda f: (
+            f"At {f.law.num_cut_off if f.law else 0} of {f.law.num_widths if f.law else 0} widths "
+            "of the study the best noise lies where noise begins to make training diverge. A plan "
+            "by its law aims at that edge: stay a factor of two below it, or measure."
+        ),
+        source="your study",
+        measure=_probe,
+    ),
+    Condition(
         name="weight decay with normalization",
         holds=lambda f: f.normalized and f.weight_decay > 0.0,
         effect="contradicted by published work",

@@ -30,7 +30,8 @@ class Law:
     """Best normalized noise scale = exp(intercept) * widening_factor ** exponent.
 
     Draws that leave the exponent undetermined (fewer than two widths inside their grids) are NaN
-    in `samples`; they open the interval on both sides.
+    in `samples`; they open the interval on both sides. `num_cut_off` widths have an optimum that
+    noise which makes training diverge bounds from above.
     """
 
     exponent: float
@@ -44,6 +45,7 @@ class Law:
     lack_of_fit: float | None  # chance of so large a scatter under the law; None for two widths
     samples: FloatArray = field(repr=False)
     intercept_samples: FloatArray = field(repr=False)
+    num_cut_off: int = 0
 
     def predict(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Best noise scale at a widening factor, with its band at `confidence`."""
@@ -61,10 +63,25 @@ class Law:
             if self.num_censored
             else "none of them censored"
         )
-        return (
-            f"{_FINDINGS[self.verdict]}: {self._exponent()} "
-            f"from {self.num_widths} widths, {censored}."
-        )
+        if self.num_cut_off:
+            censored += f", {self.num_cut_off} bounded from above by divergence"
+        return f"{self._finding()}: {self._exponent()} from {self.num_widths} widths, {censored}."
+
+    def _finding(self) -> str:
+        """What is excluded is worth saying even where the verdict is open."""
+        low, high = self.interval
+        if self.verdict == "inconclusive":
+            if low > ZONES["constant"][1]:
+                return (
+                    "The best normalized noise scale grows with the widening factor, whether in "
+                    "proportion is not decided"
+                )
+            if high < ZONES["proportional"][0] and low > ZONES["constant"][0]:
+                return (
+                    "The best normalized noise scale grows by less than in proportion to the "
+                    "widening factor, if at all"
+                )
+        return _FINDINGS[self.verdict]
 
     def _exponent(self) -> str:
         """A point estimate is worth saying only where something bounds it on both sides."""
@@ -154,6 +171,7 @@ def fit_law(
         lack_of_fit=chance,
         samples=exponents,
         intercept_samples=levels - exponents * center,
+        num_cut_off=sum(o.cliff is not None for o in drawn),
     )
 
 

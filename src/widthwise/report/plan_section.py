@@ -6,7 +6,7 @@ import numpy as np
 
 from widthwise.analysis import Law
 from widthwise.report.content import ReportContent
-from widthwise.report.numbers import exact, interval, number
+from widthwise.report.numbers import count, exact, interval, number
 from widthwise.report.section import Section, SectionTable
 
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
@@ -59,10 +59,16 @@ def _row(factor: float, law: Law, variance: float) -> tuple[str, ...]:
 def _cautions(law: Law) -> tuple[str, ...]:
     widths = law.widening_factors
     span = max(widths) / min(widths)
+    cut_off = (
+        f"At {count(law.num_cut_off, 'width')} of {law.num_widths} the best noise lies where noise "
+        "begins to make training diverge: a plan by this law aims at that edge. Stay a factor of "
+        "two below it, or measure.",
+    )
     return (
         f"Measured from w = {exact(min(widths))} to {exact(max(widths))}, a factor of "
         f"{exact(span)}: beyond that it is an extrapolation. It holds for networks trained as "
         "these were, and carries the noise of the tuned setting over, good or bad.",
+        *(cut_off if law.num_cut_off else ()),
     )
 
 
