@@ -132,7 +132,8 @@ def test_sentence_says_it_all():
     ("interval", "said"),
     [
         ((0.84, 1.42), "grows with the widening factor, whether in proportion is not decided"),
-        ((0.16, 0.45), "grows by less than in proportion to the widening factor, if at all"),
+        ((0.16, 0.45), "grows by less than in proportion to the widening factor: "),
+        ((-0.1, 0.45), "grows by less than in proportion to the widening factor, if at all: "),
         ((0.2, 0.8), "The data do not decide"),
         ((-0.9, 0.7), "The data do not decide"),  # it may fall
         ((0.3, math.inf), "grows with the widening factor, whether in proportion"),

@@ -46,6 +46,30 @@ def planted(problem, *, exponent=1.0, best=BEST, seeds=6, std=0.003, cliff=3.0, 
     return curves
 
 
+def test_nothing_between_two_settings_is_better_than_the_best():
+    # A plateau that ends steeply: its second differences bulge above the plateau.
+    grid = 2.0 ** np.arange(8)
+    rng = np.random.default_rng(3)
+    curves = []
+    for width in (1, 2, 4):
+        end = math.log2(width) + 3.4
+        means = 0.78 - 0.02 * np.maximum(np.arange(8) - end + 0.4, 0.0) ** 2
+        scores = means[:, None] + rng.normal(0.0, 0.0005, (8, 6))
+        optimum = locate_optimum(grid, scores, num_bootstrap=300)
+        curves.append(
+            WidthCurve(widening_factor=width, noise_scale=grid, scores=scores, optimum=optimum)
+        )
+    shown = 0
+    for curve, width in zip(curves, measure_resistance(curves).widths, strict=True):
+        top = max(width.score, float(curve.scores.mean(axis=1).max()))
+        for fixed in width.fixed:
+            if fixed.score is not None:
+                assert fixed.score <= top + 1e-12
+                assert fixed.interval[1] <= top + 0.002
+                shown += 1
+    assert shown == 9
+
+
 def tolerated_ratio(by=0.02):
     """Noise scale over the optimum at which the planted curve has fallen by so much."""
     u = np.linspace(0, 3, 30_001)

@@ -245,7 +245,7 @@ def planned(parameterization_exponent, exponent, interval):
 def test_plan_section_in_hand_worked_numbers():
     # σ_init² ∝ 1/w and ḡ ∝ w^1.5 (1.25 to 2): ε/(B(1−m)) ∝ w^0.5 (0.25 to 1).
     section = named(planned(-1.0, 1.5, (1.25, 2.0)))["plan"]
-    assert "w^0.50 (95 %: w^0.25 to w^1.00)" in section.answers[0]
+    assert "k^0.50 (95 %: k^0.25 to k^1.00)" in section.answers[0]
     rows = {row[0]: row[1:] for row in section.table.rows}
     assert rows["4"] == ("× 2", "1.41 to 4", "× 1")
     assert rows["16"] == ("× 4", "2 to 16", "× 1")

@@ -79,7 +79,7 @@ class Law:
             if high < ZONES["proportional"][0] and low > ZONES["constant"][0]:
                 return (
                     "The best normalized noise scale grows by less than in proportion to the "
-                    "widening factor, if at all"
+                    f"widening factor{'' if low > 0.0 else ', if at all'}"
                 )
         return _FINDINGS[self.verdict]
 

@@ -143,11 +143,18 @@ class _Drawn:
     lean: FloatArray  # (D,) what the settings leave open between them, see _between
 
     def at(self, log_scale: float) -> tuple[float, FloatArray] | None:
-        """Mean and draws at a noise scale; None if the settings do not cover it."""
+        """Mean and draws at a noise scale; None if the settings do not cover it.
+
+        No higher than the fitted peak or, if that is higher, the best setting.
+        """
         places, means = self.settings.log_noise_scale, self.settings.means[None]
         value = value_at(places, means, log_scale, _MIDDLE)
         draws = value_at(places, self.draws, log_scale, self.lean)
-        return None if value is None or draws is None else (float(value[0]), draws)
+        if value is None or draws is None:
+            return None
+        highest = max(self.best, float(means.max()))
+        draws = np.minimum(draws, np.maximum(self.best_draws, self.draws.max(axis=1)))
+        return min(float(value[0]), highest), draws
 
 
 def _draw(curve: WidthCurve, seed: int, rank: int) -> _Drawn:

@@ -32,8 +32,8 @@ def accuracy_caption(
     )
     if optima:
         text += (
-            "Large markers: the optimum, with its 95 % interval; open markers with an arrow are "
-            f"bounds. Optima: {_optimum_list(optima)}. "
+            "Large markers: the optimum, with its 95 % interval"
+            f"{_bounds(optima)}. Optima: {_optimum_list(optima)}. "
         )
     if selected_on == "validation" and optima:
         text += (
@@ -47,10 +47,15 @@ def accuracy_caption(
     return text
 
 
+def _bounds(optima: Sequence[OptimumRow]) -> str:
+    bounded = any(row.censored for row in optima)
+    return "; open markers with an arrow are bounds" if bounded else ""
+
+
 def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
     text = (
         "The normalized noise scale at the optimum against width, with 95 % intervals: "
-        f"{_optimum_list(optima)}. Open markers with an arrow are bounds. "
+        f"{_optimum_list(optima)}{_bounds(optima)}. "
     )
     if law is not None:
         low, high = law.interval
@@ -73,9 +78,12 @@ def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn)
     text = (
         f"The {selected_on} accuracy at the optimum against width: {values}. Thick bars: 95 % "
         "interval over seeds; thin gray bars: 95 % sampling error of the finite set, common to "
-        "all widths. At open markers the optimum may lie beyond the settings run, so more may be "
-        "possible."
+        "all widths."
     )
+    if any(row.censored for row in optima):
+        text += (
+            " At open markers the optimum may lie beyond the settings run, so more may be possible."
+        )
     if selected_on == "validation":
         text += (
             " Stars: test accuracy at the setting nearest the optimum, 95 % interval over seeds."

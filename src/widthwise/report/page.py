@@ -189,9 +189,12 @@ def typeset(text: str) -> Markup:
     Markup('ε<sub>max</sub> &lt; 1 goes as w<sup>−q</sup>')
     >>> typeset("w^0.49, w^-1 and w^2.")
     Markup('w<sup>0.49</sup>, w<sup>-1</sup> and w<sup>2</sup>.')
+    >>> typeset("σ_init² by k^0.5")
+    Markup('σ<sub>init</sub>² by k<sup>0.5</sup>')
     """
-    lowered = re.sub(r"_(max|opt|init)\b", r"<sub>\1</sub>", str(escape(text)))
-    return Markup(re.sub(r"\bw\^([−-]?(?:[a-z]|\d+(?:\.\d+)?))\b", r"w<sup>\1</sup>", lowered))
+    lowered = re.sub(r"_(max|opt|init)(?![a-z])", r"<sub>\1</sub>", str(escape(text)))
+    power = r"\b([wk])\^([−-]?(?:[a-z]|\d+(?:\.\d+)?))\b"
+    return Markup(re.sub(power, r"\1<sup>\2</sup>", lowered))
 
 
 def _missing_widths(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> list[float]:

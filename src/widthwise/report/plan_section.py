@@ -19,18 +19,22 @@ def plan_section(content: ReportContent) -> Section | None:
     if law is None or variance is None or not all(map(math.isfinite, law.interval)):
         return None
     low, high = law.interval
-    moves = "does not change with width" if variance == 0.0 else f"as w^{variance:g}"
+    moves = "does not change with width" if variance == 0.0 else f"goes as k^{variance:g}"
     return Section(
         title="What to set for a wider network",
-        question="A network of this family is tuned at one width, and then every layer gets w "
-        "times wider. What becomes of learning rate ε, batch size B and momentum m?",
+        question="A network of this family is tuned at one width, and then every layer gets k "
+        "times wider (from w = 2 to w = 6, k is 3). What becomes of learning rate ε, batch size B "
+        "and momentum m?",
         answers=(
-            f"Multiply ε/(B(1 − m)) by w^{law.exponent + variance:.2f} (95 %: "
-            f"w^{low + variance:.2f} to w^{high + variance:.2f}): the best ḡ goes as "
-            f"w^{law.exponent:.2f}, and σ_init² {moves}. Which of the three you "
-            "change is yours: a larger ε must still be stable, a smaller B costs more steps.",
-            "For your own numbers, with reasons, limits and rival rules: widthwise widen --law "
-            "(this study's folder) --learning-rate … --batch-size … --momentum … --factor w",
+            f"Multiply ε/(B(1 − m)) by k^{law.exponent + variance:.2f} (95 %: "
+            f"k^{low + variance:.2f} to k^{high + variance:.2f}): the best ḡ goes as "
+            f"k^{law.exponent:.2f}, and the variance σ² of the initial weights, in this "
+            f"parameterization, {moves}. Which of the three you change is yours: a larger ε must "
+            "still be stable, and a smaller B keeps the hardware less busy.",
+            "If your setting was not the best one at its width, this keeps it as far off; where "
+            "the best lies at each width is in the table of optima below.",
+            "For your own numbers, with reasons, limits and other rules: widthwise widen --law "
+            "(this study's folder) --learning-rate … --batch-size … --momentum … --factor k",
         ),
         cautions=_cautions(law),
         figure=None,
@@ -39,8 +43,8 @@ def plan_section(content: ReportContent) -> Section | None:
             label="By how much to change the hyper-parameters",
             note="Factors on ε/(B(1 − m)): on ε if B and m stay, or one over them on B if ε and m "
             "stay. Intervals are 95 % and hold the law's uncertainty only. The paper's rule is "
-            "ḡ ∝ w.",
-            header=("w", "by this study", "interval", "by the paper's rule"),
+            "ḡ ∝ k.",
+            header=("k", "by this study", "interval", "by the paper's rule"),
             rows=tuple(_row(factor, law, variance) for factor in _FACTORS),
         ),
     )

@@ -24,12 +24,13 @@ def asked_and_done(
     seeds = sorted({row.num_seeds for row in settings})
     rates = sorted({row.learning_rate for row in settings})
     batches = sorted({row.batch_size for row in settings})
+    momenta = sorted({row.momentum for row in settings})
     each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     done = (
         f"{count(sum(row.num_seeds for row in settings), 'network')} were trained at "
         f"{count(len(widths), 'width')} (w = {exact_list(widths)}): "
-        f"{count(len(settings), 'setting')} of ε ({_range(rates)}), B ({_range(batches)}) and m, "
-        f"ḡ from {number(min(scales))} to {number(max(scales))}, each from "
+        f"{count(len(settings), 'setting')} of ε ({_range(rates)}), B ({_range(batches)}) and m "
+        f"({_range(momenta)}), ḡ from {number(min(scales))} to {number(max(scales))}, each from "
         f"{each} random {'seed' if seeds == [1] else 'seeds'}. A run counts with its {selected_on} "
         f"accuracy averaged over the last {100.0 * late_fraction:g} % of training. The ḡ at which "
         "the mean over seeds is largest is the optimum of a width, found by a smooth curve through "
