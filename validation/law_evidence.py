@@ -21,9 +21,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from widthwise.analysis import Optimum
+from widthwise.analysis import Optimum, Resistance, measure_resistance
 from widthwise.analysis.law import ZONES
 from widthwise.analysis.words import estimate
+from widthwise.errors import FitError
+from widthwise.report.findings import setting_scores, width_curves
 from widthwise.report.style import WIDTH_INCHES, house_style, width_axis, width_styles
 from widthwise.study import Study
 from widthwise.study.rounds import Rounds
@@ -109,7 +111,7 @@ def convnet(
             "max_stable_learning_rate": 4 * rate,
         },
         "training": {"physical_time": physical_time, **ghost},
-        "search": {"max_runs": 150, "max_seeds": 24, "seeds_at_once": 2, "runs_at_once": 24},
+        "search": {"max_runs": 75, "max_seeds": 24, "seeds_at_once": 2, "runs_at_once": 24},
     }
 
 
@@ -165,17 +167,17 @@ VARIANTS = (
     Variant(
         name="cnn-standard",
         words="ConvNet, standard, ε ≤ 0.05, τ = 200, 512 images",
-        fields=convnet(0.05, 0.1, 8, 200, parameterization="standard"),
+        fields=convnet(0.05, 0.1, 6, 200, parameterization="standard"),
     ),
     Variant(
         name="cnn-standard-batch-norm",
         words="the same with batch norm over 4 examples, ε ≤ 0.1, τ = 400",
-        fields=convnet(0.1, 0.1, 7, 400, parameterization="standard", normalization="batch"),
+        fields=convnet(0.1, 0.1, 6, 400, parameterization="standard", normalization="batch"),
     ),
     Variant(
         name="cnn-ntk",
         words="ConvNet, NTK, ε ≤ 1, τ = 6,000",
-        fields=convnet(1.0, 0.5, 7, 6000, parameterization="ntk"),
+        fields=convnet(1.0, 0.5, 6, 6000, parameterization="ntk"),
     ),
 )
 
@@ -195,17 +197,24 @@ class Found:
     results: pl.DataFrame
     optima: Mapping[float, Optimum]
     ended: str
+    resistance: Resistance | None
 
     @classmethod
     def of(cls, variant: Variant, study: Study) -> "Found":
         reason = Rounds.read(Store(study.directory)).reason
         assert reason is not None
+        results, optima = study.results(), study.summary().optima
+        try:
+            resistance = measure_resistance(width_curves(setting_scores(results), optima))
+        except FitError:
+            resistance = None
         return cls(
             variant=variant,
             study=study,
-            results=study.results(),
-            optima=study.summary().optima,
+            results=results,
+            optima=optima,
             ended=reason,
+            resistance=resistance,
         )
 
     def row(self) -> str:
@@ -213,13 +222,16 @@ class Found:
         law = self.study.summary().law
         seconds = float(self.results["seconds"].sum())
         located = sum(o.censoring == "none" for o in self.optima.values())
+        cut_off = sum(o.cliff is not None for o in self.optima.values())
         value = "—" if law is None else estimate(law.exponent, law.interval)
         verdict = "—" if law is None else law.verdict
         holds_one = "—" if law is None else "yes" if _holds(law.interval, 1.0) else "no"
+        tolerated = None if self.resistance is None else self.resistance.own_law
+        tolerance = "—" if tolerated is None else estimate(tolerated.exponent, tolerated.interval)
         return (
             f"| {self.variant.name} | {self.variant.words} | {value} | {holds_one} | {verdict} "
-            f"| {located} of {len(self.optima)} | {len(self.results):,} | {seconds / 60:.1f} "
-            f"| {self.ended} |"
+            f"| {located} of {len(self.optima)} | {cut_off} | {tolerance} "
+            f"| {len(self.results):,} | {seconds / 60:.1f} | {self.ended} |"
         )
 
     def optima_row(self) -> str:
@@ -310,10 +322,13 @@ def page(found: Sequence[Found]) -> str:
         "## Exponent s of ḡ_opt ∝ w^s",
         "",
         f"“Proportional” only if the whole interval lies in {low:g} to {high:g}.",
+        "By divergence: optima whose interval ends where noise makes training diverge. Tolerated",
+        "noise: the highest ḡ at which accuracy is within 2 points of the width's own best, as w",
+        "to an exponent.",
         "",
-        "| study | what is different | s | holds 1 | verdict | optima inside | runs "
-        "| minutes of a core | the search ended |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| study | what is different | s | holds 1 | verdict | optima known | by divergence "
+        "| exponent of tolerated noise | runs | minutes of a core | the search ended |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *(f.row() for f in found),
         "",
         "![Optimum against width](law_evidence.svg)",

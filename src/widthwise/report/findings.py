@@ -1,7 +1,7 @@
 """From the content of a report to its claims: collapse, noise resistance, ceiling of the batch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from widthwise.analysis import (
     BatchCeiling,
     Collapse,
+    Optimum,
     Resistance,
     StableRate,
     WidthCurve,
@@ -89,10 +90,10 @@ def find_collapse(table: SettingScores) -> Collapse | None:
     return None if found.verdict == "not tested" else found
 
 
-def find_resistance(content: ReportContent, table: SettingScores) -> Resistance | None:
-    """Noise resistance; None with fewer than two widths that have an optimum and two seeds."""
+def width_curves(table: SettingScores, optima: Mapping[float, Optimum]) -> list[WidthCurve]:
+    """Score against noise scale, one curve a width that has an optimum."""
     curves = []
-    for width, optimum in content.optima.items():
+    for width, optimum in optima.items():
         rows = (table.columns["widening_factor"] == width).to_numpy()
         curves.append(
             WidthCurve(
@@ -103,8 +104,13 @@ def find_resistance(content: ReportContent, table: SettingScores) -> Resistance 
                 ran=table.ran[rows],
             )
         )
+    return curves
+
+
+def find_resistance(content: ReportContent, table: SettingScores) -> Resistance | None:
+    """Noise resistance; None with fewer than two widths that have an optimum and two seeds."""
     try:
-        return measure_resistance(curves, seed=content.analysis_seed)
+        return measure_resistance(width_curves(table, content.optima), seed=content.analysis_seed)
     except FitError:
         return None
 

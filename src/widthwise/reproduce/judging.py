@@ -13,7 +13,6 @@ from widthwise.analysis import (
     Law,
     Optimum,
     StableRate,
-    WidthCurve,
     measure_batch_ceiling,
     measure_collapse,
     measure_resistance,
@@ -21,7 +20,7 @@ from widthwise.analysis import (
 from widthwise.analysis.law import ZONES
 from widthwise.analysis.words import estimate
 from widthwise.errors import FitError
-from widthwise.report.findings import setting_scores
+from widthwise.report.findings import setting_scores, width_curves
 from widthwise.report.numbers import exact_list
 from widthwise.reproduce.deciding import more_for_ceiling, more_for_collapse, more_for_exponent
 from widthwise.stability import StableLearningRate, fit_stability_law
@@ -252,20 +251,7 @@ def judge_ceiling(evidence: Evidence) -> Judgement:
 def judge_resistance(evidence: Evidence) -> Judgement:
     """Is the widest network's best accuracy higher, and reached at higher noise?"""
     named = ("gain", "best accuracy of the widest minus that of the narrowest, in points")
-    table = setting_scores(evidence.results)
-    scales = table.columns["normalized_noise_scale"].to_numpy()
-    curves = []
-    for width, optimum in evidence.optima.items():
-        rows = (table.columns["widening_factor"] == width).to_numpy()
-        curves.append(
-            WidthCurve(
-                widening_factor=width,
-                noise_scale=scales[rows],
-                scores=table.scores[rows],
-                optimum=optimum,
-                ran=table.ran[rows],
-            )
-        )
+    curves = width_curves(setting_scores(evidence.results), evidence.optima)
     try:
         found = measure_resistance(curves, seed=evidence.seed)
     except FitError as error:
