@@ -331,7 +331,7 @@ def page(found: Sequence[Found]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *(f.row() for f in found),
         "",
-        "![Optimum against width](law_evidence.svg)",
+        "![Optimum against width](figures/law_evidence.svg)",
         "",
         "*Best normalized noise scale against widening factor, with 95 % intervals; hollow: known",
         "on one side only. Line: the fitted law. Dashed: in proportion to w.*",
@@ -370,7 +370,7 @@ def main() -> None:
         if Rounds.read(Store(study.directory)).reason is not None:
             found.append(Found.of(variant, study))
     (HERE / "law_evidence.md").write_text(page(found), encoding="utf-8")
-    figure(found).savefig(HERE / "law_evidence.svg")
+    figure(found).savefig(HERE / "figures" / "law_evidence.svg")
     pl.concat(
         f.results.select(pl.lit(f.variant.name).alias("study"), *COLUMNS) for f in found
     ).write_csv(HERE / "law_evidence.csv", float_precision=6)

@@ -181,7 +181,7 @@ def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:
     except FitError as error:
         why = str(error)
     else:
-        # A plan by a law of optima that divergence cuts off would aim at the edge of divergence.
+        # A plan by optima that divergence cuts off might aim at the edge of divergence.
         if all(math.isfinite(end) for end in law.interval) and not law.num_cut_off:
             return law, ()
         why = law.sentence().rstrip(".")

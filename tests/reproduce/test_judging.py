@@ -70,7 +70,7 @@ class TestLaw:
         low, high = found.interval
         assert low <= exponent <= high
         assert high - low < 1.0
-        assert "noise at which training diverges" in found.sentence
+        assert "bounded from above by divergence" in found.sentence
         if exponent == 0.0:
             assert found.verdict == "contradicted"
         if found.verdict == "inconclusive":

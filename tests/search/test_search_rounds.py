@@ -1,5 +1,7 @@
 """What every round must be: on the lattice, new, contiguous, full, affordable, repeatable."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -185,6 +187,14 @@ NO_RUNS = Observations.none(LATTICE)
                 workers=1,
             ),
             "gaps",
+        ),
+        (
+            lambda: replace(LATTICE, effective_rate=(0.1, 0.1)),
+            "effective_rate must give one positive number",
+        ),
+        (
+            lambda: replace(LATTICE, effective_rate=(0.0,) * LATTICE.size),
+            "effective_rate must give one positive number",
         ),
         (
             lambda: Observations(scores=np.zeros((3, 1)), ran=np.zeros((3, 2), dtype=bool)),

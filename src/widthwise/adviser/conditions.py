@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from widthwise.adviser.commands import calibrate_command, probe_command, study_command
 from widthwise.adviser.evidence import Effect, Facts
+from widthwise.analysis import Law
 
 PAPER = "Park et al. (2019), arXiv:1905.03776"
 OWN_STUDIES = (
@@ -67,6 +68,15 @@ def _fixed(text: str) -> Callable[[Facts], str]:
     return lambda facts: text
 
 
+def _cut_off(law: Law | None) -> str:
+    assert law is not None, "the condition holds"
+    return (
+        f"At {law.num_cut_off} of {law.num_widths} widths of the study the best noise may lie "
+        "where noise begins to make training diverge. A plan by its law may aim at that edge: stay a "
+        "factor of two below it, or measure."
+    )
+
+
 CONDITIONS: tuple[Condition, ...] = (
     Condition(
         name="optimizer",
@@ -121,11 +131,7 @@ CONDITIONS: tuple[Condition, ...] = (
         name="optima cut off by divergence",
         holds=lambda f: f.law is not None and f.law.num_cut_off > 0,
         effect="extrapolated",
-        text=lambda f: (
-            f"At {f.law.num_cut_off if f.law else 0} of {f.law.num_widths if f.law else 0} widths "
-            "of the study the best noise lies where noise begins to make training diverge. A plan "
-            "by its law aims at that edge: stay a factor of two below it, or measure."
-        ),
+        text=lambda f: _cut_off(f.law),
         source="your study",
         measure=_probe,
     ),

@@ -64,9 +64,9 @@ def _cautions(law: Law) -> tuple[str, ...]:
     widths = law.widening_factors
     span = max(widths) / min(widths)
     cut_off = (
-        f"At {count(law.num_cut_off, 'width')} of {law.num_widths} the best noise lies where noise "
-        "begins to make training diverge: a plan by this law aims at that edge. Stay a factor of "
-        "two below it, or measure.",
+        f"At {count(law.num_cut_off, 'width')} of {law.num_widths} the best noise may lie where "
+        "noise begins to make training diverge: a plan by this law may aim at that edge. Stay a "
+        "factor of two below it, or measure.",
     )
     return (
         f"Measured from w = {exact(min(widths))} to {exact(max(widths))}, a factor of "

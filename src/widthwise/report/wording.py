@@ -206,7 +206,7 @@ def _location_remarks(
             Remark(
                 f"At w = {exact_list(row.widening_factor for row in cut_off)} the interval ends "
                 f"where noise makes training diverge (ḡ = {cliffs}), though as large a learning "
-                "rate trains at lower noise: what is best there is what still trains.",
+                "rate trains at lower noise: the best there may be the last that trains.",
                 caution=True,
             )
         )

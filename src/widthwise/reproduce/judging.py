@@ -21,7 +21,6 @@ from widthwise.analysis.law import ZONES
 from widthwise.analysis.words import estimate
 from widthwise.errors import FitError
 from widthwise.report.findings import setting_scores, width_curves
-from widthwise.report.numbers import exact_list
 from widthwise.reproduce.deciding import more_for_ceiling, more_for_collapse, more_for_exponent
 from widthwise.stability import StableLearningRate, fit_stability_law
 
@@ -287,20 +286,13 @@ def _exponent(evidence: Evidence) -> Judgement:
     if law is None:
         problem = (evidence.law_problem or "no law could be fitted").rstrip(".")
         return _unknown(named, f"{problem}.", more)
-    cut_off = sorted(w for w, optimum in evidence.optima.items() if optimum.cliff is not None)
-    sentence = law.sentence()
-    if cut_off:
-        sentence += (
-            f" At w = {exact_list(cut_off)} the optimum is bounded from above by noise at which "
-            "training diverges."
-        )
     return Judgement(
         symbol=named[0],
         quantity=named[1],
         value=None if _says_nothing(law.interval) else law.exponent,
         interval=law.interval,
         verdict="inconclusive",
-        sentence=sentence,
+        sentence=law.sentence(),
         would_decide=more,
     )
 
