@@ -72,8 +72,8 @@ def _cut_off(law: Law | None) -> str:
     assert law is not None, "the condition holds"
     return (
         f"At {law.num_cut_off} of {law.num_widths} widths of the study the best noise may lie "
-        "where noise begins to make training diverge. A plan by its law may aim at that edge: stay a "
-        "factor of two below it, or measure."
+        "where noise begins to make training diverge. A plan by its law may aim at that edge: "
+        "stay a factor of two below it, or measure."
     )
 
 
