@@ -29,9 +29,9 @@ FloatArray = NDArray[np.float64]
 # Per grid step; mirrored, because nothing here presumes which side is steep.
 _MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0])
 SKEWNESS = np.concatenate([[0.0], _MAGNITUDE, -_MAGNITUDE])
-SKEWNESS_SPREAD = 3.0
+SKEWNESS_SPREAD = 4.0
 # Log-odds of two half parabolas against the parabola, at equal fit.
-HALVES_ODDS = -0.5
+HALVES_ODDS = 0.5
 # Largest ratio of their two curvatures. Without a bound, two half parabolas fit any cliff with a
 # peak right at its foot, however far that lies from the best settings.
 RATIO = 400.0

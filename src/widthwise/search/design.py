@@ -51,8 +51,7 @@ class Addition:
     scale_index: int
     num_seeds: int
     cost: float
-    total: float
-    within: float
+    variance: float
 
 
 def believed_curve(state: WidthState) -> Curve:
@@ -100,15 +99,15 @@ def _best_fit(
     return np.asarray(inside + (slope + curvature * tilt) * (x - ends))
 
 
-def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> tuple[float, float]:
-    """Variance of the peak (octaves²) under a design: in all, and apart from the shape.
+def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> float:
+    """Variance of the peak (octaves²) under a design; infinite if no member has its vertex inside.
 
-    The second is what matters for the exponent: what a wrong shape does is much the same at every
-    width and cancels. Infinite if no member has its vertex inside.
+    What the shape leaves open is in it, for an exponent too: a wrong shape's bias is the same at
+    all widths only if their settings lie alike, and a search's do not.
     """
     index = np.flatnonzero(counts > 0)
     if index.size < 3:
-        return float("inf"), float("inf")
+        return float("inf")
     octaves, mean = curve.octaves[index], curve.mean[index]
     variance = curve.spread[index] ** 2 / counts[index]
     # From here on as in open_window, on the believed means.
@@ -128,7 +127,7 @@ def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> tuple[float, f
     floor = (1e-4 * float(np.ptp(mean[rows])) + resolution) ** 2
     weight = 1.0 / (variance[rows] + noise**2 + floor)
     if rows.size < 3:
-        return float("inf"), float("inf")
+        return float("inf")
     coefficients, covariance, misfit = _fit_members(position[rows], weight, mean[rows])
     where, scatter = _vertices(coefficients, covariance)
     low, high = position[first], position[last]
@@ -138,7 +137,7 @@ def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> tuple[float, f
     belief = np.append(belief, HALVES_ODDS - 0.5 * joint_misfit)
     inside = (where >= low) & (where <= high)
     if not np.any(inside):
-        return float("inf"), float("inf")
+        return float("inf")
     belief = np.where(inside, belief, -np.inf)
     share = np.exp(belief - belief.max())
     share /= share.sum()
@@ -147,7 +146,7 @@ def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> tuple[float, f
     scatter = np.minimum(scatter, ((high - low) / 2.0) ** 2)
     within = float(share @ scatter)
     between = float(share @ (where - share @ where) ** 2)
-    return (within + between) * step**2, within * step**2
+    return (within + between) * step**2
 
 
 def additions(
@@ -163,10 +162,12 @@ def additions(
             continue
         then = counts.copy()
         then[k] += add
-        total, within = predicted_variance(curve, then)
         found.append(
             Addition(
-                scale_index=int(k), num_seeds=add, cost=add * cost[k], total=total, within=within
+                scale_index=int(k),
+                num_seeds=add,
+                cost=add * cost[k],
+                variance=predicted_variance(curve, then),
             )
         )
     return found

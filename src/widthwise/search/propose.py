@@ -131,12 +131,14 @@ def next_round(
         reason = "budget spent"
         reasons = [r or reason for r in reasons]
     else:
+        following.top_up()
         if not located and not ended:
             for opening in early_openings(states, active, {s.width for s in following.steps}):
-                if following.num_runs + sum(s.num_seeds for s in opening) <= workers:
+                seeds = sum(max(s.num_seeds, target.seeds_at_once) for s in opening)
+                if following.num_runs + seeds <= workers:
                     following.extend(opening)
+                    following.top_up()
         unfinished = [i for i in active if reasons[i] is None or not exponent_met]
-        following.top_up()
         _fill(following, [refinements.get(i) for i in unfinished], unfinished, workers)
     runs = following.runs() if reason is None else ()
     return Proposal(
@@ -227,7 +229,7 @@ def _fill(
         chosen = None
         if refined:
             chosen = most_useful(refined, following)
-        if chosen is None:
+        if chosen is None and not following.num_runs:
             chosen = following.thinnest(widths, following.target.max_seeds)
         if chosen is None:
             return

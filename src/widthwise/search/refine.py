@@ -1,13 +1,13 @@
 """Runs that make the interval of one width, or of the exponent, narrow at least cost."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.search.design import Addition, Curve, additions, believed_curve, predicted_variance
-from widthwise.search.problem import FloatArray, SearchTarget
+from widthwise.search.problem import SearchTarget
 from widthwise.search.state import WidthState
 from widthwise.search.steps import Round, Step
 
@@ -27,38 +27,33 @@ class Refinement:
     width: int
     curve: Curve
     counts: NDArray[np.intp]
-    total: float
-    within: float
+    variance: float  # of the peak (octaves²), as predicted
     added: float = 0.0
+    _found: list[Addition] | None = field(default=None, repr=False)  # None: to be worked out
 
     @classmethod
     def of(cls, state: WidthState, width: int) -> "Refinement":
         curve, counts = believed_curve(state), state.counts * state.usable
-        total, within = predicted_variance(curve, counts)
-        return cls(state=state, width=width, curve=curve, counts=counts, total=total, within=within)
+        variance = predicted_variance(curve, counts)
+        return cls(state=state, width=width, curve=curve, counts=counts, variance=variance)
 
     @property
     def spent(self) -> float:
         return float(self.state.counts @ np.asarray(self.state.lattice.cost))
 
     def gain(self, a: Addition) -> float:
-        return _gain(self.total, a.total)
+        return _gain(self.variance, a.variance)
 
-    def gain_within(self, a: Addition) -> float:
-        return _gain(self.within, a.within)
-
-    def choose(self, target: SearchTarget, value: Callable[[Addition], float]) -> Addition | None:
+    def choose(self, target: SearchTarget) -> Addition | None:
         """The addition of most value for its cost, or the thinnest setting near the peak."""
-        found = additions(
-            self.curve,
-            self.counts,
-            np.asarray(self.state.lattice.cost),
-            max_seeds=target.max_seeds,
-        )
+        if self._found is None:
+            cost = np.asarray(self.state.lattice.cost)
+            self._found = additions(self.curve, self.counts, cost, max_seeds=target.max_seeds)
+        found = self._found
         if not found:
             return None
-        best = max(found, key=lambda a: value(a) / a.cost)
-        if value(best) > 0.0 and np.isfinite(self.total):
+        best = max(found, key=lambda a: self.gain(a) / a.cost)
+        if self.gain(best) > 0.0 and np.isfinite(self.variance):
             return best
         # No design is predicted to help: more seeds where the peak seems to be.
         octaves, peak = self.state.lattice.octaves, self.state.peak
@@ -74,18 +69,20 @@ class Refinement:
     def take(self, addition: Addition) -> Step:
         self.counts = self.counts.copy()
         self.counts[addition.scale_index] += addition.num_seeds
-        self.total, self.within = addition.total, addition.within
+        self.variance = addition.variance
         self.added += addition.cost
+        self._found = None
         return self.step_of(addition)
 
     def seeds_for(self, scale_index: int, num_seeds: int) -> Addition:
         """So many seeds at a setting, whatever they may do."""
         then = self.counts.copy()
         then[scale_index] += num_seeds
-        total, within = predicted_variance(self.curve, then)
-        cost = num_seeds * self.state.lattice.cost[scale_index]
         return Addition(
-            scale_index=scale_index, num_seeds=num_seeds, cost=cost, total=total, within=within
+            scale_index=scale_index,
+            num_seeds=num_seeds,
+            cost=num_seeds * self.state.lattice.cost[scale_index],
+            variance=predicted_variance(self.curve, then),
         )
 
     def step_of(self, addition: Addition) -> Step:
@@ -112,10 +109,10 @@ def refine_width(r: Refinement, target: SearchTarget) -> list[Step]:
             return steps
     steps = []
     wanted = 0.0
-    if np.isfinite(r.state.interval_width) and np.isfinite(r.total):
-        wanted = r.total * (AIM * target.precision / r.state.interval_width) ** 2
-    while r.total > wanted or not steps:
-        addition = r.choose(target, r.gain)
+    if np.isfinite(r.state.interval_width) and np.isfinite(r.variance):
+        wanted = r.variance * (AIM * target.precision / r.state.interval_width) ** 2
+    while r.variance > wanted or not steps:
+        addition = r.choose(target)
         if addition is None or (steps and r.added + addition.cost > GROWTH * r.spent):
             break
         steps.append(r.take(addition))
@@ -127,51 +124,67 @@ def refine_exponent(
 ) -> list[Step]:
     """Runs towards the exponent: the width and setting that lower its variance most per cost."""
     assert target.exponent_precision is not None
-    factors = np.log2([r.state.lattice.widening_factor for r in refinements])
-    start = _slope_variance(factors, [r.within for r in refinements])
+    start = _slope_variance(refinements)
     wanted = 0.0
     if np.isfinite(width_now) and np.isfinite(start):
         wanted = start * (AIM * target.exponent_precision / width_now) ** 2
     limit = GROWTH * sum(r.spent for r in refinements)
     steps: list[Step] = []
-    best: dict[int, Addition | None] = {}
-    while True:
-        variances = [r.within for r in refinements]
-        now = _slope_variance(factors, variances)
-        if steps and now <= wanted:
+    while not steps or _slope_variance(refinements) > wanted:
+        best = _best_for_exponent(refinements, target)
+        if best is None:
             break
-        gains = []
-        for i, r in enumerate(refinements):
-            if i not in best:
-                best[i] = r.choose(target, r.gain_within)
-            addition = best[i]
-            if addition is not None:
-                then = [*variances[:i], addition.within, *variances[i + 1 :]]
-                gain = _gain(now, _slope_variance(factors, then))
-                gains.append((gain / addition.cost, -addition.cost, i))
-        if not gains:
-            break
-        *_, chosen = max(gains)
-        addition = best.pop(chosen)
-        assert addition is not None
+        i, addition = best
         if steps and sum(s.cost for s in steps) + addition.cost > limit:
             break
-        steps.append(refinements[chosen].take(addition))
+        steps.append(refinements[i].take(addition))
     return steps
 
 
 def most_useful(refinements: Sequence[Refinement], following: Round) -> Step | None:
-    """The addition of most relative gain for its cost among what the budget still holds."""
-    best: tuple[float, int] | None = None
-    chosen: Addition | None = None
+    """The addition of most gain for its cost among what the budget still holds.
+
+    Gain of the exponent where only that is wanted, of a width's optimum else.
+    """
+    target = following.target
+    if target.precision is None:
+        best = _best_for_exponent(refinements, target, following)
+    else:
+        best = _best_for_a_width(refinements, target, following)
+    return None if best is None else refinements[best[0]].take(best[1])
+
+
+def _best_for_exponent(
+    refinements: Sequence[Refinement], target: SearchTarget, following: Round | None = None
+) -> tuple[int, Addition] | None:
+    """Which refinement to give what, among what the round still holds."""
+    now, variances = _slope_variance(refinements), [r.variance for r in refinements]
+    found = []
     for i, r in enumerate(refinements):
-        addition = r.choose(following.target, r.gain)
-        if addition is None or not following.holds(r.step_of(addition)):
+        addition = r.choose(target)
+        if addition is None or (following is not None and not following.holds(r.step_of(addition))):
             continue
-        merit = (_gain(r.total, addition.total) / addition.cost, -i)
-        if best is None or merit > best:
-            best, chosen = merit, addition
-    return None if best is None or chosen is None else refinements[-best[1]].take(chosen)
+        changed = [*variances[:i], addition.variance, *variances[i + 1 :]]
+        gain = _gain(now, _slope_variance(refinements, changed))
+        found.append((gain / addition.cost, -addition.cost, i, addition))
+    if not found:
+        return None
+    *_, i, addition = max(found, key=lambda entry: entry[:3])
+    return i, addition
+
+
+def _best_for_a_width(
+    refinements: Sequence[Refinement], target: SearchTarget, following: Round
+) -> tuple[int, Addition] | None:
+    found = []
+    for i, r in enumerate(refinements):
+        addition = r.choose(target)
+        if addition is not None and following.holds(r.step_of(addition)):
+            found.append((r.gain(addition) / addition.cost, -i, addition))
+    if not found:
+        return None
+    _, i, addition = max(found, key=lambda entry: entry[:2])
+    return -i, addition
 
 
 def _gain(before: float, after: float) -> float:
@@ -181,8 +194,13 @@ def _gain(before: float, after: float) -> float:
     return 1.0 if not np.isfinite(before) else 1.0 - after / before
 
 
-def _slope_variance(factors: FloatArray, variances: Sequence[float]) -> float:
-    """Variance of the slope of a weighted line through peaks of the given variances."""
+def _slope_variance(
+    refinements: Sequence[Refinement], variances: Sequence[float] | None = None
+) -> float:
+    """Variance of the slope of a weighted line through peaks of their, or the given, variances."""
+    if variances is None:
+        variances = [r.variance for r in refinements]
+    factors = np.log2([r.state.lattice.widening_factor for r in refinements])
     weight = 1.0 / np.maximum(np.asarray(variances), 1e-12)
     if weight.sum() == 0.0:
         return float("inf")

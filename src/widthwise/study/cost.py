@@ -11,9 +11,9 @@ from widthwise.errors import InputError
 from widthwise.evaluation import evaluation_rows, largest_activation
 from widthwise.packing.convolution import transformed_floats
 
-# What a step of a run takes beside its products, as operations that take as long: its batch is
-# gathered, and some thirty small operations are shared by the pack. A judgment: 50 to 100 µs of a
-# core, at 30 to 60 operations a nanosecond, as measured for one hidden layer of 16 to 64 units.
+# What a step of a pack takes beside its products, as operations that take as long: some thirty
+# small operations, whatever the number of replicas. 50 to 100 µs of a core, at 30 to 60 operations
+# a nanosecond: packs of eight MLPs of 16 to 128 units took 0.3 to 0.5 millions a replica.
 STEP_OVERHEAD = 3e6
 
 
@@ -41,9 +41,14 @@ class ModuleCost:
     forward_flops: float
     training_flops: float
 
-    def run_cost(self, steps: int, batch_size: int) -> float:
-        """What a run takes, in operations: of its steps, with what each takes beside products."""
-        return steps * (batch_size * self.training_flops + STEP_OVERHEAD)
+    def run_cost(self, steps: int, batch_size: int, *, replicas: int, evaluated: int) -> float:
+        """What a run takes, in operations, as one of `replicas` in a pack.
+
+        Its steps, its share of what each takes beside products, and the forward passes of
+        `evaluated` examples, over all evaluations.
+        """
+        step = batch_size * self.training_flops + STEP_OVERHEAD / replicas
+        return steps * step + evaluated * self.forward_flops
 
     def pack_bytes(self, batch_size: int, *, momentum: bool) -> int:
         """Memory of one replica in a pack: weights (with velocity, gradient and proof), batch,

@@ -80,14 +80,25 @@ def _searched(
     stable: Mapping[tuple[float, float], float],
 ) -> Searched | None:
     spec, num_train = context.spec, context.dataset.num_train
-    if spec.search is None:
+    search = spec.search
+    if search is None:
         return None
     runs, _ = lay_out(spec, context.family, num_train, stable)
+    evaluated = spec.training.evaluations * context.num_evaluated
+
+    def cost(setting: Setting) -> float:
+        return costs[setting.widening_factor].run_cost(
+            setting.steps,
+            setting.batch_size,
+            replicas=search.seeds_at_once,
+            evaluated=evaluated,
+        )
+
     return Searched(
-        spec.search,
+        search,
         list(runs),
         noise_scale={s: _noise_scale(s, context) for s in runs},
-        cost={s: costs[s.widening_factor].run_cost(s.steps, s.batch_size) for s in runs},
+        cost={s: cost(s) for s in runs},
         num_train=num_train,
         ghost_batch_size=spec.training.ghost_batch_size,
         seed=spec.analysis.seed,
