@@ -68,29 +68,27 @@ def test_variance_of_a_skewed_vertex_agrees_with_draws():
 def test_more_seeds_and_less_noise_lower_the_variance():
     few = state_of(counts_at(4, -2.0, -1.0, 0.0, 1.0, 2.0))
     curve = believed_curve(few)
-    total, within = predicted_variance(curve, few.counts)
-    more, _ = predicted_variance(curve, 4 * few.counts)
-    assert 0.0 < within <= total < np.inf
-    assert more < total
+    variance = predicted_variance(curve, few.counts)
+    assert 0.0 < predicted_variance(curve, 4 * few.counts) < variance < np.inf
     quiet = Curve(
         octaves=curve.octaves,
         mean=curve.mean,
         spread=curve.spread / 4.0,
         candidates=curve.candidates,
     )
-    assert predicted_variance(quiet, few.counts)[0] < total
+    assert predicted_variance(quiet, few.counts) < variance
 
 
 def test_two_settings_determine_nothing():
     curve = believed_curve(state_of(counts_at(4, -1.0, 0.0, 1.0)))
-    assert predicted_variance(curve, counts_at(4, 0.0, 1.0)) == (np.inf, np.inf)
+    assert predicted_variance(curve, counts_at(4, 0.0, 1.0)) == np.inf
 
 
 def test_the_prediction_is_near_the_interval_that_is_reported():
     state = state_of(counts_at(8, -2.0, -1.0, 0.0, 1.0, 2.0))
-    total, _ = predicted_variance(believed_curve(state), state.counts)
+    variance = predicted_variance(believed_curve(state), state.counts)
     # First order against draws with Student tails: good to a factor of two, not better.
-    assert 0.5 < state.interval_width / (2 * 1.96 * np.sqrt(total)) < 2.0
+    assert 0.5 < state.interval_width / (2 * 1.96 * np.sqrt(variance)) < 2.0
 
 
 def test_additions_stay_near_the_peak_and_below_the_seeds_allowed():

@@ -229,7 +229,7 @@ def _fill(
         chosen = None
         if refined:
             chosen = most_useful(refined, following)
-        if chosen is None and not following.num_runs:
+        if chosen is None:
             chosen = following.thinnest(widths, following.target.max_seeds)
         if chosen is None:
             return

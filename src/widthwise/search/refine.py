@@ -1,13 +1,13 @@
 """Runs that make the interval of one width, or of the exponent, narrow at least cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.search.design import Addition, Curve, additions, believed_curve, predicted_variance
-from widthwise.search.problem import SearchTarget
+from widthwise.search.problem import FloatArray, SearchTarget
 from widthwise.search.state import WidthState
 from widthwise.search.steps import Round, Step
 
@@ -124,13 +124,13 @@ def refine_exponent(
 ) -> list[Step]:
     """Runs towards the exponent: the width and setting that lower its variance most per cost."""
     assert target.exponent_precision is not None
-    start = _slope_variance(refinements)
+    start = _exponent_variance(refinements)
     wanted = 0.0
     if np.isfinite(width_now) and np.isfinite(start):
         wanted = start * (AIM * target.exponent_precision / width_now) ** 2
     limit = GROWTH * sum(r.spent for r in refinements)
     steps: list[Step] = []
-    while not steps or _slope_variance(refinements) > wanted:
+    while not steps or _exponent_variance(refinements) > wanted:
         best = _best_for_exponent(refinements, target)
         if best is None:
             break
@@ -158,14 +158,13 @@ def _best_for_exponent(
     refinements: Sequence[Refinement], target: SearchTarget, following: Round | None = None
 ) -> tuple[int, Addition] | None:
     """Which refinement to give what, among what the round still holds."""
-    now, variances = _slope_variance(refinements), [r.variance for r in refinements]
+    now = _exponent_variance(refinements)
     found = []
     for i, r in enumerate(refinements):
         addition = r.choose(target)
         if addition is None or (following is not None and not following.holds(r.step_of(addition))):
             continue
-        changed = [*variances[:i], addition.variance, *variances[i + 1 :]]
-        gain = _gain(now, _slope_variance(refinements, changed))
+        gain = _gain(now, _exponent_variance(refinements, {i: addition.variance}))
         found.append((gain / addition.cost, -addition.cost, i, addition))
     if not found:
         return None
@@ -187,6 +186,15 @@ def _best_for_a_width(
     return -i, addition
 
 
+def _exponent_variance(
+    refinements: Sequence[Refinement], changed: Mapping[int, float] | None = None
+) -> float:
+    """Of the exponent through the peaks, were the variances of some (by index) changed."""
+    factors = np.log2([r.state.lattice.widening_factor for r in refinements])
+    variances = dict(enumerate(r.variance for r in refinements)) | dict(changed or {})
+    return _slope_variance(factors, list(variances.values()))
+
+
 def _gain(before: float, after: float) -> float:
     """Relative reduction of a variance; all of it if it was infinite."""
     if not np.isfinite(after) or before <= 0.0:
@@ -194,13 +202,8 @@ def _gain(before: float, after: float) -> float:
     return 1.0 if not np.isfinite(before) else 1.0 - after / before
 
 
-def _slope_variance(
-    refinements: Sequence[Refinement], variances: Sequence[float] | None = None
-) -> float:
-    """Variance of the slope of a weighted line through peaks of their, or the given, variances."""
-    if variances is None:
-        variances = [r.variance for r in refinements]
-    factors = np.log2([r.state.lattice.widening_factor for r in refinements])
+def _slope_variance(factors: FloatArray, variances: Sequence[float]) -> float:
+    """Variance of the slope of a weighted line through peaks of the given variances."""
     weight = 1.0 / np.maximum(np.asarray(variances), 1e-12)
     if weight.sum() == 0.0:
         return float("inf")
