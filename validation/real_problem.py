@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from widthwise import Law, fit_law, normalized_noise_scale
+from widthwise import Law, Optimum, fit_law, normalized_noise_scale
 from widthwise.analysis.late_times import late_mean
 from widthwise.batches import batch_indices
 from widthwise.data import load
@@ -34,8 +34,8 @@ from widthwise.study.summary import limit_of
 from widthwise.training import PackJob, Replica, train_pack
 
 WIDTHS = (1, 2, 4, 8)
-BLOCK = 8  # runs in a pack, of ours and of the table
-RUNS_AT_ONCE = 64  # a round of ours: a few packs a process
+BLOCK = 8  # most runs in a pack, of ours and of the table
+SEEDS_AT_ONCE, RUNS_AT_ONCE = 4, 16  # a round of ours: a few packs a process
 _TIMED_STEPS = 300
 _EVALUATED_TOGETHER = 512  # examples
 
@@ -77,7 +77,7 @@ def specification(size: Size) -> dict[str, Any]:
             "precision": None,
             "exponent_precision": size.precision,
             "max_runs": size.max_runs,
-            "seeds_at_once": BLOCK,
+            "seeds_at_once": SEEDS_AT_ONCE,
             "runs_at_once": RUNS_AT_ONCE,
         },
         "training": {"physical_time": size.physical_time, "evaluations": size.evaluations},
@@ -161,11 +161,16 @@ class Seen:
     @property
     def law(self) -> Law | None:
         """None where it cannot be fitted, or a width has no optimum: as in our search."""
-        optima = [self._state(i).optimum for i in range(len(WIDTHS))]
+        optima = self.optima
         try:
             return None if None in optima else fit_law(WIDTHS, [o for o in optima if o])
         except FitError:
             return None
+
+    @property
+    def optima(self) -> list[Optimum | None]:
+        """Of every width; None where it cannot be located."""
+        return [self._state(i).optimum for i in range(len(WIDTHS))]
 
     @property
     def law_width(self) -> float:

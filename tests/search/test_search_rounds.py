@@ -228,6 +228,18 @@ def test_where_workers_would_idle_all_widths_begin_at_once_from_their_noisy_ends
     assert {(r.scale_index, r.seeds) for r in first.runs} == {(k, (0, 1)) for k in (14, 16, 18, 20)}
 
 
+def test_an_early_opening_counts_the_seeds_that_come_together():
+    lattices = [octave_lattice(2.0**-5, 2.0**5, widening_factor=w) for w in (1, 2)]
+    nothing = [Observations.none(lattice) for lattice in lattices]
+    target = replace(TARGET, seeds_at_once=6)
+
+    def num_runs(workers):
+        return next_round(nothing, lattices, target, workers=workers).num_runs
+
+    assert num_runs(24) == 4 * 6
+    assert num_runs(48) == 2 * 4 * 6
+
+
 def test_a_width_that_a_neighbor_can_place_does_not_begin_early():
     lattices = [
         octave_lattice(2.0**-5, 2.0**5, widening_factor=w, cost_at_one=float(w)) for w in (1, 2, 4)
