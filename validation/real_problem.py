@@ -291,6 +291,33 @@ def time_loop(size: Size, width: int, scale_index: int, fused: bool | None) -> f
     return (perf_counter() - begun) / (loop.step - first)
 
 
+FUSED: dict[str, bool | None] = {"default": None, "fused": True}  # ways of stepping
+
+
+def loop_speeds(
+    size: Size, directory: Path, pool: ProcessPoolExecutor
+) -> dict[str, list[list[float]]]:
+    """Seconds of a loop's step by way, width and setting, all workers busy; kept in a file."""
+    kept = directory / "loop_speeds.json"
+    if not kept.exists():
+        settings = problem_of(size).settings
+        cells = [(i, k) for i, own in enumerate(settings) for k in range(len(own))]
+        speeds: dict[str, list[list[float]]] = {}
+        for name, fused in FUSED.items():
+            times = list(pool.map(functools.partial(_time_cell, size, fused), cells))
+            speeds[name] = [
+                [t for t, (j, _) in zip(times, cells, strict=True) if j == i]
+                for i in range(len(WIDTHS))
+            ]
+        kept.write_text(json.dumps(speeds), encoding="utf-8")
+    measured: dict[str, list[list[float]]] = json.loads(kept.read_text(encoding="utf-8"))
+    return measured
+
+
+def _time_cell(size: Size, fused: bool | None, cell: tuple[int, int]) -> float:
+    return time_loop(size, *cell, fused)
+
+
 class PackOfSeeds(NamedTuple):
     scores: list[float]
     seconds: float

@@ -11,7 +11,6 @@ on from there; a new comparison needs a new directory. Writes Markdown, progress
 
 import argparse
 import itertools
-import json
 import math
 import os
 import platform
@@ -30,7 +29,10 @@ import optuna
 import torch
 from real_problem import (
     BLOCK,
+    FUSED,
     QUICK,
+    RUNS_AT_ONCE,
+    SEEDS_AT_ONCE,
     WHOLE,
     WIDTHS,
     LoopRun,
@@ -40,11 +42,11 @@ from real_problem import (
     Size,
     Table,
     append_line,
+    loop_speeds,
     make_pool,
     problem_of,
     read_lines,
     specification,
-    time_loop,
     train_loop,
 )
 
@@ -169,22 +171,6 @@ class Comparison:
         seconds = sum(line.get("seconds", 0.0) for line in read_lines(kept))
         return self.line("Widthwise: adaptive search, packs", runs, seconds, "measured", law)
 
-    def loop_speeds(self, pool: ProcessPoolExecutor) -> dict[str, list[list[float]]]:
-        """Seconds of a loop's step by way, width and setting, all workers busy."""
-        kept = self.directory / "loop_speeds.json"
-        if not kept.exists():
-            cells = [(i, k) for i, own in enumerate(self.problem.settings) for k in range(len(own))]
-            speeds: dict[str, list[list[float]]] = {}
-            for name, fused in FUSED.items():
-                times = list(pool.map(partial(_time_cell, self.size, fused), cells))
-                speeds[name] = [
-                    [t for t, (j, _) in zip(times, cells, strict=True) if j == i]
-                    for i in range(len(WIDTHS))
-                ]
-            kept.write_text(json.dumps(speeds), encoding="utf-8")
-        measured: dict[str, list[list[float]]] = json.loads(kept.read_text(encoding="utf-8"))
-        return measured
-
     def optuna_loops(
         self, pool: ProcessPoolExecutor, fused: bool | None
     ) -> tuple[Trajectory, list[LoopRun], list[Run], float]:
@@ -271,13 +257,6 @@ class Comparison:
         )
 
 
-FUSED: dict[str, bool | None] = {"default": None, "fused": True}
-
-
-def _time_cell(size: Size, fused: bool | None, cell: tuple[int, int]) -> float:
-    return time_loop(size, *cell, fused)
-
-
 def tpe(width: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=width)
 
@@ -352,7 +331,7 @@ def compare(options: argparse.Namespace) -> None:
     lines = [ours]
     with make_pool(workers) as pool:
         table = Table(comparison.size, comparison.directory / "table.jsonl", pool)
-        speeds = comparison.loop_speeds(pool)
+        speeds = loop_speeds(comparison.size, comparison.directory, pool)
         totals = {name: float(sum(map(sum, times))) for name, times in speeds.items()}
         faster = min(totals, key=lambda name: totals[name])
         live, loops, loop_runs, seconds = comparison.optuna_loops(pool, FUSED[faster])
@@ -421,7 +400,8 @@ def print_introduction(comparison: Comparison) -> None:
     print("In Optuna's favor: its loops evaluate only what the score needs, run in processes")
     print("prepared as ours are (memory kept, no denormal numbers), and take the faster of default")
     print("and fused SGD; looking whether the rule is met and starting processes are not in its")
-    print("time, but in ours. It looks every 8 trials; ours trains at least 64 runs a round, and")
+    print(f"time, but in ours. It looks every {TRIALS_BETWEEN_LOOKS} trials; ours trains at least")
+    print(f"{RUNS_AT_ONCE} runs a round, {SEEDS_AT_ONCE} of a setting, and")
     print("has to bracket every optimum besides. Our packs hold at most 8 runs, whatever is best.")
     print("Runs of equal width, setting and seed start from the same weights and see the same")
     print("batches in all methods. A trial is the next seed of the setting chosen; a diverged run")

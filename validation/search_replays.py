@@ -3,8 +3,9 @@
 The problem of search_on_real_data.py, every setting trained with 64 seeds: what all these runs say
 of the exponent is taken for the truth. A replay shuffles the seeds of each setting and searches
 among them, so that it stops when it happens to know enough, on real curves and real noise.
-Whatever was trained is kept in a directory, and the same command goes on from there. Writes
-Markdown, progress to standard error:
+So does Optuna's TPE sampler, a trial at a time, until its interval is as narrow. Whatever was
+trained is kept in a directory, and the same command goes on from there. Needs `pip install
+optuna`. Writes Markdown, progress to standard error:
 
     OMP_NUM_THREADS=1 python validation/search_replays.py > validation/search_replays.md
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
 from planted_coverage import wilson
 from real_problem import (
@@ -32,15 +34,18 @@ from real_problem import (
     Run,
     Seen,
     Table,
+    loop_speeds,
     make_pool,
     problem_of,
 )
+from search_on_real_data import Trajectory
 
 from widthwise.errors import FitError
 from widthwise.search import Lattice, Observations, SearchTarget, next_round
 from widthwise.study.settings import Setting
 
 NUM_SEEDS = 64
+MOST_TRIALS = NUM_SEEDS * len(WIDTHS)  # no setting can run out of seeds
 STREAM = 1126
 # seeds at once, runs at once: of the comparison with Optuna, and what a study takes by itself.
 WAYS = ((SEEDS_AT_ONCE, RUNS_AT_ONCE), (4, 32), (8, 32))
@@ -50,10 +55,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Scores (settings, seeds) of every width, and seconds of a run in a pack."""
+    """Scores (settings, seeds) of every width, and core seconds (settings) of a run in a pack."""
 
     scores: tuple[FloatArray, ...]
     seconds: tuple[FloatArray, ...]
+    loop_seconds: tuple[FloatArray, ...]  # of a run in an ordinary loop, its steps alone
 
     def shuffled(self, rng: np.random.Generator) -> list[Observations]:
         return [
@@ -95,7 +101,13 @@ def collect(directory: Path, workers: int) -> Pool:
             / NUM_SEEDS
             for i, n in enumerate(map(len, problem.settings))
         )
-    return Pool(scores=scores, seconds=seconds)
+        step = loop_speeds(WHOLE, directory, pool)
+    faster = min(step.values(), key=lambda times: sum(map(sum, times)))
+    loop_seconds = tuple(
+        np.array(times) * [s.steps for s in own]
+        for times, own in zip(faster, problem.settings, strict=True)
+    )
+    return Pool(scores=scores, seconds=seconds, loop_seconds=loop_seconds)
 
 
 def as_searched(problem: Problem, seeds_at_once: int) -> list[Lattice]:
@@ -152,6 +164,39 @@ def replay(pool: Pool, way: tuple[int, int], number: int) -> Outcome:
     )
 
 
+def replay_tpe(pool: Pool, number: int) -> Outcome:
+    """The same with Optuna's TPE, the widths in turn; seconds are those of loops."""
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    problem = problem_of(WHOLE)
+    source = pool.shuffled(np.random.default_rng([STREAM, number]))
+
+    def sampler(width: int) -> optuna.samplers.BaseSampler:
+        return optuna.samplers.TPESampler(seed=len(WIDTHS) * number + width)
+
+    def scores(runs: Sequence[Run]) -> list[float]:
+        return [float(source[r.width].scores[r.scale_index, r.seed]) for r in runs]
+
+    trajectory = Trajectory(problem, sampler, "round robin")
+    rounds = 0
+    while not trajectory.seen.precise and len(trajectory.seen.scores) < MOST_TRIALS:
+        trajectory.step(scores)
+        rounds += 1
+    runs, law = list(trajectory.seen.scores), trajectory.seen.law
+    return Outcome(
+        runs=len(runs),
+        seconds=float(sum(pool.loop_seconds[r.width][r.scale_index] for r in runs)),
+        flops=problem.flops(runs),
+        rounds=rounds,
+        reason="precise enough" if trajectory.seen.precise else "budget spent",
+        estimate=math.nan if law is None else law.exponent,
+        interval=(math.inf, -math.inf) if law is None else law.interval,
+        optima=tuple(
+            (math.inf, -math.inf) if o is None else o.interval for o in trajectory.seen.optima
+        ),
+    )
+
+
 def share(hits: Sequence[bool]) -> str:
     low, high = wilson(sum(hits), len(hits))
     return f"{100 * sum(hits) / len(hits):.0f} % ({100 * low:.0f}–{100 * high:.0f})"
@@ -167,6 +212,20 @@ def truth_of(problem: Problem, pool: Pool) -> Seen:
         for (k, seed), score in np.ndenumerate(own):
             seen.scores[Run(i, k, seed)] = float(score)
     return seen
+
+
+def row(name: str, done: Sequence[Outcome], truths: Sequence[float]) -> str:
+    """Of the table; the truths are the exponent and the best ḡ of each width."""
+    cells = [name, str(len(done)), share([d.reason == "precise enough" for d in done])]
+    for i, truth in enumerate(truths):
+        intervals = [(d.interval, *d.optima)[i] for d in done]
+        cells.append(share([holds(interval, truth) for interval in intervals]))
+    cells.append(f"{np.nanmean([d.estimate for d in done]):.2f}")
+    cells.append(f"{statistics.median(d.runs for d in done):.0f}")
+    cells.append(f"{statistics.median(d.flops for d in done) / 1e12:.2f}")
+    cells.append(f"{statistics.median(d.seconds for d in done):.0f}")
+    cells.append(f"{statistics.median(d.rounds for d in done):.0f}")
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -191,33 +250,23 @@ def main() -> None:
     print(f"({law.interval[0]:.2f} to {law.interval[1]:.2f}), taken for the truth with the best ḡ")
     print("of each width below. A replay shuffles the seeds of each setting; it searches until the")
     print(f"exponent's interval is at most {problem.precision:g} wide. Replays share runs, so they")
-    print("agree more than fresh searches would. Core seconds are those of packs of")
-    print(f"{BLOCK} on this machine. In brackets: 95 % intervals.\n")
-    print("| seeds at once, runs at once | replays | precise enough | exponent covered ", end="")
+    print(
+        "agree more than fresh searches would. Core seconds are those of the runs, ours in packs of"
+    )
+    print(f"{BLOCK}, TPE's as steps of ordinary loops on this machine. In brackets: 95 %.\n")
+    print("| method | replays | precise enough | exponent covered ", end="")
     print("".join(f"| ḡ covered, w = {w} " for w in WIDTHS), end="")
-    print("| mean exponent | median runs | TFLOP | core seconds | rounds |")
+    print("| mean exponent | median runs | TFLOP | core seconds | rounds or looks |")
     print("|---|---|---|---|" + "---|" * (len(WIDTHS) + 5))
-    for way in WAYS:
-        with make_pool(options.workers) as workers:
-            numbers = range(options.replays)
-            done = list(workers.map(replay, [pool] * len(numbers), [way] * len(numbers), numbers))
-        print(f"| {way[0]}, {way[1]} | {len(done)} ", end="")
-        print(f"| {share([d.reason == 'precise enough' for d in done])} ", end="")
-        print(f"| {share([holds(d.interval, law.exponent) for d in done])} ", end="")
-        for i, optimum in enumerate(optima):
-            assert optimum is not None
-            print(f"| {share([holds(d.optima[i], optimum.noise_scale) for d in done])} ", end="")
-        median = [
-            statistics.median(values)
-            for values in (
-                [d.runs for d in done],
-                [d.flops / 1e12 for d in done],
-                [d.seconds for d in done],
-                [d.rounds for d in done],
-            )
-        ]
-        print(f"| {np.nanmean([d.estimate for d in done]):.2f} | {median[0]:.0f} ", end="")
-        print(f"| {median[1]:.2f} | {median[2]:.0f} | {median[3]:.0f} |", flush=True)
+    numbers = range(options.replays)
+    truths = [law.exponent, *(o.noise_scale for o in optima if o is not None)]
+    with make_pool(options.workers) as workers:
+        for way in WAYS:
+            name = f"ours, {way[0]} seeds and {way[1]} runs at once"
+            done = workers.map(replay, *zip(*((pool, way, n) for n in numbers), strict=True))
+            print(row(name, list(done), truths), flush=True)
+        done = workers.map(replay_tpe, *zip(*((pool, n) for n in numbers), strict=True))
+        print(row("Optuna TPE, loops", list(done), truths), flush=True)
     print("\n## The runs\n")
     print("Mean late test accuracy in percent ± its standard error; – where a run diverged.\n")
     print("| ḡ |" + "".join(f" w = {w} |" for w in WIDTHS))
