@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 # The constants below are judgments, chosen by planted_coverage.py: intervals that cover on
 # parabolas, bumps, exponential collapses and plateaus, and stay near the best settings on a real
-# study whose accuracy ends in a cliff.
+# study whose accuracy ends in a cliff; how likely steep shapes are, by search_replays.py too.
 
 # Per grid step; mirrored, because nothing here presumes which side is steep.
 _MAGNITUDE = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0])
