@@ -42,7 +42,7 @@ from search_on_real_data import Trajectory
 
 from widthwise.errors import FitError
 from widthwise.search import Lattice, Observations, SearchTarget, next_round
-from widthwise.study.settings import Setting
+from widthwise.study.planning import cost_in_search
 
 NUM_SEEDS = 64
 MOST_TRIALS = NUM_SEEDS * len(WIDTHS)  # no setting can run out of seeds
@@ -112,19 +112,10 @@ def collect(directory: Path, workers: int) -> Pool:
 
 def as_searched(problem: Problem, seeds_at_once: int) -> list[Lattice]:
     """The lattices with the costs that a study gives them."""
-    costs, spec = problem.context.costs(), problem.context.spec
-    evaluated = spec.training.evaluations * problem.context.num_evaluated
-
-    def cost(setting: Setting) -> float:
-        return costs[setting.widening_factor].run_cost(
-            setting.steps,
-            setting.batch_size,
-            replicas=seeds_at_once,
-            evaluated=evaluated,
-        )
-
+    context = problem.context
+    costs = context.costs()
     return [
-        replace(lattice, cost=tuple(cost(setting) for setting in own))
+        replace(lattice, cost=tuple(cost_in_search(s, context, costs, seeds_at_once) for s in own))
         for lattice, own in zip(problem.lattices, problem.settings, strict=True)
     ]
 

@@ -84,24 +84,26 @@ def _searched(
     if search is None:
         return None
     runs, _ = lay_out(spec, context.family, num_train, stable)
-    evaluated = spec.training.evaluations * context.num_evaluated
-
-    def cost(setting: Setting) -> float:
-        return costs[setting.widening_factor].run_cost(
-            setting.steps,
-            setting.batch_size,
-            replicas=search.seeds_at_once,
-            evaluated=evaluated,
-        )
-
     return Searched(
         search,
         list(runs),
         noise_scale={s: _noise_scale(s, context) for s in runs},
-        cost={s: cost(s) for s in runs},
+        cost={s: cost_in_search(s, context, costs, search.seeds_at_once) for s in runs},
         num_train=num_train,
         ghost_batch_size=spec.training.ghost_batch_size,
         seed=spec.analysis.seed,
+    )
+
+
+def cost_in_search(
+    setting: Setting, context: Context, costs: Mapping[float, ModuleCost], seeds_at_once: int
+) -> float:
+    """Of a run, in operations, where so many seeds of its setting share a pack."""
+    return costs[setting.widening_factor].run_cost(
+        setting.steps,
+        setting.batch_size,
+        replicas=seeds_at_once,
+        evaluated=context.spec.training.evaluations * context.num_evaluated,
     )
 
 
