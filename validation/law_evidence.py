@@ -236,7 +236,7 @@ class Found:
 
     def optima_row(self) -> str:
         """Of the table of optima."""
-        cells = {w: _optimum_words(o) for w, o in self.optima.items()}
+        cells = {w: optimum_words(o) for w, o in self.optima.items()}
         return f"| {self.variant.name} | " + " | ".join(cells.get(w, "—") for w in WIDTHS) + " |"
 
     def accuracy_row(self) -> str:
@@ -251,7 +251,7 @@ def _holds(interval: tuple[float, float], value: float) -> bool:
     return interval[0] <= value <= interval[1]
 
 
-def _optimum_words(optimum: Optimum) -> str:
+def optimum_words(optimum: Optimum) -> str:
     low, high = optimum.interval
     if optimum.censoring == "low":
         return f"< {high:.2g} ({optimum.reason})"
