@@ -124,7 +124,8 @@ def test_sentence_says_it_all():
     law = fit_law(factors, [optimum_at(math.log(w), spread=0.0) for w in factors])
     assert law.sentence() == (
         "The best normalized noise scale grows in proportion to the widening factor: "
-        "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths, none of them censored."
+        "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths, "
+        "with the optimum located at all of them."
     )
 
 
@@ -132,6 +133,11 @@ def test_sentence_says_it_all():
     ("interval", "said"),
     [
         ((0.84, 1.42), "grows with the widening factor, whether in proportion is not decided"),
+        ((0.32, 0.78), "an exponent of 1, is excluded, but not nearly so (0.75 to 1.25)"),
+        (
+            (1.1, 1.6),
+            "grows with the widening factor; in proportion, an exponent of 1, is excluded",
+        ),
         ((0.16, 0.45), "grows by less than in proportion to the widening factor: "),
         ((-0.1, 0.45), "grows by less than in proportion to the widening factor, if at all: "),
         ((0.2, 0.8), "The data do not decide"),
@@ -151,7 +157,7 @@ def test_optima_that_divergence_cuts_off_are_counted():
     optima[0] = replace(optima[0], cliff=2.0)
     law = fit_law([1, 2, 4], optima)
     assert law.num_cut_off == 1
-    assert law.sentence().endswith("none of them censored, 1 bounded from above by divergence.")
+    assert law.sentence().endswith("located at all of them, bounded from above by divergence at 1.")
 
 
 def test_one_seed_widths_do_not_count_and_the_error_says_why():

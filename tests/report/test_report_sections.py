@@ -140,7 +140,7 @@ def test_resistance_section_holds_scores_tolerance_and_training_loss(full, secti
     loss = section.table.header.index("training loss")
     for cells, row, optimum in zip(section.table.rows, found.widths, optima, strict=True):
         assert cells[1:3] == (number(row.noise_scale), percent(row.score))
-        assert number(row.own.noise_scale) in cells[loss - 4]
+        assert number(row.own.noise_scale) in cells[loss - 4]  # two intervals, two values
         near = optimum.nearest
         runs = full.results.filter(
             widening_factor=row.widening_factor,
@@ -148,9 +148,8 @@ def test_resistance_section_holds_scores_tolerance_and_training_loss(full, secti
             batch_size=near.batch_size,
             status="ok",
         )["final_train_loss"].to_numpy()
-        assert cells[loss] == number(float(runs.mean()))
         error = float(runs.std(ddof=1) / np.sqrt(runs.size))
-        assert cells[loss + 1] == number(error, 2)
+        assert cells[loss] == f"{number(float(runs.mean()))} ± {number(error, 2)}"
     drawn = gids(section.figure.figure, "")
     assert {"own optimum", "optimum", "below own best", "below narrowest's"} <= drawn
 
@@ -247,11 +246,11 @@ def test_plan_section_in_hand_worked_numbers():
     section = named(planned(-1.0, 1.5, (1.25, 2.0)))["plan"]
     assert "k^0.50 (95 %: k^0.25 to k^1.00)" in section.answers[0]
     rows = {row[0]: row[1:] for row in section.table.rows}
-    assert rows["4"] == ("× 2", "1.41 to 4", "× 1")
-    assert rows["16"] == ("× 4", "2 to 16", "× 1")
+    assert rows["4"] == ("× 2", "1.41 to 4", "× 1", "yes")
+    assert rows["16"] == ("× 4", "2 to 16", "× 1", "no: extrapolated")
     # NTK: the paper's rule is a factor of w.
     rows = {row[0]: row[1:] for row in named(planned(0.0, 0.5, (0.25, 1.0)))["plan"].table.rows}
-    assert rows["4"] == ("× 2", "1.41 to 4", "× 4")
+    assert rows["4"] == ("× 2", "1.41 to 4", "× 4", "yes")
 
 
 def test_a_plan_by_optima_at_the_edge_of_divergence_warns():

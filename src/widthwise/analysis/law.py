@@ -58,23 +58,27 @@ class Law:
 
     def sentence(self) -> str:
         """The finding in one sentence."""
-        censored = (
-            f"{self.num_censored} of them censored"
+        known = (
+            f"at {self.num_censored} of which the optimum is only bounded"
             if self.num_censored
-            else "none of them censored"
+            else "with the optimum located at all of them"
         )
         if self.num_cut_off:
-            censored += f", {self.num_cut_off} bounded from above by divergence"
-        return f"{self._finding()}: {self._exponent()} from {self.num_widths} widths, {censored}."
+            known += f", bounded from above by divergence at {self.num_cut_off}"
+        return f"{self._finding()}: {self._exponent()} from {self.num_widths} widths, {known}."
 
     def _finding(self) -> str:
         """What is excluded is worth saying even where the verdict is open."""
         low, high = self.interval
         if self.verdict == "inconclusive":
             if low > ZONES["constant"][1]:
+                grows = "The best normalized noise scale grows with the widening factor"
+                if low <= 1.0 <= high:
+                    return f"{grows}, whether in proportion is not decided"
+                least, most = ZONES["proportional"]
                 return (
-                    "The best normalized noise scale grows with the widening factor, whether in "
-                    "proportion is not decided"
+                    f"{grows}; in proportion, an exponent of 1, is excluded, but not nearly so "
+                    f"({least:g} to {most:g})"
                 )
             if high < ZONES["proportional"][0] and low > ZONES["constant"][0]:
                 return (

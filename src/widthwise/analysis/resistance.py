@@ -192,13 +192,11 @@ def _fixed(drawn: _Drawn, noise_scale: float, tail: float) -> FixedScore:
     found = drawn.at(float(np.log(noise_scale)))
     if found is None:
         above = drawn.diverged_above
-        # Between the last usable setting and the first that diverges, the settings do not say.
-        diverges = above is not None and np.log(noise_scale) >= above - 1e-6
+        problem = "not run"
+        if above is not None and np.log(noise_scale) > drawn.settings.log_noise_scale[-1]:
+            problem = "diverges" if np.log(noise_scale) >= above - 1e-6 else "not known"
         return FixedScore(
-            noise_scale=noise_scale,
-            score=None,
-            interval=(-np.inf, np.inf),
-            problem="diverges" if diverges else "not run",
+            noise_scale=noise_scale, score=None, interval=(-np.inf, np.inf), problem=problem
         )
     low, high = np.quantile(found[1], [tail, 1.0 - tail])
     return FixedScore(noise_scale=noise_scale, score=found[0], interval=(float(low), float(high)))

@@ -25,7 +25,8 @@ class FixedScore:
         noise_scale: where.
         score: None where it is not known.
         interval: of the score, over seeds.
-        problem: "diverges" or "not run" where the score is not known.
+        problem: "diverges", "not run" or, between a setting that trains and one that diverges,
+            "not known", where the score is not known.
     """
 
     noise_scale: float

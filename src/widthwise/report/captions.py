@@ -27,13 +27,14 @@ def accuracy_caption(
     text = (
         f"Test accuracy at late times against the normalized noise scale, ḡ = {number(min(scales))}"
         f" to {number(max(scales))}, at {count(len(widths), 'width')} "
-        f"(w = {exact_list(widths)}). Points: mean over seeds; bars: one standard error (often "
+        f"(w = {exact_list(widths)}). (a) Points: mean over seeds; bars: one standard error (often "
         "smaller than the point). "
     )
     if optima:
         text += (
-            "Large markers: the optimum, with its 95 % interval"
-            f"{_bounds(optima)}. Optima: {_optimum_list(optima)}. "
+            "Large markers there and in (b): the optimum, with its 95 % interval"
+            f"{_bounds(optima)}. (c) The same accuracies as in (a), less that of the width's "
+            f"optimum. Optima: {_optimum_list(optima)}. "
         )
     if selected_on == "validation" and optima:
         text += (
@@ -62,10 +63,11 @@ def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
         text += (
             f"Solid: the fitted law, exponent {number(law.exponent)} ({number(low)} to "
             f"{number(high)}; 1 is proportional, 0 constant), with its "
-            f"{number(100 * law.confidence)} % band. "
+            f"{number(100 * law.confidence)} % band; it is fitted to all that the runs say of each "
+            "optimum, so where intervals are lopsided the markers may lie to one side of it. "
         )
     if len(optima) > 1:
-        text += "Dashed: slope 1, proportional to width; dotted: slope 0."
+        text += "Dashed: slope 1, proportional to width, through the middle; dotted: slope 0."
     return text.strip()
 
 
@@ -105,7 +107,8 @@ def batch_size_caption(optima: Sequence[OptimumRow], recipe: Recipe) -> str:
         f"{values}. "
         f"The {which}learning rate and momentum are those of the setting nearest the optimum: "
         f"{which}ε = {exact_list(rates)}, m = {exact_list(momenta)}. Dashed: what ḡ proportional "
-        "to width would give at a fixed learning rate and momentum."
+        "to width would give at a fixed learning rate and momentum, from the narrowest width whose "
+        "optimum is located."
     )
 
 

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import polars as pl
 
 from widthwise.analysis import Law
 from widthwise.report.content import ReportContent
-from widthwise.report.numbers import count, exact, interval, number
+from widthwise.report.numbers import count, exact, exact_list, interval, number
 from widthwise.report.section import Section, SectionTable
 
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
@@ -29,10 +30,12 @@ def plan_section(content: ReportContent) -> Section | None:
             f"Multiply ε/(B(1 − m)) by k^{law.exponent + variance:.2f} (95 %: "
             f"k^{low + variance:.2f} to k^{high + variance:.2f}): the best ḡ goes as "
             f"k^{law.exponent:.2f}, and the variance σ² of the initial weights, in this "
-            f"parameterization, {moves}. Which of the three you change is yours: a larger ε must "
-            "still be stable, and a smaller B keeps the hardware less busy.",
-            "If your setting was not the best one at its width, this keeps it as far off; where "
-            "the best lies at each width is in the table of optima below.",
+            f"parameterization, {moves}. Which of the three you change is yours: a smaller B uses "
+            "the hardware less well and ends at 1; a larger ε must still be stable (here "
+            f"{_tried(content)}).",
+            "If your setting was not the best one at its width, what this makes of it will be as "
+            "far off in ḡ. The best ε, B and m of each width that was run are in the table of "
+            "optima below.",
             "For your own numbers, with reasons, limits and other rules: widthwise widen --law "
             "(this study's folder) --learning-rate … --batch-size … --momentum … --factor k",
         ),
@@ -44,19 +47,31 @@ def plan_section(content: ReportContent) -> Section | None:
             note="Factors on ε/(B(1 − m)): on ε if B and m stay, or one over them on B if ε and m "
             "stay. Intervals are 95 % and hold the law's uncertainty only. The paper's rule is "
             "ḡ ∝ k.",
-            header=("k", "by this study", "interval", "by the paper's rule"),
+            header=("k", "by this study", "interval", "by the paper's rule", "measured?"),
             rows=tuple(_row(factor, law, variance) for factor in _FACTORS),
+            text_columns=frozenset({4}),
         ),
     )
 
 
 def _row(factor: float, law: Law, variance: float) -> tuple[str, ...]:
     low, high = (factor ** (end + variance) for end in law.interval)
+    measured = factor <= max(law.widening_factors) / min(law.widening_factors)
     return (
         exact(factor),
         "× " + number(factor ** (law.exponent + variance)),
         interval(low, high),
         "× " + number(factor ** (_PAPER_EXPONENT + variance)),
+        "yes" if measured else "no: extrapolated",
+    )
+
+
+def _tried(content: ReportContent) -> str:
+    """The learning rates and momenta that trained."""
+    trained = content.results.filter(pl.col("status") == "ok")
+    rates, momenta = trained["learning_rate"], sorted(trained["momentum"].unique().to_list())
+    return (
+        f"ε up to {number(float(rates.to_numpy().max()))} trained, with m = {exact_list(momenta)}"
     )
 
 

@@ -1,6 +1,7 @@
 """Noise resistance: accuracy and tolerated noise against width."""
 
 import math
+from collections.abc import Collection
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -28,13 +29,18 @@ _MARKERS = ("s", "^", "D", "v", "P")
 _LINES = ((0, (5, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
 
 
-def resistance_figure(resistance: Resistance, selected_on: SelectedOn) -> Figure:
-    """(a) accuracy at each width's own optimum and at fixed noise scales; (b) tolerated noise."""
+def resistance_figure(
+    resistance: Resistance, selected_on: SelectedOn, bounds: Collection[float] = ()
+) -> Figure:
+    """(a) accuracy at each width's own optimum and at fixed noise scales; (b) tolerated noise.
+
+    The optima of the widths in ``bounds`` are only bounded, and drawn open in (b).
+    """
     with house_style():
         figure = Figure(figsize=_SIZE, layout="constrained")
         upper, lower = figure.subplots(2)
         _draw_scores(upper, resistance, selected_on)
-        _draw_tolerated(lower, resistance)
+        _draw_tolerated(lower, resistance, bounds)
         return figure
 
 
@@ -95,7 +101,7 @@ def _draw_scores(axes: Axes, resistance: Resistance, selected_on: SelectedOn) ->
     side_legend(axes, handles[::-1])
 
 
-def _draw_tolerated(axes: Axes, resistance: Resistance) -> None:
+def _draw_tolerated(axes: Axes, resistance: Resistance, bounds: Collection[float]) -> None:
     widths = resistance.widths
     width_axis(axes, [row.widening_factor for row in widths])
     own = [(row.widening_factor, row.own) for row in widths]
@@ -119,6 +125,18 @@ def _draw_tolerated(axes: Axes, resistance: Resistance) -> None:
             linewidth=1.2,
             label=label,
             gid=label,
+        )
+    bounded = [row for row in widths if row.widening_factor in bounds]
+    if bounded:
+        axes.plot(
+            [row.widening_factor for row in bounded],
+            [row.noise_scale for row in bounded],
+            color=INK,
+            marker="o",
+            markersize=6.0,
+            markerfacecolor="white",
+            linestyle="none",
+            gid="optimum, a bound",
         )
     shift = (widths[-1].widening_factor / widths[0].widening_factor) ** 0.012
     for color, factor, found in [

@@ -17,7 +17,6 @@ from widthwise.report.numbers import (
     listing,
     number,
     percent,
-    percent_interval,
 )
 from widthwise.report.resistance_figure import resistance_figure
 from widthwise.report.section import CaptionedFigure, Section, SectionTable
@@ -35,15 +34,16 @@ def resistance_section(
     cause = found.cause()
     return Section(
         title="Is wider better, or does wider resist noise?",
-        question="At one noise scale for all, width itself is compared; at each width's own "
-        "optimum, also what more noise does for a network that stands it.",
+        question="Two comparisons: all widths at one noise scale, where they differ in width only; "
+        "and each at its own best noise scale, where a network that bears more noise may gain by "
+        "having it.",
         answers=(found.sentence(), *([cause] if cause else []), found.tolerance()),
         cautions=tuple(_cautions(found, optima)),
         figure=CaptionedFigure(
             name="noise-resistance",
             title="Accuracy and tolerated noise against width",
             caption=_caption(found, chosen_on),
-            figure=resistance_figure(found, chosen_on),
+            figure=resistance_figure(found, chosen_on, _bounds(optima)),
         ),
         table=_table(found, content.results, optima, chosen_on),
     )
@@ -51,8 +51,7 @@ def resistance_section(
 
 def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     said = []
-    bounds = [row.widening_factor for row in optima if row.censored]
-    if bounds:
+    if bounds := _bounds(optima):
         said.append(
             f"At w = {exact_list(bounds)} the optimum may lie beyond what was run, so the best "
             "accuracy there may be higher."
@@ -66,7 +65,7 @@ def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     if lost:
         said.append(
             f"At ḡ = {listing([number(scale) for scale in sorted(lost)])} some widths have no "
-            "accuracy: nothing was run near it, or it diverged."
+            "accuracy: nothing was run near it, or it diverged there or just below."
         )
     if found.cause() is None:
         said.append(
@@ -74,6 +73,10 @@ def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
             "cannot be split into width and noise."
         )
     return said
+
+
+def _bounds(optima: Sequence[OptimumRow]) -> list[float]:
+    return [row.widening_factor for row in optima if row.censored]
 
 
 def _caption(found: Resistance, selected_on: SelectedOn) -> str:
@@ -84,16 +87,17 @@ def _caption(found: Resistance, selected_on: SelectedOn) -> str:
         f"ḡ {_relation(row.own)}{number(row.own.noise_scale)} at w = {exact(row.widening_factor)}"
         for row in found.widths
     )
+    lost = any(fixed.problem == "diverges" for row in found.widths for fixed in row.fixed)
+    crosses = "; crosses: diverges" if lost else ""
     return (
         f"(a) The {selected_on} accuracy against width, at each width's own optimum (black: "
         f"{scores}) and at fixed noise scales (ḡ = "
         f"{listing([number(scale) for scale in found.fixed_scales])}, the optima of the "
-        "narrowest, the middle and the widest, as far as they differ); bars: 95 % intervals over "
-        "seeds; crosses: "
-        f"diverges. (b) Noise scale of the optimum (circles), and the highest at which accuracy "
-        f"stays within {in_points(found.drop)} of the width's own best (squares: {places}) "
-        "and of the narrowest network's best (triangles); arrows: at least. Dashed: in proportion "
-        "to width."
+        "narrowest, a middle and the widest network); bars: 95 % intervals over seeds"
+        f"{crosses}. (b) Noise scale of the optimum (circles, open where it is only a bound), "
+        f"and the highest at which accuracy stays within {in_points(found.drop)} of the width's "
+        f"own best (squares: {places}) and of the narrowest network's best (triangles); "
+        "arrows: at least. Dashed: in proportion to width."
     )
 
 
@@ -114,33 +118,32 @@ def _table(
             exact(row.widening_factor),
             number(row.noise_scale),
             percent(row.score),
-            percent_interval(*row.score_interval),
             *(_fixed(fixed) for fixed in row.fixed),
             *_tolerated(row.own),
             *_tolerated(row.common),
-            *losses.get(row.widening_factor, (MISSING, MISSING)),
+            losses.get(row.widening_factor, MISSING),
         )
         for row in found.widths
     )
     return SectionTable(
         name="resistance",
         label="Noise resistance of each width",
-        note=f"Accuracies on {selected_on} data in percent, intervals 95 % over seeds. Tolerated: "
-        f"the highest ḡ at which accuracy stays within {in_points(found.drop)} of the "
-        "width's own best, and of the narrowest network's best. The training loss is that at the "
-        "end, at the setting nearest the optimum, with its standard error over seeds.",
+        note=f"Accuracies on {selected_on} data in percent: the best is that of the curve (its "
+        "interval is in the table of optima), those at fixed ḡ lie between settings. Tolerated, "
+        f"with 95 % intervals: the highest ḡ at which accuracy stays within "
+        f"{in_points(found.drop)} of the width's own best, and of the narrowest network's best. "
+        "The training loss is that at the end, at the setting nearest the optimum, with its "
+        "standard error over seeds.",
         header=(
             "w",
             "optimal ḡ",
             "best accuracy",
-            "interval",
             *scales,
             "tolerated, own best",
             "interval",
             "tolerated, narrowest's best",
             "interval",
             "training loss",
-            "standard error",
         ),
         rows=rows,
     )
@@ -157,10 +160,10 @@ def _tolerated(found: ToleratedNoise | None) -> tuple[str, str]:
     return relation + number(found.noise_scale), interval(*found.interval)
 
 
-def _loss(results: pl.DataFrame, row: OptimumRow) -> tuple[str, str]:
+def _loss(results: pl.DataFrame, row: OptimumRow) -> str:
     """Mean and standard error of the training loss at the setting nearest the optimum."""
     if "final_train_loss" not in results.columns:
-        return MISSING, MISSING
+        return MISSING
     names = ("widening_factor", "learning_rate", "batch_size", "momentum")
     losses = (
         results.filter(
@@ -173,7 +176,8 @@ def _loss(results: pl.DataFrame, row: OptimumRow) -> tuple[str, str]:
         .drop_nulls()
     )
     if losses.is_empty():
-        return MISSING, MISSING
+        return MISSING
     mean, spread = float(losses.to_numpy().mean()), losses.std(ddof=1)
-    error = None if spread is None else float(str(spread)) / len(losses) ** 0.5
-    return number(mean), number(error, 2)
+    if spread is None:
+        return number(mean)
+    return f"{number(mean)} ± {number(float(str(spread)) / len(losses) ** 0.5, 2)}"

@@ -299,15 +299,18 @@ def _plateau_remarks(
             "of the same schedule may move these optima, too.",
         )
         if scheduled
-        else ("Training had not arrived everywhere", "Longer training may move these optima.")
+        else (
+            "Training had not arrived everywhere",
+            "Longer training may move the optimum of that width.",
+        )
     )
     return [
         Remark(
-            f"{beginning}: at {len(moving)} of {len(judged)} {where} "
-            f"test accuracy still changes at late times, most at w = "
-            f"{exact(worst.widening_factor)}, ḡ = {number(worst.normalized_noise_scale)} "
-            f"({points(worst.plateau_slope)} ± {points_error(worst.plateau_slope_sem)} points over "
-            f"the late window). {end}",
+            f"{beginning}: at {len(moving)} of {len(judged)} {where} the change of "
+            "test accuracy over late times is both beyond chance and large enough to matter, most "
+            f"at w = {exact(worst.widening_factor)}, ḡ = {number(worst.normalized_noise_scale)} "
+            f"({points(worst.plateau_slope)} ± {points_error(worst.plateau_slope_sem)} points). "
+            f"{end}",
             caution=True,
         )
     ]
@@ -332,8 +335,9 @@ def _sampling_remarks(optima: Sequence[OptimumRow]) -> list[Remark]:
     spread = max(scores) - min(scores)
     text = (
         f"The accuracies carry, beside the error over seeds, a sampling error of "
-        f"{percent(max(errors))} points (one standard error) from the finite set they were "
-        "measured on; it is common to all widths, so it matters less for comparing them"
+        f"{percent(max(errors))} points (one standard error) because they were measured on a "
+        "finite number of examples; it is common to all widths, so it matters less for comparing "
+        "them"
     )
     if len(scores) > 1 and max(errors) > spread / 2:
         return [
@@ -367,6 +371,6 @@ def _divergence_remarks(settings: Sequence[SettingRow]) -> list[Remark]:
     return [
         Remark(
             f"{diverged} of {count(runs, 'run')} diverged, at {count(lost, 'setting')}; means are "
-            "over the seeds that survived."
+            "over the seeds that did not."
         )
     ]
