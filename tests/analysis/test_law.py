@@ -133,10 +133,13 @@ def test_sentence_says_it_all():
     ("interval", "said"),
     [
         ((0.84, 1.42), "grows with the widening factor, whether in proportion is not decided"),
-        ((0.32, 0.78), "an exponent of 1, is excluded, but not nearly so (0.75 to 1.25)"),
+        (
+            (0.32, 0.78),
+            "exact proportion (exponent 1) is excluded, near proportion (0.75 to 1.25) is not",
+        ),
         (
             (1.1, 1.6),
-            "grows with the widening factor; in proportion, an exponent of 1, is excluded",
+            "grows with the widening factor; exact proportion (exponent 1) is excluded",
         ),
         ((0.16, 0.45), "grows by less than in proportion to the widening factor: "),
         ((-0.1, 0.45), "grows by less than in proportion to the widening factor, if at all: "),

@@ -174,6 +174,9 @@ def test_fixed_scores_are_measured_where_run_and_explained_elsewhere():
     assert first[0].score == pytest.approx(truth, abs=4 * 0.003 / math.sqrt(6))
     assert first[0].interval[0] < first[0].score < first[0].interval[1]
     assert [fixed.problem for fixed in first] == [None, "diverges", "diverges"]
+    # Between the last setting that trains and the first that diverges.
+    between = measure_resistance(planted(3, cliff=2.0), fixed_scales=[0.35]).widths[0].fixed[0]
+    assert (between.score, between.problem) == (None, "not known")
     assert last[2].problem == "diverges"
     assert measure_resistance(planted(3), fixed_scales=[1e-5]).widths[0].fixed[0].problem == (
         "not run"

@@ -77,8 +77,8 @@ class Law:
                     return f"{grows}, whether in proportion is not decided"
                 least, most = ZONES["proportional"]
                 return (
-                    f"{grows}; in proportion, an exponent of 1, is excluded, but not nearly so "
-                    f"({least:g} to {most:g})"
+                    f"{grows}; exact proportion (exponent 1) is excluded, near proportion "
+                    f"({least:g} to {most:g}) is not"
                 )
             if high < ZONES["proportional"][0] and low > ZONES["constant"][0]:
                 return (

@@ -167,8 +167,8 @@ class Resistance:
         return (
             "At the narrowest network's best noise scale the widest is "
             f"{_points(self.fixed_gain)} points better; going to its own optimum adds "
-            f"{_points(self.resisted_gain)} points, which it has because it bears more "
-            "noise."
+            f"{_points(self.resisted_gain)} points, which is what bearing more "
+            "noise is worth."
         )
 
     def tolerance(self) -> str:

@@ -65,7 +65,7 @@ def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     if lost:
         said.append(
             f"At ḡ = {listing([number(scale) for scale in sorted(lost)])} some widths have no "
-            "accuracy: nothing was run near it, or it diverged there or just below."
+            "accuracy: nothing was run near it, it diverged, or it lies just below what did."
         )
     if found.cause() is None:
         said.append(
