@@ -20,12 +20,13 @@ from typing import Any
 import polars as pl
 from law_evidence import COLUMNS, optimum_words
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from widthwise.analysis import Optimum, Resistance, measure_resistance
 from widthwise.analysis.words import estimate
 from widthwise.errors import FitError
 from widthwise.report.findings import setting_scores, width_curves
-from widthwise.report.style import WIDTH_INCHES, house_style, log_axis, width_styles
+from widthwise.report.style import WIDTH_INCHES, house_style, width_styles
 from widthwise.study import Study
 
 HERE = Path(__file__).parent
@@ -220,8 +221,9 @@ def figure(found: Sequence[Found]) -> Figure:
         panels = drawn.subplots(rows, columns, squeeze=False).ravel()
         for axes, f in zip(panels, found, strict=False):
             styles = width_styles(f.optima)
-            scales = f.results["normalized_noise_scale"]
-            log_axis(axes, "x", scales.min() / 1.3, 1.3 * scales.max())
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.tick_params(labelsize=8)
             for width, style in styles.items():
                 ok = f.results.filter(
                     (pl.col("widening_factor") == width) & (pl.col("status") == "ok")
@@ -247,7 +249,9 @@ def figure(found: Sequence[Found]) -> Figure:
         for axes in panels[len(found) :]:
             axes.remove()
         for axes in panels[::columns]:
-            axes.set_ylabel("test accuracy, %")
+            axes.set_ylabel("test accuracy, %", fontsize=9)
+        for axes in panels[len(found) - columns : len(found)]:
+            axes.set_xlabel(r"normalized noise scale $\bar{g}$", fontsize=9)
         panels[0].legend(fontsize=7)
     return drawn
 

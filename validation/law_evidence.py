@@ -253,6 +253,8 @@ def _holds(interval: tuple[float, float], value: float) -> bool:
 
 def optimum_words(optimum: Optimum) -> str:
     low, high = optimum.interval
+    if low <= 0.0 and math.isinf(high):
+        return f"anything ({optimum.reason})"
     if optimum.censoring == "low":
         return f"< {high:.2g} ({optimum.reason})"
     if optimum.censoring == "high":
