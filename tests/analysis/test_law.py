@@ -169,7 +169,9 @@ def test_one_seed_widths_do_not_count_and_the_error_says_why():
     with pytest.raises(FitError, match=r"got 1 of 2: widening factor 2 \(one seed only\)"):
         fit_law([1, 2], optima)
     censored = optimum_at(0, censoring="low")
-    with pytest.raises(FitError, match=r"censored low, edge of the grid.*extend the grid"):
+    with pytest.raises(
+        FitError, match=r"known only to be below a bound: edge of the grid.*extend the grid"
+    ):
         fit_law([1, 2], [optima[0], censored])
     with pytest.raises(FitError, match="all at one widening factor"):
         fit_law([2, 2], [optima[0], optima[0]])

@@ -274,6 +274,9 @@ def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+_SIDES = {"low": "below a bound", "high": "above a bound", "none": "uncertain"}
+
+
 def _describe(factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]) -> str:
     parts = []
     for factor, optimum, counts in zip(factors, optima, informative, strict=True):
@@ -281,7 +284,7 @@ def _describe(factors: FloatArray, optima: Sequence[Optimum], informative: Seque
             why = (
                 "one seed only"
                 if np.any(np.isnan(optimum.samples))
-                else (f"censored {optimum.censoring}, {optimum.reason}")
+                else f"known only to be {_SIDES[optimum.censoring]}: {optimum.reason}"
             )
             parts.append(f"widening factor {factor:g} ({why})")
     return ", ".join(parts) or "all at one widening factor"
