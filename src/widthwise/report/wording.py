@@ -301,7 +301,7 @@ def _plateau_remarks(
         if scheduled
         else (
             "Training had not arrived everywhere",
-            "Longer training may move the optimum of that width.",
+            "Longer training may move the optima there.",
         )
     )
     return [
