@@ -316,7 +316,7 @@ def page(found: Sequence[Found]) -> str:
         "# Does the optimum grow with width, and what does its exponent depend on?",
         "",
         "Written by `python validation/law_evidence.py`, but for the remarks at the end. Bundled",
-        "part of Fashion-MNIST, 10,000 test images, rectifiers, cross-entropy unless said, seeds",
+        "part of Fashion-MNIST, 8,000 test images, rectifiers, cross-entropy unless said, seeds",
         "0, 1, …. Every run of a study has the same physical time τ = ε·steps/(1 − m) and the same",
         "largest learning rate, so that noise scales differ in batch size. Test accuracy over the",
         "last quarter of training. In brackets: 95 % intervals. The runs: law_evidence.csv.",
