@@ -10,41 +10,16 @@ itself; names restrict what is run, the page holds everything that is complete. 
 interrupted.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
-from law_evidence import COLUMNS, optimum_words
+from evidence import Found, Variant, make, optimum_words
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from widthwise.analysis import Optimum, Resistance, measure_resistance
-from widthwise.analysis.words import estimate
-from widthwise.errors import FitError
-from widthwise.report.findings import setting_scores, width_curves
 from widthwise.report.style import WIDTH_INCHES, house_style, width_styles
-from widthwise.study import Study
-
-HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A study.
-
-    Attributes:
-        name: of its directory.
-        words: what it is.
-        specification: of the study.
-    """
-
-    name: str
-    words: str
-    specification: dict[str, Any]
 
 
 def variant(
@@ -136,74 +111,48 @@ VARIANTS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """A study that is complete."""
+def row(f: Found) -> str:
+    """Of the table of exponents."""
+    return (
+        f"| {f.variant.name} | {f.variant.words} | {f.exponent} | {f.located} | {f.tolerance} "
+        f"| {len(f.results)} | {f.core_minutes:.0f} |"
+    )
 
-    variant: Variant
-    study: Study
-    results: pl.DataFrame
-    optima: dict[float, Optimum]
-    resistance: Resistance | None
 
-    @classmethod
-    def of(cls, variant: Variant, study: Study) -> "Found":
-        results, optima = study.results(), dict(study.summary().optima)
-        try:
-            resistance = measure_resistance(width_curves(setting_scores(results), optima))
-        except FitError:
-            resistance = None
-        return cls(
-            variant=variant, study=study, results=results, optima=optima, resistance=resistance
+def table(f: Found) -> list[str]:
+    """Accuracy by noise scale and width."""
+    widths = sorted(f.optima)
+    means = (
+        f.results.filter(pl.col("status") == "ok")
+        .group_by("batch_size", "widening_factor")
+        .agg(
+            pl.col("test_accuracy").mean().alias("mean"),
+            (pl.col("test_accuracy").std() / pl.len().sqrt()).alias("error"),
+            pl.col("train_loss").mean().alias("loss"),
+            pl.len().alias("trained"),
         )
-
-    def row(self) -> str:
-        law = self.study.summary().law
-        value = "—" if law is None else estimate(law.exponent, law.interval)
-        own = None if self.resistance is None else self.resistance.own_law
-        tolerance = "—" if own is None else estimate(own.exponent, own.interval)
-        located = sum(o.censoring == "none" for o in self.optima.values())
-        seconds = float(self.results["seconds"].sum())
-        return (
-            f"| {self.variant.name} | {self.variant.words} | {value} "
-            f"| {located} of {len(self.optima)} | {tolerance} | {len(self.results)} "
-            f"| {seconds / 60:.0f} |"
+    )
+    by = {(r["batch_size"], r["widening_factor"]): r for r in means.iter_rows(named=True)}
+    lines = [
+        f"### {f.variant.name}: {f.variant.words}",
+        "",
+        "| batch size | " + " | ".join(f"w = {w:g}" for w in widths) + " |",
+        "|---" * (len(widths) + 1) + "|",
+    ]
+    for size in sorted(f.results["batch_size"].unique()):
+        cells = (_cell(by.get((size, w))) for w in widths)
+        lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    best = (optimum_words(f.optima[w]) for w in widths)
+    lines.append("| best ḡ | " + " | ".join(best) + " |")
+    if f.resistance is not None:
+        tolerated = (
+            f"> {own.measured[1]:.2g}"
+            if (own := width.own).is_bound
+            else f"{own.noise_scale:.2g} ({own.interval[0]:.2g}–{own.interval[1]:.2g})"
+            for width in f.resistance.widths
         )
-
-    def table(self) -> list[str]:
-        """Accuracy by noise scale and width."""
-        widths = sorted(self.optima)
-        means = (
-            self.results.filter(pl.col("status") == "ok")
-            .group_by("batch_size", "widening_factor")
-            .agg(
-                pl.col("test_accuracy").mean().alias("mean"),
-                (pl.col("test_accuracy").std() / pl.len().sqrt()).alias("error"),
-                pl.col("train_loss").mean().alias("loss"),
-                pl.len().alias("trained"),
-            )
-        )
-        by = {(r["batch_size"], r["widening_factor"]): r for r in means.iter_rows(named=True)}
-        lines = [
-            f"### {self.variant.name}: {self.variant.words}",
-            "",
-            "| batch size | " + " | ".join(f"w = {w:g}" for w in widths) + " |",
-            "|---" * (len(widths) + 1) + "|",
-        ]
-        for size in sorted(self.results["batch_size"].unique()):
-            cells = (_cell(by.get((size, w))) for w in widths)
-            lines.append(f"| {size} | " + " | ".join(cells) + " |")
-        best = (optimum_words(self.optima[w]) for w in widths)
-        lines.append("| best ḡ | " + " | ".join(best) + " |")
-        if self.resistance is not None:
-            tolerated = (
-                f"> {own.measured[1]:.2g}"
-                if (own := width.own).is_bound
-                else f"{own.noise_scale:.2g} ({own.interval[0]:.2g}–{own.interval[1]:.2g})"
-                for width in self.resistance.widths
-            )
-            lines.append("| tolerated ḡ | " + " | ".join(tolerated) + " |")
-        return [*lines, ""]
+        lines.append("| tolerated ḡ | " + " | ".join(tolerated) + " |")
+    return [*lines, ""]
 
 
 def _cell(row: dict[str, Any] | None) -> str:
@@ -271,7 +220,7 @@ def page(found: Sequence[Found]) -> str:
         "| study | what | s of ḡ_opt ∝ w^s | optima known | exponent of tolerated noise | runs "
         "| minutes of a core |",
         "|---|---|---|---|---|---|---|",
-        *(f.row() for f in found),
+        *map(row, found),
         "",
         "![Accuracy against noise](figures/convolutional_evidence.svg)",
         "",
@@ -279,36 +228,10 @@ def page(found: Sequence[Found]) -> str:
         "",
         "## Test accuracy in %, ± its standard error over seeds, and training loss",
         "",
-        *(line for f in found for line in f.table()),
+        *(line for f in found for line in table(f)),
     ]
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *(v.name for v in VARIANTS)])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--directory", type=Path, default=Path("studies/convolutional_evidence"))
-    options = parser.parse_args()
-    found = []
-    for wanted in VARIANTS:
-        directory = options.directory / wanted.name
-        chosen = not options.names or wanted.name in options.names
-        if not chosen and not directory.exists():
-            continue
-        study = Study.create(directory, wanted.specification)
-        if chosen:
-            print(wanted.name, flush=True)
-            study.run(options.workers)
-        status = study.status()
-        if status.runs_landed == status.runs_planned:
-            found.append(Found.of(wanted, study))
-    (HERE / "convolutional_evidence.md").write_text(page(found), encoding="utf-8")
-    figure(found).savefig(HERE / "figures" / "convolutional_evidence.svg")
-    pl.concat(
-        f.results.select(pl.lit(f.variant.name).alias("study"), *COLUMNS) for f in found
-    ).write_csv(HERE / "convolutional_evidence.csv", float_precision=6)
-
-
 if __name__ == "__main__":
-    main()
+    make("convolutional_evidence", __doc__, VARIANTS, page, figure)

@@ -10,54 +10,16 @@ Writes law_evidence.md, its figure, and law_evidence.csv, the runs, beside itsel
 what is run, the page always holds everything that is complete. Resumes if interrupted.
 """
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import polars as pl
+from evidence import NOTHING, Found, Variant, end_of_search, make, optimum_words
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from widthwise.analysis import Optimum, Resistance, measure_resistance
 from widthwise.analysis.law import ZONES
-from widthwise.analysis.words import estimate
-from widthwise.errors import FitError
-from widthwise.report.findings import setting_scores, width_curves
 from widthwise.report.style import WIDTH_INCHES, house_style, width_axis, width_styles
-from widthwise.study import Study
-from widthwise.study.rounds import Rounds
-from widthwise.study.store import Store
-
-HERE = Path(__file__).parent
-COLUMNS = [
-    "widening_factor",
-    "learning_rate",
-    "batch_size",
-    "steps",
-    "seed",
-    "normalized_noise_scale",
-    "test_accuracy",
-    "train_loss",
-    "status",
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A study: the base's fields with some of them replaced.
-
-    Attributes:
-        name: of its directory.
-        words: what is different from the base.
-        fields: section → key → value.
-    """
-
-    name: str
-    words: str
-    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def noise_scales(octaves: int, highest: float) -> dict[str, Any]:
@@ -115,34 +77,45 @@ def convnet(
     }
 
 
+def variant(
+    name: str, words: str, fields: Mapping[str, Mapping[str, Any]] | None = None
+) -> Variant:
+    """A study: the base's sections with some of their keys replaced (section → key → value)."""
+    replaced = fields or {}
+    sections = {key: {**section, **replaced.get(key, {})} for key, section in BASE.items()}
+    title = f"Law of the optimum: {words}"
+    specification = {"title": title, "search": "adaptive", **sections}
+    return Variant(name=name, words=words, specification=specification)
+
+
 VARIANTS = (
-    Variant(
+    variant(
         name="ntk",
         words="the base: NTK, one hidden layer of 32·w units, ε ≤ 4, τ = 80,000, 1,024 images",
     ),
-    Variant(
+    variant(
         name="standard",
         words="standard parameterization, ε ≤ 0.04, τ = 500",
         fields=standard(0.04),
     ),
-    Variant(
+    variant(
         name="standard-smaller-rate",
         words="the same with half the learning rate, ε ≤ 0.02",
         fields=standard(0.02),
     ),
-    Variant(
+    variant(
         name="ntk-longer",
         words="training three times as long",
         fields={"training": {"physical_time": 240_000}},
     ),
-    Variant(
+    variant(
         name="ntk-smaller-rate",
         words="half the learning rate, ε ≤ 2",
         fields={
             "grid": {"normalized_noise_scale": noise_scales(5, 1.0), "max_stable_learning_rate": 8}
         },
     ),
-    Variant(
+    variant(
         name="ntk-more-data",
         words="4,096 images, trained twice as long",
         fields={
@@ -151,12 +124,12 @@ VARIANTS = (
             "training": {"physical_time": 160_000},
         },
     ),
-    Variant(name="ntk-depth-2", words="two hidden layers", fields={"family": {"depth": 2}}),
-    Variant(name="ntk-depth-3", words="three hidden layers", fields={"family": {"depth": 3}}),
-    Variant(
+    variant(name="ntk-depth-2", words="two hidden layers", fields={"family": {"depth": 2}}),
+    variant(name="ntk-depth-3", words="three hidden layers", fields={"family": {"depth": 3}}),
+    variant(
         name="ntk-narrow", words="base width 8 instead of 32", fields={"family": {"base_width": 8}}
     ),
-    Variant(
+    variant(
         name="ntk-mean-squared-error",
         words="mean squared error, ε ≤ 2, τ = 20,000",
         fields={
@@ -164,84 +137,22 @@ VARIANTS = (
             "grid": {"normalized_noise_scale": noise_scales(6, 1.0), "max_stable_learning_rate": 8},
         },
     ),
-    Variant(
+    variant(
         name="cnn-standard",
         words="ConvNet, standard, ε ≤ 0.05, τ = 200, 512 images",
         fields=convnet(0.05, 0.1, 6, 200, parameterization="standard"),
     ),
-    Variant(
+    variant(
         name="cnn-standard-batch-norm",
         words="the same with batch norm over 4 examples, ε ≤ 0.1, τ = 400",
         fields=convnet(0.1, 0.1, 6, 400, parameterization="standard", normalization="batch"),
     ),
-    Variant(
+    variant(
         name="cnn-ntk",
         words="ConvNet, NTK, ε ≤ 1, τ = 6,000",
         fields=convnet(1.0, 0.5, 6, 6000, parameterization="ntk"),
     ),
 )
-
-
-def specification(variant: Variant) -> dict[str, Any]:
-    """The fields of its study."""
-    sections = {name: {**section, **variant.fields.get(name, {})} for name, section in BASE.items()}
-    return {"title": f"Law of the optimum: {variant.words}", "search": "adaptive", **sections}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """A study that is complete."""
-
-    variant: Variant
-    study: Study
-    results: pl.DataFrame
-    optima: Mapping[float, Optimum]
-    ended: str
-    resistance: Resistance | None
-
-    @classmethod
-    def of(cls, variant: Variant, study: Study) -> "Found":
-        reason = Rounds.read(Store(study.directory)).reason
-        assert reason is not None
-        results, optima = study.results(), study.summary().optima
-        try:
-            resistance = measure_resistance(width_curves(setting_scores(results), optima))
-        except FitError:
-            resistance = None
-        return cls(
-            variant=variant,
-            study=study,
-            results=results,
-            optima=optima,
-            ended=reason,
-            resistance=resistance,
-        )
-
-    def row(self) -> str:
-        """Of the table of exponents."""
-        law = self.study.summary().law
-        seconds = float(self.results["seconds"].sum())
-        located = sum(o.censoring == "none" for o in self.optima.values())
-        cut_off = sum(o.cliff is not None for o in self.optima.values())
-        value = "—" if law is None else estimate(law.exponent, law.interval)
-        verdict = "—" if law is None else law.verdict
-        holds_one = "—" if law is None else "yes" if _holds(law.interval, 1.0) else "no"
-        tolerated = None if self.resistance is None else self.resistance.own_law
-        tolerance = "—" if tolerated is None else estimate(tolerated.exponent, tolerated.interval)
-        return (
-            f"| {self.variant.name} | {self.variant.words} | {value} | {holds_one} | {verdict} "
-            f"| {located} of {len(self.optima)} | {cut_off} | {tolerance} "
-            f"| {len(self.results):,} | {seconds / 60:.1f} | {self.ended} |"
-        )
-
-    def optima_row(self) -> str:
-        """Of the table of optima."""
-        cells = {w: optimum_words(o) for w, o in self.optima.items()}
-        return f"| {self.variant.name} | " + " | ".join(cells.get(w, "—") for w in WIDTHS) + " |"
-
-    def accuracy_row(self) -> str:
-        cells = {w: f"{100 * o.score:.1f}" for w, o in self.optima.items()}
-        return f"| {self.variant.name} | " + " | ".join(cells.get(w, "—") for w in WIDTHS) + " |"
 
 
 WIDTHS = (1.0, 2.0, 4.0, 8.0)
@@ -251,15 +162,32 @@ def _holds(interval: tuple[float, float], value: float) -> bool:
     return interval[0] <= value <= interval[1]
 
 
-def optimum_words(optimum: Optimum) -> str:
-    low, high = optimum.interval
-    if low <= 0.0 and math.isinf(high):
-        return f"anything ({optimum.reason})"
-    if optimum.censoring == "low":
-        return f"< {high:.2g} ({optimum.reason})"
-    if optimum.censoring == "high":
-        return f"> {low:.2g} ({optimum.reason})"
-    return f"{optimum.noise_scale:.2g} ({low:.2g}–{high:.2g})"
+def row(f: Found) -> str:
+    """Of the table of exponents."""
+    law = f.law
+    verdict = NOTHING if law is None else law.verdict
+    holds_one = NOTHING if law is None else "yes" if _holds(law.interval, 1.0) else "no"
+    cut_off = sum(o.cliff is not None for o in f.optima.values())
+    return (
+        f"| {f.variant.name} | {f.variant.words} | {f.exponent} | {holds_one} | {verdict} "
+        f"| {f.located} | {cut_off} | {f.tolerance} "
+        f"| {len(f.results):,} | {f.core_minutes:.1f} | {end_of_search(f.study)} |"
+    )
+
+
+def optima_row(f: Found) -> str:
+    """Of the table of optima."""
+    cells = {w: optimum_words(o) for w, o in f.optima.items()}
+    return _width_row(f, cells)
+
+
+def accuracy_row(f: Found) -> str:
+    cells = {w: f"{100 * o.score:.1f}" for w, o in f.optima.items()}
+    return _width_row(f, cells)
+
+
+def _width_row(f: Found, cells: Mapping[float, str]) -> str:
+    return f"| {f.variant.name} | " + " | ".join(cells.get(w, NOTHING) for w in WIDTHS) + " |"
 
 
 def figure(found: Sequence[Found]) -> Figure:
@@ -295,8 +223,7 @@ def _draw(axes: Axes, f: Found) -> None:
             color="#1f4e79",
             markerfacecolor="#1f4e79" if found else "white",
         )
-    law = f.study.summary().law
-    title = f.variant.name
+    law, title = f.law, f.variant.name
     if law is not None:
         widths = sorted(f.optima)
         axes.plot(widths, [law.predict(w)[0] for w in widths], color="#1f4e79", linewidth=0.8)
@@ -305,7 +232,7 @@ def _draw(axes: Axes, f: Found) -> None:
         axes.plot(
             widths, [level * w / middle for w in widths], color="0.4", linewidth=0.9, linestyle="--"
         )
-        title += f"\ns = {estimate(law.exponent, law.interval)}"
+        title += f"\ns = {f.exponent}"
     axes.set_title(title, fontsize=9.5)
 
 
@@ -331,7 +258,7 @@ def page(found: Sequence[Found]) -> str:
         "| study | what is different | s | holds 1 | verdict | optima known | by divergence "
         "| exponent of tolerated noise | runs | minutes of a core | the search ended |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-        *(f.row() for f in found),
+        *map(row, found),
         "",
         "![Optimum against width](figures/law_evidence.svg)",
         "",
@@ -342,41 +269,17 @@ def page(found: Sequence[Found]) -> str:
         "",
         "| study | " + " | ".join(f"w = {w:g}" for w in WIDTHS) + " |",
         "|---" * (len(WIDTHS) + 1) + "|",
-        *(f.optima_row() for f in found),
+        *map(optima_row, found),
         "",
         "## Test accuracy at the optimum, %",
         "",
         "| study | " + " | ".join(f"w = {w:g}" for w in WIDTHS) + " |",
         "|---" * (len(WIDTHS) + 1) + "|",
-        *(f.accuracy_row() for f in found),
+        *map(accuracy_row, found),
         "",
     ]
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *(v.name for v in VARIANTS)])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--directory", type=Path, default=Path("studies/law_evidence"))
-    options = parser.parse_args()
-    found = []
-    for variant in VARIANTS:
-        wanted = not options.names or variant.name in options.names
-        if not wanted and not (options.directory / variant.name).exists():
-            continue
-        study = Study.create(options.directory / variant.name, specification(variant))
-        if wanted:
-            print(variant.name, flush=True)
-            study.run(options.workers)
-        if Rounds.read(Store(study.directory)).reason is not None:
-            found.append(Found.of(variant, study))
-    (HERE / "law_evidence.md").write_text(page(found), encoding="utf-8")
-    figure(found).savefig(HERE / "figures" / "law_evidence.svg")
-    pl.concat(
-        f.results.select(pl.lit(f.variant.name).alias("study"), *COLUMNS) for f in found
-    ).write_csv(HERE / "law_evidence.csv", float_precision=6)
-
-
 if __name__ == "__main__":
-    main()
+    make("law_evidence", __doc__, VARIANTS, page, figure)
