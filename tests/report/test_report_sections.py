@@ -19,6 +19,7 @@ from widthwise.report.findings import (
 )
 from widthwise.report.numbers import number, percent
 from widthwise.report.page import render_page, report_figures, typeset
+from widthwise.report.resistance_figure import resistance_figure
 from widthwise.report.sections import report_sections
 from widthwise.report.tables import optimum_rows, setting_rows
 
@@ -140,7 +141,9 @@ def test_resistance_section_holds_scores_tolerance_and_training_loss(full, secti
     loss = section.table.header.index("training loss")
     for cells, row, optimum in zip(section.table.rows, found.widths, optima, strict=True):
         assert cells[1:3] == (number(row.noise_scale), percent(row.score))
-        assert number(row.own.noise_scale) in cells[loss - 4]  # two intervals, two values
+        assert (
+            number(row.own.noise_scale) in cells[loss - 4]
+        )  # before three more cells of tolerated noise
         near = optimum.nearest
         runs = full.results.filter(
             widening_factor=row.widening_factor,
@@ -231,6 +234,16 @@ def test_all_widths_of_the_sample_have_resistance():
     assert [row[0] for row in section.table.rows] == [f"{width:g}" for width in WIDTHS]
 
 
+def test_a_bounded_optimum_is_drawn_open_and_others_are_not(full):
+    found = find_resistance(full, setting_scores(full.results))
+    assert found is not None
+    assert "optimum, a bound" not in gids(resistance_figure(found, "test"), "")
+    drawn = resistance_figure(found, "test", bounds=[2.0])
+    (bound,) = drawn.findobj(lambda artist: artist.get_gid() == "optimum, a bound")
+    assert list(bound.get_xdata()) == [2.0]
+    assert bound.get_markerfacecolor() == "white"
+
+
 def planned(parameterization_exponent, exponent, interval):
     """A page whose law is stated rather than fitted, σ_init² ∝ w^parameterization_exponent."""
     table = results_table(widths=(1.0, 2.0, 4.0)).with_columns(
@@ -245,6 +258,7 @@ def test_plan_section_in_hand_worked_numbers():
     # σ_init² ∝ 1/w and ḡ ∝ w^1.5 (1.25 to 2): ε/(B(1−m)) ∝ w^0.5 (0.25 to 1).
     section = named(planned(-1.0, 1.5, (1.25, 2.0)))["plan"]
     assert "k^0.50 (95 %: k^0.25 to k^1.00)" in section.answers[0]
+    assert "ε up to 2 trained, with m = 0" in section.answers[0]
     rows = {row[0]: row[1:] for row in section.table.rows}
     assert rows["4"] == ("× 2", "1.41 to 4", "× 1", "yes")
     assert rows["16"] == ("× 4", "2 to 16", "× 1", "no: extrapolated")

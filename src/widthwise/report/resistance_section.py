@@ -43,7 +43,7 @@ def resistance_section(
             name="noise-resistance",
             title="Accuracy and tolerated noise against width",
             caption=_caption(found, chosen_on),
-            figure=resistance_figure(found, chosen_on, _bounds(optima)),
+            figure=resistance_figure(found, chosen_on, _bounded(optima)),
         ),
         table=_table(found, content.results, optima, chosen_on),
     )
@@ -51,7 +51,7 @@ def resistance_section(
 
 def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     said = []
-    if bounds := _bounds(optima):
+    if bounds := _bounded(optima):
         said.append(
             f"At w = {exact_list(bounds)} the optimum may lie beyond what was run, so the best "
             "accuracy there may be higher."
@@ -75,7 +75,7 @@ def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     return said
 
 
-def _bounds(optima: Sequence[OptimumRow]) -> list[float]:
+def _bounded(optima: Sequence[OptimumRow]) -> list[float]:
     return [row.widening_factor for row in optima if row.censored]
 
 
