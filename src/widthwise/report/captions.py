@@ -107,8 +107,8 @@ def batch_size_caption(optima: Sequence[OptimumRow], recipe: Recipe) -> str:
         f"{values}. "
         f"The {which}learning rate and momentum are those of the setting nearest the optimum: "
         f"{which}ε = {exact_list(rates)}, m = {exact_list(momenta)}. Dashed: what ḡ proportional "
-        "to width would give at a fixed learning rate and momentum, from the narrowest width whose "
-        "optimum is located."
+        "to width would give at a fixed learning rate and momentum, through the middle of the "
+        "optima that are located."
     )
 
 
