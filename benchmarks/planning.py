@@ -11,14 +11,19 @@ import torch
 from benchmarks.cells import Cell
 from widthwise.execution.process import prepare_process
 from widthwise.hardware import card_memory
-from widthwise.recipe import Recipe
+from widthwise.recipe import Precision, Recipe
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.pack_size import measured_sizes
 from widthwise.study.plan import most_replicas
 from widthwise.study.spec import PackingSpec
 
 
-def planned(cells: Sequence[Cell], num_processes: int, device: str = "cpu") -> list[Cell]:
+def planned(
+    cells: Sequence[Cell],
+    num_processes: int,
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> list[Cell]:
     """The cells with measured pack sizes.
 
     Args:
@@ -26,16 +31,21 @@ def planned(cells: Sequence[Cell], num_processes: int, device: str = "cpu") -> l
         num_processes: over which the runs of a cell are shared out; a pack has no more of them
             than a process.
         device: on which they will be.
+        precision: of their products.
     """
     with ProcessPoolExecutor(
         1, multiprocessing.get_context("spawn"), initializer=prepare_process
     ) as process:
-        measure = partial(measured_pack_size, num_processes=num_processes, device=device)
+        measure = partial(
+            measured_pack_size, num_processes=num_processes, device=device, precision=precision
+        )
         sizes = process.map(measure, cells)
         return [replace(cell, pack_size=size) for cell, size in zip(cells, sizes, strict=True)]
 
 
-def measured_pack_size(cell: Cell, num_processes: int, device: str = "cpu") -> int:
+def measured_pack_size(
+    cell: Cell, num_processes: int, device: str = "cpu", precision: Precision = "float32"
+) -> int:
     """Runs in a pack of this cell, as a study with the default limits measures it."""
     where = torch.device(device)
     card = card_memory(where)
@@ -44,7 +54,7 @@ def measured_pack_size(cell: Cell, num_processes: int, device: str = "cpu") -> i
     sizes = measured_sizes(
         cell.family(),
         cell.dataset(),
-        Recipe(),
+        Recipe(precision=precision),
         {(1.0, cell.batch_size): largest},
         momentum=0.0,
         device=where,

@@ -142,7 +142,13 @@ class Team:
 
 
 def time_cell(
-    teams: Sequence[Team], cell: Cell, *, rounds: int, seconds: float, min_steps: int = 1
+    teams: Sequence[Team],
+    cell: Cell,
+    *,
+    rounds: int,
+    seconds: float,
+    min_steps: int = 1,
+    relative_tolerance: float = _RELATIVE_TOLERANCE,
 ) -> Measurement:
     """Time every way in a cell.
 
@@ -152,6 +158,7 @@ def time_cell(
         rounds: how often each way is timed, unless it is slow.
         seconds: about how long each time.
         min_steps: steps that a pack takes in a row at least, however long that lasts.
+        relative_tolerance: how far losses may be apart after the trial steps.
 
     Raises:
         WayFailedError: if a way fails, or its losses after the trial steps are not those of the
@@ -170,7 +177,7 @@ def time_cell(
         if team.way.trains:
             losses = team.losses()
             reference = reference or losses
-            require_agreement(name, losses, reference)
+            require_agreement(name, losses, reference, relative_tolerance=relative_tolerance)
         team.stop()
     for team in teams:
         name = team.way.name

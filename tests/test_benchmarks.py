@@ -13,12 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.append(str(Path(__file__).parents[1]))  # benchmarks are not part of the package
 
-from benchmarks import cnn_peers, comparison, memory, mlp_peers, scaling, tables
+from benchmarks import cnn_peers, comparison, memory, mlp_peers, precision, scaling, tables
 from benchmarks.cells import CNN_CELLS, MLP_CELLS, Cell
 from benchmarks.planning import largest_pack, measured_pack_size
 from benchmarks.summary import against_best, fastest, geometric_mean, overall, paired_ratios
 from benchmarks.timing import Measurement, WayFailedError, num_turns, require_agreement
 from benchmarks.ways import GROUP_TITLES, OURS, PEAK_ONE, cnn_ways, mlp_ways
+from widthwise import hardware
 from widthwise.study.spec import PackingSpec
 
 FAKE = {"ours": [1.0, 2.0, 4.0], "slow": [3.0, 6.0, 12.0], "fast": [2.0, 4.0, 20.0]}
@@ -209,3 +210,40 @@ def test_the_page_on_scaling_says_what_grew():
     assert "| 1.10 (1.10–1.20) |" in page
     assert "| 63 | yes |" in page
     assert "| 65 | **no** |" in page
+
+
+def _precision_times(bf16):
+    return Measurement(
+        {
+            precision.FLOAT32: [100.0, 200.0, 300.0],
+            precision.BF16: bf16,
+            precision.FLOAT32_PEAK: [300.0] * 3,
+            precision.BF16_PEAK: [100.0] * 3,
+        },
+        {},
+    )
+
+
+def test_the_page_on_precision_judges_the_compute_bound_cells():
+    slow, dense, image = Cell("mlp", 256, 16), Cell("mlp", 256, 128), Cell("cnn", 8, 32)
+    assert [precision.is_compute_bound(cell) for cell in (slow, dense, image)] == [
+        False, True, False,
+    ]  # fmt: skip
+    results = {slow: _precision_times([200.0, 400.0, 600.0]), image: _precision_times([1.0] * 3)}
+    results[dense] = _precision_times([50.0, 125.0, 150.0])
+    assert "B = 128: 2.00 (1.60–2.00); wanted: 1.4; met" in precision.verdict(results)
+    page = precision.markdown(
+        results, dict.fromkeys(results, 7), {"command": "a command", "rounds": 3}, 2
+    )
+    assert "| MLP, width 256, B = 128 | 30 | 16, 7 | 200 (100–300) | 125 (50–150) | 2.00" in page
+    # Shares of each precision's own peak: 2 products of 2·1024³ in 300 and in 100 µs.
+    share = 100 * (dense.flops / 200) / (2 * 2 * 1024**3 / 300)
+    assert f"| {share:.0f} % | {share * 200 / 125 / 3:.0f} % |" in page
+    results[dense] = _precision_times([100.0, 160.0, 240.0])
+    assert "1.25 (1.00–1.25); wanted: 1.4; not met" in precision.verdict(results)
+
+
+def test_the_benchmark_of_precision_needs_units_for_bf16(monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "bf16_units", lambda: ())
+    assert precision.main([]) == 2
+    assert "needs a CPU with AMX-BF16 or AVX512-BF16" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Devices and precisions: what is refused, what is said, and what is put back."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,8 @@ from widthwise.hardware import (
     precision_note,
     require_precision,
     resolve_device,
+    rounded_products,
+    rounds_products,
 )
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
@@ -185,6 +188,40 @@ class TestComputing:
     def test_refuses_what_the_device_cannot_do(self):
         with pytest.raises(InputError, match="tf32"), computing("tf32", CPU):
             pytest.fail("entered")
+
+
+class TestRoundedProducts:
+    def test_the_setting_is_put_back_even_after_an_error(self):
+        before = settings()
+        with rounded_products():
+            assert settings()[0] == "medium"
+        assert settings() == before
+        with pytest.raises(ZeroDivisionError), rounded_products():
+            raise ZeroDivisionError
+        assert settings() == before
+
+    def test_without_them_nothing_is_said_to_be_rounded(self, monkeypatch):
+        monkeypatch.setattr(hardware, "rounded_products", nullcontext)
+        assert not rounds_products.__wrapped__()
+
+    @pytest.mark.skipif(not rounds_products(), reason="needs a CPU with AMX")
+    @pytest.mark.parametrize("size", [(1, 16, 24, 24), (3, 16, 784, 64), (2, 128, 64, 10)])
+    def test_operands_are_rounded_and_sums_are_not(self, size):
+        replicas, batch, fan_in, fan_out = size
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(replicas, batch, fan_in, generator=generator)
+        weight = torch.randn(replicas, fan_out, fan_in, generator=generator)
+        start = torch.randn(replicas, fan_out, batch, generator=generator)
+        with rounded_products():
+            forward = torch.bmm(x, weight.transpose(1, 2))
+            added = start.clone().baddbmm_(weight, x.transpose(1, 2))
+        exact, rounded = (
+            torch.bmm(a.double(), b.double().transpose(1, 2))
+            for a, b in ((x, weight), (x.bfloat16(), weight.bfloat16()))
+        )
+        for ours in (forward, (added - start).transpose(1, 2)):
+            assert torch.allclose(ours.double(), rounded, rtol=0, atol=1e-4)
+            assert not torch.allclose(ours.double(), exact, rtol=0, atol=1e-2)
 
 
 class TestDescription:

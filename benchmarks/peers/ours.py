@@ -1,21 +1,27 @@
 """Widthwise itself: its packs, trained by its own trainer."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 import numpy as np
 import torch
 
-from benchmarks.cells import LEARNING_RATE
+from benchmarks.cells import LEARNING_RATE, Cell
 from benchmarks.peers.base import Task
 from widthwise.data import Dataset
+from widthwise.recipe import Precision, Recipe
 from widthwise.training import PackJob, PackTrainer, Replica
 
 
 class _Runner:
-    def __init__(self, task: Task, data: Dataset) -> None:
-        count = -(-len(task.seeds) // task.cell.pack_size)
+    def __init__(
+        self, task: Task, data: Dataset, precision: Precision, pack_sizes: Mapping[Cell, int]
+    ) -> None:
+        count = -(-len(task.seeds) // pack_sizes.get(task.cell, task.cell.pack_size))
         self._steps = task.steps
         device = torch.device(task.device)
         self._trainers = [
-            PackTrainer(task.cell.family(), data, _job(task, tuple(seeds.tolist())), device)
+            PackTrainer(task.cell.family(), data, _job(task, seeds.tolist(), precision), device)
             for seeds in np.array_split(np.asarray(task.seeds), count)
         ]
 
@@ -36,12 +42,18 @@ class _Runner:
         return " / ".join(dict.fromkeys(trainer.reason for trainer in self._trainers))
 
 
-def start(task: Task, data: Dataset) -> _Runner:
-    """The replicas in as few packs as the cell's pack size allows."""
-    return _Runner(task, data)
+def start(
+    task: Task,
+    data: Dataset,
+    *,
+    precision: Precision = "float32",
+    pack_sizes: Mapping[Cell, int] = MappingProxyType({}),
+) -> _Runner:
+    """The replicas in as few packs as the cell's pack size, or the given one, allows."""
+    return _Runner(task, data, precision, pack_sizes)
 
 
-def _job(task: Task, seeds: tuple[int, ...]) -> PackJob:
+def _job(task: Task, seeds: Sequence[int], precision: Precision) -> PackJob:
     return PackJob(
         widening_factor=1.0,
         batch_size=task.cell.batch_size,
@@ -49,5 +61,6 @@ def _job(task: Task, seeds: tuple[int, ...]) -> PackJob:
         replicas=tuple(
             Replica(learning_rate=LEARNING_RATE, momentum=0.0, seed=seed) for seed in seeds
         ),
+        recipe=Recipe(precision=precision),
         evaluations=1,  # at the end; none of the other ways evaluates in between
     )

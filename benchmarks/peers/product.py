@@ -1,4 +1,4 @@
-"""No training: large float32 matrix products, the speed limit to measure the others against."""
+"""No training: large matrix products, the speed limit to measure the others against."""
 
 import torch
 
@@ -14,10 +14,10 @@ def flops(size: int = SIZE) -> int:
 
 
 class _Runner:
-    def __init__(self, task: Task, size: int) -> None:
+    def __init__(self, task: Task, size: int, dtype: torch.dtype) -> None:
         self._steps = task.steps
         generator = torch.Generator().manual_seed(0)
-        both = torch.randn(2, size, size, generator=generator).to(task.device)
+        both = torch.randn(2, size, size, generator=generator).to(task.device, dtype)
         self._a, self._b = both
         self._out = torch.empty_like(self._a)
 
@@ -29,6 +29,8 @@ class _Runner:
         return []
 
 
-def start(task: Task, data: Dataset, *, size: int = SIZE) -> _Runner:
+def start(
+    task: Task, data: Dataset, *, size: int = SIZE, dtype: torch.dtype = torch.float32
+) -> _Runner:
     """A step is one product in each process, of matrices (size, size)."""
-    return _Runner(task, size)
+    return _Runner(task, size, dtype)

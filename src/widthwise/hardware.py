@@ -121,7 +121,7 @@ def computing(precision: Precision, device: torch.device) -> Iterator[None]:
     and in full float32 otherwise; PyTorch's settings are put back afterwards.
 
     They are settings of the whole process, and PyTorch's own default for convolutions on CUDA is
-    TF32. (bfloat16 is no such setting: packs convert their operands themselves.)
+    TF32. (Products in bfloat16 are up to the packs: evaluation is in float32.)
 
     Raises:
         InputError: if the device cannot multiply in that precision.
@@ -136,6 +136,29 @@ def computing(precision: Precision, device: torch.device) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@contextmanager
+def rounded_products() -> Iterator[None]:
+    """Within it, a CPU with AMX rounds the operands of float32 matrix products to bfloat16; sums
+    and results are float32. Other CPUs compute as ever: see :func:`rounds_products`. So does any
+    with products of at most 4,096 multiplications, all matrices of a batch together.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def rounds_products() -> bool:
+    """Whether :func:`rounded_products` does anything here, seen by trying."""
+    barely_more_than_one = torch.full((1, 64, 64), 1.0 + 2.0**-12)
+    with rounded_products():
+        product = torch.bmm(barely_more_than_one, barely_more_than_one)
+    return bool((product == 64.0).all())
 
 
 @cache

@@ -7,7 +7,7 @@ import torch
 from packing.tape import TapeRecorder
 from torch import nn
 
-from widthwise.packing import pack
+from widthwise.packing import chain_pack, pack
 from widthwise.packing.captured import CapturedPack, captured
 from widthwise.recipe import Recipe
 
@@ -107,8 +107,9 @@ CASES = {
 
 
 @pytest.fixture(params=CASES)
-def pair(request):
-    """The same pack twice: its steps recorded, and made one by one."""
+def pair(request, monkeypatch):
+    """The same pack twice: its steps recorded, and made one by one, with what CUDA multiplies."""
+    monkeypatch.setattr(chain_pack, "needs_copies", lambda device: True)
     build, recipe, momenta = CASES[request.param]
     direct = packed(build, recipe, momenta)
     recorder = TapeRecorder()

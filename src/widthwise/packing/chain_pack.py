@@ -6,22 +6,26 @@ gradient. Bytes: the weights are read forward, read backward and read and writte
 16·n_in·n_out in float32 (24 with momentum's velocity). An ordinary loop also writes the gradient,
 reads it back and walks the weights once more, and pays its per-operation overhead R times.
 
-With ``precision = "bf16"`` the products have bfloat16 operands: a copy of the weights, activations
-and their gradients. The operations are the same. The weights that are trained, biases, velocities
-and losses stay in float32, because bfloat16 has 8 significant bits: a step below 1/512 of a weight
-would be rounded away. A product of bfloat16 numbers cannot be added to float32 ones in one go, so
+With ``precision = "bf16"`` the products have operands rounded to bfloat16. The operations are the
+same. The weights that are trained, biases, velocities and losses stay in float32, because bfloat16
+has 8 significant bits: a step below 1/512 of a weight would be rounded away. On a CPU with AMX
+nothing else changes: its products round what they read, add up in float32 and add the weight
+gradient to the weights in one go, so the bytes are those of float32. Other devices have no such
+product: there a bfloat16 copy of the weights, activations and their gradients are multiplied, and
 the weight gradient is stored after all: 4·n_in·n_out bytes for reading the copy forward and
 backward, 4 for the gradient written and read, 8 for the update and 6 for the new copy, together
 22·n_in·n_out against 16, and with momentum 16 more against 8 more; activations are half as many
-bytes. It pays where the products are faster by more than that: with matrix units, not without.
+bytes. (With AMX the copies took 1.2 to 2.5 times as long as products that round.)
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from widthwise.hardware import rounded_products, rounds_products
 from widthwise.losses import loss_and_gradient
 from widthwise.packing.activations import ActivationRule
 from widthwise.packing.chain import ChainLayer, Dense
@@ -79,8 +83,8 @@ class _PackedDense:
         target.baddbmm_(gradient.transpose(1, 2), fed_in, beta=beta, alpha=self.multiplier)
 
 
-class _PackedDenseBF16(_PackedDense):
-    """The same, multiplied in bfloat16: see the top of this module."""
+class _CopiedDense(_PackedDense):
+    """The same, with copies in bfloat16 to multiply: see the top of this module."""
 
     def _bind(self) -> None:
         super()._bind()
@@ -113,6 +117,11 @@ class _Workspace:
         self.gradients = [like.new_empty(shape) for shape in shapes]
 
 
+def needs_copies(device: torch.device) -> bool:
+    """Whether products in bfloat16 need operands in bfloat16 there."""
+    return device.type != "cpu" or not rounds_products()
+
+
 class ChainPack:
     """See :class:`widthwise.packing.base.Pack`."""
 
@@ -132,8 +141,10 @@ class ChainPack:
             {name: p.detach() for name, p in module.named_parameters()} for module in modules
         ]
         self.reason = "a chain of dense layers and activations"
-        self._bf16 = recipe.precision == "bf16"
-        kind = _PackedDenseBF16 if self._bf16 else _PackedDense
+        bf16 = recipe.precision == "bf16"
+        self._copies = bf16 and needs_copies(next(modules[0].parameters()).device)
+        self._products = rounded_products if bf16 and not self._copies else nullcontext
+        kind = _CopiedDense if self._copies else _PackedDense
         self._dense = [kind(layer, parameters) for layer in layers if isinstance(layer, Dense)]
         self._activations: list[ActivationRule | None] = []
         for layer in layers:
@@ -162,12 +173,18 @@ class ChainPack:
         number: int = 0,
         rate_factor: float | Tensor = 1.0,
     ) -> None:
+        with self._products():
+            self._step(inputs, targets, losses, rate_factor)
+
+    def _step(
+        self, inputs: Tensor, targets: Tensor, losses: Tensor, rate_factor: float | Tensor
+    ) -> None:
         batch_size = inputs.shape[1]
         work = self._workspaces.get(batch_size)
         if work is None:
             work = self._workspaces[batch_size] = _Workspace(self._dense, batch_size)
         inputs = inputs.view(inputs.shape[0], batch_size, -1)
-        if self._bf16:
+        if self._copies:
             inputs = inputs.bfloat16()
         fed = [inputs]  # what each layer was fed
         saved: list[Tensor] = []  # what each activation's derivative needs
@@ -183,12 +200,12 @@ class ChainPack:
                 saved.append(out if activation.saves_input else activated)
                 fed.append(activated)
 
-        logits = fed[-1].to(losses) if self._bf16 else fed[-1]
+        logits = fed[-1].to(losses) if self._copies else fed[-1]
         gradient = loss_and_gradient(logits, targets, losses, self._recipe)
         # Every replica's −ε/B once here: all that follows is linear in it, so each weight gradient
         # below arrives as the step to be added.
         gradient.mul_(self._update.scale(batch_size, rate_factor))
-        if self._bf16:
+        if self._copies:
             gradient = gradient.bfloat16()  # its exponents reach as far: nothing underflows
         for i in range(len(self._dense) - 1, -1, -1):
             dense, fed_in = self._dense[i], fed[i]
@@ -202,12 +219,12 @@ class ChainPack:
             if i > 0:
                 activation = self._activations[i - 1]
                 gradient = down if activation is None else activation.backward(down, saved[i - 1])
-        if self._bf16:
+        if self._copies:
             self._refresh()
 
     def _refresh(self) -> None:
         for dense in self._dense:
-            if isinstance(dense, _PackedDenseBF16):
+            if isinstance(dense, _CopiedDense):
                 dense.refresh()
 
     def _update_layer(
