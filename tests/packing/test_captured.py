@@ -7,7 +7,7 @@ import torch
 from packing.tape import TapeRecorder
 from torch import nn
 
-from widthwise.packing import chain_pack, pack
+from widthwise.packing import chain_pack, pack, pooling
 from widthwise.packing.captured import CapturedPack, captured
 from widthwise.recipe import Recipe
 
@@ -108,8 +108,9 @@ CASES = {
 
 @pytest.fixture(params=CASES)
 def pair(request, monkeypatch):
-    """The same pack twice: its steps recorded, and made one by one, with what CUDA multiplies."""
+    """The same pack twice: its steps recorded, and made one by one, with CUDA's operations."""
     monkeypatch.setattr(chain_pack, "needs_copies", lambda device: True)
+    monkeypatch.setattr(pooling, "kernels", lambda: None)
     build, recipe, momenta = CASES[request.param]
     direct = packed(build, recipe, momenta)
     recorder = TapeRecorder()

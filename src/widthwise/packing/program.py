@@ -6,20 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
 from widthwise.packing.draws import Draws
 from widthwise.packing.function_rules import FUNCTION_RULES, IN_PLACE
 from widthwise.packing.layer_rules import LAYER_RULES
+from widthwise.packing.rewriting import fuse_pooling, layer_of, pool_before_relu
 from widthwise.packing.stacked import aliases
 from widthwise.packing.tracing import NotPackableError, trace
 from widthwise.packing.values import PerReplica, Run
-
-_RELU_FUNCTIONS = (torch.relu, functional.relu, "relu", "relu_", torch.relu_)
-_MAX_POOL_FUNCTIONS = (functional.max_pool1d, functional.max_pool2d)
-_MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d)
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,9 @@ class Program:
         graph = trace(module)
         for node in graph.nodes:
             _refuse_visible_overwriting(node, module)
-        _pool_before_relu(graph, module)
         names = aliases(module)
+        pool_before_relu(graph, module)
+        fused = fuse_pooling(graph, module, names)
         last_use = _last_uses(graph)
         self._input, self._output = "", ""
         self.instructions: list[_Instruction] = []
@@ -61,7 +57,7 @@ class Program:
                     raise NotPackableError("forward returns something else than one tensor")
                 self._output = node.args[0].name
             else:
-                apply = _read(node, module, names)
+                apply = fused.get(node) or _read(node, module, names)
                 forget = tuple(last_use.get(node.name, ()))
                 self.instructions.append(
                     _Instruction(node.name, apply, node.args, dict(node.kwargs), forget)
@@ -141,13 +137,9 @@ def _per_replica(name: str, run: Run) -> PerReplica:
     return PerReplica(run.tensors[name])
 
 
-def _layer_of(node: fx.Node, module: nn.Module) -> nn.Module | None:
-    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
 def _refuse_visible_overwriting(node: fx.Node, module: nn.Module) -> None:
     """Operations in place are computed aside, which nobody can tell if nobody looks again."""
-    layer = _layer_of(node, module)
+    layer = layer_of(node, module)
     overwrites = (
         node.target in IN_PLACE
         or bool(node.kwargs.get("inplace"))
@@ -158,28 +150,6 @@ def _refuse_visible_overwriting(node: fx.Node, module: nn.Module) -> None:
         source = node.args[0]
         if source.op == "placeholder" or len(source.users) > 1:
             raise NotPackableError(f"{node.name!r} overwrites a value that is used again")
-
-
-def _pool_before_relu(graph: fx.Graph, module: nn.Module) -> None:
-    """max-pool(relu(x)) = relu(max-pool(x)), gradient included, with a quarter of the work."""
-    for pool in list(graph.nodes):
-        layer = _layer_of(pool, module)
-        pools = type(layer) in _MAX_POOLS or pool.target in _MAX_POOL_FUNCTIONS
-        relu = pool.args[0] if pools and pool.args else None
-        if not isinstance(relu, fx.Node) or len(relu.users) != 1:
-            continue
-        is_relu = type(_layer_of(relu, module)) is nn.ReLU or (
-            relu.op != "call_module" and relu.target in _RELU_FUNCTIONS
-        )
-        if not is_relu:
-            continue
-        (before,) = relu.all_input_nodes
-        pool.replace_input_with(relu, before)
-        with graph.inserting_after(pool):
-            after = graph.node_copy(relu)
-        pool.replace_all_uses_with(after, delete_user_cb=lambda user, a=after: user is not a)
-        after.replace_input_with(before, pool)
-        graph.erase_node(relu)
 
 
 def _last_uses(graph: fx.Graph) -> dict[str, Sequence[str]]:

@@ -5,9 +5,10 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -331,8 +332,11 @@ def _on_this_machine(spec: StudySpec) -> StudySpec:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("widthwise", "torch", "numpy", "scipy", "polars")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    versions = {"python": platform.python_version()}
+    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
+        with suppress(PackageNotFoundError):  # numba is optional
+            versions[name] = version(name)
+    return versions
 
 
 def _json(fields: Mapping[str, Any]) -> str:
