@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.ways import cores
+from widthwise.packing.pooling import kernels
 
 
 def environment(script: str, argv: Sequence[str] | None, **others: Any) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def environment(script: str, argv: Sequence[str] | None, **others: Any) -> dict[
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "jax", "numpy", "widthwise")},
+        "max-pooling": "PyTorch's" if kernels() is None else f"compiled, numba {_version('numba')}",
         **{label.replace("_", " "): value for label, value in others.items()},
         "learning rate": LEARNING_RATE,
     }

@@ -14,12 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.append(str(Path(__file__).parents[1]))  # benchmarks are not part of the package
 
 from benchmarks import cnn_peers, comparison, memory, mlp_peers, precision, scaling, tables
+from benchmarks import pooling as bench_pooling
 from benchmarks.cells import CNN_CELLS, MLP_CELLS, Cell
 from benchmarks.planning import largest_pack, measured_pack_size
 from benchmarks.summary import against_best, fastest, geometric_mean, overall, paired_ratios
 from benchmarks.timing import Measurement, WayFailedError, num_turns, require_agreement
 from benchmarks.ways import GROUP_TITLES, OURS, PEAK_ONE, cnn_ways, mlp_ways
 from widthwise import hardware
+from widthwise.packing import pooling
 from widthwise.study.spec import PackingSpec
 
 FAKE = {"ours": [1.0, 2.0, 4.0], "slow": [3.0, 6.0, 12.0], "fast": [2.0, 4.0, 20.0]}
@@ -247,3 +249,22 @@ def test_the_benchmark_of_precision_needs_units_for_bf16(monkeypatch, capsys):
     monkeypatch.setattr(hardware, "bf16_units", lambda: ())
     assert precision.main([]) == 2
     assert "needs a CPU with AMX-BF16 or AVX512-BF16" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(pooling.kernels() is None, reason="numba is not installed")
+def test_pooling_is_timed_both_ways():
+    times = bench_pooling.time_shape((2, 4, 4), rounds=2, seconds=0.001)
+    assert set(times) == {"forward", "backward"}
+    for ways in times.values():
+        assert set(ways) == {bench_pooling.COMPILED, bench_pooling.OPERATIONS}
+        assert all(len(each) == 2 and min(each) > 0 for each in ways.values())
+    fake = {d: {bench_pooling.COMPILED: [50.0], bench_pooling.OPERATIONS: [200.0]} for d in times}
+    # 5¼ bytes for each of 32·64·16·16 numbers in 50 µs.
+    row = bench_pooling._row((32, 64, 16), fake)
+    assert row == ["32, 64, 16×16", *(["200", "50", "4.00 (4.00–4.00)", "55"] * 2)]
+
+
+def test_the_benchmark_of_pooling_needs_numba(monkeypatch, capsys):
+    monkeypatch.setattr(pooling, "kernels", lambda: None)
+    assert bench_pooling.main([]) == 2
+    assert "needs Numba" in capsys.readouterr().err

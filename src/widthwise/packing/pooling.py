@@ -111,8 +111,10 @@ class _CompiledPool(torch.autograd.Function):
         (chosen,) = ctx.saved_tensors
         _, height, width, channels = ctx.shape
         to_image, to_bias = pull.new_empty(ctx.shape), pull.new_zeros(channels)
-        to_image[:, SIZE * (height // SIZE) :] = 0.0
-        to_image[:, :, SIZE * (width // SIZE) :] = 0.0
+        if height % SIZE:
+            to_image[:, -1] = 0.0
+        if width % SIZE:
+            to_image[:, :, -1] = 0.0
         pulls = pull.permute(0, 2, 3, 1).contiguous()
         _kernels().pool_backward(pulls.numpy(), chosen.numpy(), to_image.numpy(), to_bias.numpy())
         return to_image.permute(0, 3, 1, 2), to_bias, None
