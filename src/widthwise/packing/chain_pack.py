@@ -15,7 +15,7 @@ product: there a bfloat16 copy of the weights, activations and their gradients a
 the weight gradient is stored after all: 4·n_in·n_out bytes for reading the copy forward and
 backward, 4 for the gradient written and read, 8 for the update and 6 for the new copy, together
 22·n_in·n_out against 16, and with momentum 16 more against 8 more; activations are half as many
-bytes. (With AMX the copies took 1.2 to 2.5 times as long as products that round.)
+bytes. (With AMX the copies took 1.2 to 2.0 times as long as products that round.)
 """
 
 from collections.abc import Sequence
