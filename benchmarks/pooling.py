@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.comparison import parsed, parser_of, write
 from benchmarks.environment import environment
 from benchmarks.summary import Spread, paired_ratios
-from benchmarks.tables import table
+from benchmarks.tables import ratio, table
 from widthwise.execution.process import prepare_process
 from widthwise.packing import pooling
 
@@ -122,12 +122,12 @@ def _row(shape: tuple[int, int, int], times: dict[str, dict[str, list[float]]]) 
     cells = [f"{batch}, {channels}, {side}×{side}"]
     for ways in times.values():
         theirs, ours = (median(ways[name]) for name in (OPERATIONS, COMPILED))
-        ratio = Spread.of(paired_ratios(ways[OPERATIONS], ways[COMPILED]))
+        faster = Spread.of(paired_ratios(ways[OPERATIONS], ways[COMPILED]))
         moved = _BYTES * batch * channels * side**2
         cells += [
             f"{theirs:.0f}",
             f"{ours:.0f}",
-            f"{ratio.median:.2f} ({ratio.low:.2f}–{ratio.high:.2f})",
+            ratio(faster),
             f"{moved / ours / 1e3:.0f}",
         ]
     return cells

@@ -21,7 +21,7 @@ from benchmarks.environment import environment
 from benchmarks.peers import product
 from benchmarks.planning import planned
 from benchmarks.summary import Spread, paired_ratios
-from benchmarks.tables import share_of_peak, table
+from benchmarks.tables import ratio, share_of_peak, table
 from benchmarks.timing import Measurement, assemble, time_cell
 from benchmarks.ways import OURS_GROUP, PEAK_GROUP, Way, cores
 from widthwise.errors import InputError
@@ -119,7 +119,7 @@ def is_compute_bound(cell: Cell) -> bool:
 def verdict(results: Results) -> str:
     """One line on the compute-bound cells."""
     each = [(cell, speedup(m)) for cell, m in results.items() if is_compute_bound(cell)]
-    named = ", ".join(f"{_label(cell)}: {_ratio(spread)}" for cell, spread in each)
+    named = ", ".join(f"{_label(cell)}: {ratio(spread)}" for cell, spread in each)
     met = all(spread.median >= LEAST_SPEEDUP for _, spread in each)
     return (
         f"bf16 in the compute-bound dense cells, times as fast as float32: {named}; wanted: "
@@ -162,7 +162,7 @@ def _table(results: Results, sizes: PackSizes, num_processes: int) -> str:
                 f"{cell.flops / cell.bytes_moved:.0f}",
                 f"{cell.pack_size}, {sizes[cell]}",
                 *(_time(Spread.of(times[way])) for way in (FLOAT32, BF16)),
-                _ratio(speedup(measured)),
+                ratio(speedup(measured)),
                 *shares,
             )
         )
@@ -188,10 +188,6 @@ def _label(cell: Cell) -> str:
 
 def _time(spread: Spread) -> str:
     return f"{spread.median:.0f} ({spread.low:.0f}–{spread.high:.0f})"
-
-
-def _ratio(spread: Spread) -> str:
-    return f"{spread.median:.2f} ({spread.low:.2f}–{spread.high:.2f})"
 
 
 if __name__ == "__main__":

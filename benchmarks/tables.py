@@ -126,13 +126,14 @@ def _times_table(results: Results, names: Sequence[str]) -> str:
     return table((_heading(results), "runs", "in a pack, at most", *names), rows)
 
 
-def _ratio(spread: Spread) -> str:
+def ratio(spread: Spread) -> str:
+    """As in "2.00 (1.90–2.10)"."""
     return f"{spread.median:.2f} ({spread.low:.2f}–{spread.high:.2f})"
 
 
 def _ratio_table(results: Results, names: Sequence[str]) -> str:
     rows = [
-        [_name(cell)] + [_ratio(Spread.of(paired_ratios(m.times[n], m.times[OURS]))) for n in names]
+        [_name(cell)] + [ratio(Spread.of(paired_ratios(m.times[n], m.times[OURS]))) for n in names]
         for cell, m in results.items()
     ]
     return table((_heading(results), *names), rows)
@@ -143,7 +144,7 @@ def _summary_table(results: Results, ways: Sequence[Way]) -> str:
     for group, names in _groups(ways).items():
         per_cell = against_best(_times(results), OURS, names)
         worst = min((Spread.of(cell) for cell in per_cell), key=lambda s: s.median)
-        rows.append((f"best of {GROUP_TITLES[group]}", _ratio(means[group]), _ratio(worst)))
+        rows.append((f"best of {GROUP_TITLES[group]}", ratio(means[group]), ratio(worst)))
     return table(
         (
             "against, in each cell,",
