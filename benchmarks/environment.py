@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.ways import cores
-from widthwise.packing.pooling import kernels
+from widthwise.engines.pooling import kernels
 
 
 def environment(script: str, argv: Sequence[str] | None, **others: Any) -> dict[str, Any]:

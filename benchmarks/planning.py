@@ -11,11 +11,11 @@ import torch
 from benchmarks.cells import Cell
 from widthwise.execution.process import prepare_process
 from widthwise.hardware import card_memory
-from widthwise.recipe import Precision, Recipe
+from widthwise.sgd.recipe import Precision, Recipe
 from widthwise.study.cost import ModuleCost, module_cost
-from widthwise.study.pack_size import measured_sizes
-from widthwise.study.plan import most_replicas
+from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import PackingSpec
+from widthwise.study.timing import measured_sizes
 
 
 def planned(

@@ -35,7 +35,7 @@ def loaded_by(statement):
 
 def test_formulas_and_statistics_need_no_torch():
     modules = loaded_by("import widthwise as ww; ww.noise_scale(0.1, 8); ww.locate_optimum")
-    assert "widthwise.noise" in modules
+    assert "widthwise.theory.noise" in modules
     assert not modules & {"torch", "polars", "matplotlib", "pydantic"}
 
 

@@ -11,12 +11,12 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from widthwise.analysis import Law, Optimum, Resistance, measure_resistance
-from widthwise.analysis.words import estimate
 from widthwise.errors import FitError
-from widthwise.report.findings import setting_scores, width_curves
+from widthwise.runs.analyses import setting_scores, width_curves
+from widthwise.runs.store import Store
 from widthwise.study import Study
 from widthwise.study.rounds import Rounds
-from widthwise.study.store import Store
+from widthwise.text import estimate
 
 HERE = Path(__file__).parent
 NOTHING = "—"

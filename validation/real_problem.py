@@ -21,16 +21,16 @@ from torch import nn
 
 from widthwise import Law, Optimum, fit_law, normalized_noise_scale
 from widthwise.analysis.late_times import late_mean
-from widthwise.batches import batch_indices
 from widthwise.data import load
 from widthwise.errors import FitError
 from widthwise.execution.process import prepare_process
+from widthwise.runs.summary import limit_of
 from widthwise.search import Lattice, Observations, SearchTarget
 from widthwise.search.state import WidthState
+from widthwise.sgd.batches import batch_indices
 from widthwise.study import StudySpec
 from widthwise.study.context import Context, make_context
-from widthwise.study.settings import Setting, lay_out
-from widthwise.study.summary import limit_of
+from widthwise.study.schedule import Setting, lay_out
 from widthwise.training import PackJob, Replica, train_pack
 
 WIDTHS = (1, 2, 4, 8)

@@ -21,13 +21,13 @@ import polars as pl
 from scipy import stats
 
 import widthwise as ww
-from widthwise.calibration import Calibration, TunedSetting, calibrate
-from widthwise.stability import (
+from widthwise.probes import (
     StabilityLaw,
     StableLearningRate,
     fit_stability_law,
     max_stable_learning_rate,
 )
+from widthwise.study.calibration import Calibration, TunedSetting, calibrate
 from widthwise.study.context import load_context
 
 HERE = Path(__file__).parent

@@ -19,9 +19,9 @@ from scipy import stats
 
 from widthwise import families
 from widthwise.data import DataSpec, load
-from widthwise.recipe import Recipe
-from widthwise.stability import max_stable_learning_rate
-from widthwise.stability.shares import non_increasing, search, threshold_draws
+from widthwise.probes import max_stable_learning_rate
+from widthwise.probes.shares import non_increasing, search, threshold_draws
+from widthwise.sgd.recipe import Recipe
 from widthwise.training import PackJob, Replica, train_pack
 
 OUTPUT = Path(__file__).with_suffix(".md")

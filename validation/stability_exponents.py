@@ -18,8 +18,8 @@ import torch
 
 from widthwise import families
 from widthwise.data import Dataset, DataSpec, load
-from widthwise.recipe import LossKind, Recipe
-from widthwise.stability import StableLearningRate, fit_stability_law, max_stable_learning_rate
+from widthwise.probes import StableLearningRate, fit_stability_law, max_stable_learning_rate
+from widthwise.sgd.recipe import LossKind, Recipe
 
 WIDTHS = (1, 2, 4, 8, 16)
 LATE = 4  # the widths from here on show where an exponent is heading

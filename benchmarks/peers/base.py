@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.cells import Cell
-from widthwise.batches import batch_indices
 from widthwise.data import Dataset
+from widthwise.sgd.batches import batch_indices
 
 
 @dataclass(frozen=True, kw_only=True)

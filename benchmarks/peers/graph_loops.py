@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.peers.base import Task, draw, mean_losses, tensors
 from widthwise.data import Dataset
-from widthwise.packing.captured import CudaRecorder, Recorder
+from widthwise.engines.captured import CudaRecorder, Recorder
 
 
 class Anew:

@@ -9,7 +9,7 @@ import torch
 from benchmarks.cells import LEARNING_RATE, Cell
 from benchmarks.peers.base import Task
 from widthwise.data import Dataset
-from widthwise.recipe import Precision, Recipe
+from widthwise.sgd.recipe import Precision, Recipe
 from widthwise.training import PackJob, PackTrainer, Replica
 
 

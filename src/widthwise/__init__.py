@@ -9,36 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 from widthwise.analysis import Law, Optimum, fit_law, locate_optimum
 from widthwise.errors import DataNotFoundError, FitError, InputError, StudyError
-from widthwise.noise import noise_scale, normalized_noise_scale
+from widthwise.theory.noise import noise_scale, normalized_noise_scale
 
 if TYPE_CHECKING:
     from widthwise import data, families
     from widthwise.adviser import AdviceRefusedError, Plan, widen
-    from widthwise.calibration import Calibration, TunedSetting, calibrate
     from widthwise.conversion import convert, mup_module, mup_parameter_groups
     from widthwise.data import Dataset
-    from widthwise.gradient_noise import GradientNoiseScale, gradient_noise_scale
+    from widthwise.engines import pack
     from widthwise.inspection import Inspection, Widening, compare, inspect
-    from widthwise.packing import pack
-    from widthwise.stability import (
+    from widthwise.probes import (
         StabilityLaw,
         StableLearningRate,
         fit_stability_law,
         max_stable_learning_rate,
         top_hessian_eigenvalue,
     )
+    from widthwise.probes.gradient_noise import GradientNoiseScale, gradient_noise_scale
     from widthwise.study import Study, StudySpec
+    from widthwise.study.calibration import Calibration, TunedSetting, calibrate
 
 # Module → the public names that are loaded from it when they are first used.
 _LAZY = {
     "widthwise.adviser": ("AdviceRefusedError", "Plan", "widen"),
-    "widthwise.calibration": ("Calibration", "TunedSetting", "calibrate"),
+    "widthwise.study.calibration": ("Calibration", "TunedSetting", "calibrate"),
     "widthwise.conversion": ("convert", "mup_module", "mup_parameter_groups"),
     "widthwise.data": ("Dataset",),
-    "widthwise.gradient_noise": ("GradientNoiseScale", "gradient_noise_scale"),
+    "widthwise.probes.gradient_noise": ("GradientNoiseScale", "gradient_noise_scale"),
     "widthwise.inspection": ("Inspection", "Widening", "compare", "inspect"),
-    "widthwise.packing": ("pack",),
-    "widthwise.stability": (
+    "widthwise.engines": ("pack",),
+    "widthwise.probes": (
         "StabilityLaw",
         "StableLearningRate",
         "fit_stability_law",

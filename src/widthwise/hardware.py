@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from widthwise.errors import InputError
-from widthwise.recipe import Precision
+from widthwise.sgd.recipe import Precision
 
 BF16Unit = Literal["amx", "avx512"]
 

@@ -11,7 +11,7 @@ from torch import nn
 from widthwise.adviser import Plan, widen
 from widthwise.conversion import mup_module, mup_parameter_groups
 from widthwise.errors import InputError
-from widthwise.stability import StabilityLaw, StableLearningRate
+from widthwise.probes import StabilityLaw, StableLearningRate
 
 
 def ask(**changes):

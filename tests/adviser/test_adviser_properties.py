@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from widthwise.adviser import widen
 from widthwise.adviser.rules import SCALINGS
 from widthwise.adviser.solving import KEEPS, MAX_MOMENTUM, NEEDS_MAX_STABLE
-from widthwise.noise import noise_scale
+from widthwise.theory.noise import noise_scale
 
 rates = st.floats(1e-5, 10.0)
 batches = st.integers(1, 4096)

@@ -7,7 +7,7 @@ from adviser_samples import Comparison, MeasuredRate, MeasuredRateLaw, law
 
 from widthwise.adviser import AdviceRefusedError, widen
 from widthwise.errors import InputError
-from widthwise.noise import normalized_noise_scale
+from widthwise.theory.noise import normalized_noise_scale
 
 # The base throughout: ε = 0.1, B = 32. g = 0.1/32 = 0.003125 at m = 0 and 0.03125 at m = 0.9.
 # At w = 4 the rule wants g = 0.003125 (standard, default, mup: σ² ∝ 1/w) or 0.0125 (ntk), or ten
@@ -638,7 +638,7 @@ def test_wrong_input(given, message):
 
 
 def test_noise_comes_from_the_formulas():
-    """The plan's ḡ is that of widthwise.noise at its own σ_init²."""
+    """The plan's ḡ is that of widthwise.theory.noise at its own σ_init²."""
     plan = ask(parameterization="standard", momentum=0.5)
     value = normalized_noise_scale(
         plan.learning_rate, plan.batch_size, plan.momentum, init_variance=1.0 / 4.0

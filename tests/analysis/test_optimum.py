@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from widthwise.analysis import locate_optimum
-from widthwise.analysis._settings import merge_settings
-from widthwise.analysis._shape import fit_peaks
+from widthwise.analysis.settings import merge_settings
+from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
 OCTAVES = np.arange(8.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from widthwise.analysis._settings import merge_settings
+from widthwise.analysis.settings import merge_settings
 
 NOISE = 0.003
 SHARED = 0.05  # what a seed adds to all settings; none of it is noise between settings

@@ -26,8 +26,8 @@ from widthwise.conversion import (
     mup_parameter_groups,
     one_rate_mup,
 )
+from widthwise.engines import pack
 from widthwise.errors import InputError
-from widthwise.packing import pack
 
 NETWORKS = {"mlp": plain_mlp, "cnn": plain_cnn}
 SETTINGS = {"momentum": 0.9, "weight_decay": 0.02}

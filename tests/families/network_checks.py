@@ -8,7 +8,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
-from widthwise.parameterization import PARAMETERIZATIONS, WidthRule
+from widthwise.theory.parameterization import PARAMETERIZATIONS, WidthRule
 
 WEIGHTED = (nn.Linear, nn.Conv2d)
 

@@ -20,7 +20,7 @@ from torch import nn
 from widthwise import families
 from widthwise.errors import InputError
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
-from widthwise.parameterization import standard_weight_learning_rate
+from widthwise.theory.parameterization import standard_weight_learning_rate
 
 
 def family(**options):

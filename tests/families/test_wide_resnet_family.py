@@ -22,7 +22,7 @@ from widthwise import families
 from widthwise.errors import InputError
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
 from widthwise.families.wide_resnet import PreActivationBlock
-from widthwise.parameterization import standard_weight_learning_rate
+from widthwise.theory.parameterization import standard_weight_learning_rate
 
 
 def family(**options):

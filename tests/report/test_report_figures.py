@@ -19,7 +19,7 @@ from widthwise.report.figures import (
     law_figure,
 )
 from widthwise.report.style import width_styles
-from widthwise.report.tables import curve_rows, law_line, optimum_rows, setting_rows
+from widthwise.runs.tables import curve_rows, law_line, optimum_rows, setting_rows
 
 
 @pytest.fixture(scope="module")

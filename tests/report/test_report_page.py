@@ -13,14 +13,14 @@ import pytest
 from report_samples import WIDTHS, content, results_table
 
 from widthwise.errors import InputError
-from widthwise.recipe import Recipe
 from widthwise.report import ReportContent, write_report
-from widthwise.report.numbers import exact, number, percent
 from widthwise.report.page import render_page, report_figures
 from widthwise.report.sections import report_sections
-from widthwise.report.tables import optimum_rows, setting_rows
 from widthwise.report.training import PAPER_SETTING, training_description, training_recipe
 from widthwise.report.wording import Training, practice_sentence, remarks, still_moving
+from widthwise.runs.tables import optimum_rows, setting_rows
+from widthwise.sgd.recipe import Recipe
+from widthwise.text import exact, number, percent
 
 FIGURES = {
     "accuracy-vs-noise-scale",

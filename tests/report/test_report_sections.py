@@ -11,17 +11,17 @@ import pytest
 from report_samples import WIDTHS, content, results_table, stable_rates
 
 from widthwise.errors import InputError
-from widthwise.report.findings import (
+from widthwise.report.page import render_page, report_figures, typeset
+from widthwise.report.resistance_figure import resistance_figure
+from widthwise.report.sections import report_sections
+from widthwise.runs.analyses import (
     find_collapse,
     find_resistance,
     find_stability,
     setting_scores,
 )
-from widthwise.report.numbers import number, percent
-from widthwise.report.page import render_page, report_figures, typeset
-from widthwise.report.resistance_figure import resistance_figure
-from widthwise.report.sections import report_sections
-from widthwise.report.tables import optimum_rows, setting_rows
+from widthwise.runs.tables import optimum_rows, setting_rows
+from widthwise.text import number, percent
 
 RATES = (0.5, 1.0, 2.0)
 
@@ -133,7 +133,7 @@ def test_unequal_physical_time_is_a_caution(full, sections):
 
 
 def test_resistance_section_holds_scores_tolerance_and_training_loss(full, sections):
-    found = find_resistance(full, setting_scores(full.results))
+    found = find_resistance(setting_scores(full.results), full.optima, seed=full.analysis_seed)
     assert found is not None
     section = sections["resistance"]
     assert section.answers[0] == found.sentence()
@@ -158,7 +158,7 @@ def test_resistance_section_holds_scores_tolerance_and_training_loss(full, secti
 
 
 def test_stability_section_holds_rates_and_ceilings(full, sections):
-    found = find_stability(full)
+    found = find_stability(full.results, full.optima, full.stable_learning_rates)
     assert found is not None
     assert found.law is not None
     assert found.ceiling is not None
@@ -235,7 +235,7 @@ def test_all_widths_of_the_sample_have_resistance():
 
 
 def test_a_bounded_optimum_is_drawn_open_and_others_are_not(full):
-    found = find_resistance(full, setting_scores(full.results))
+    found = find_resistance(setting_scores(full.results), full.optima, seed=full.analysis_seed)
     assert found is not None
     assert "optimum, a bound" not in gids(resistance_figure(found, "test"), "")
     drawn = resistance_figure(found, "test", bounds=[2.0])

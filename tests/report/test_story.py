@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from widthwise.report.story import QUESTION, asked_and_done
-from widthwise.report.tables import SettingRow
+from widthwise.report.captions import QUESTION, asked_and_done
+from widthwise.runs.tables import SettingRow
 
 
 def row(widening_factor, learning_rate, batch_size, *, num_seeds):

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import polars as pl
 
+from widthwise.probes import StableLearningRate
 from widthwise.reproduce.judging import Evidence
-from widthwise.stability import StableLearningRate
-from widthwise.study.spec import AnalysisSpec
-from widthwise.study.summary import summarize
+from widthwise.runs.summary import summarize
 
 WIDTHS = (1.0, 2.0, 4.0, 8.0)
 LEARNING_RATE = 4.0
@@ -41,7 +40,7 @@ def evidence(rows, rates=(), search_end=None):
         "validation_accuracy": pl.Float64,
     }
     results = pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
-    found = summarize(results, AnalysisSpec(), num_train=NUM_TRAIN, num_scored=10_000)
+    found = summarize(results, num_train=NUM_TRAIN, num_scored=10_000)
     return Evidence(
         results=results,
         optima=found.optima,

@@ -8,10 +8,9 @@ from widthwise.errors import InputError
 from widthwise.reproduce import CLAIMS, all_presets, preset, trials
 from widthwise.reproduce.cost import Cost, study_cost
 from widthwise.reproduce.paper import provenance
-from widthwise.reproduce.presets import fields_of
+from widthwise.reproduce.presets import dump, fields_of
 from widthwise.reproduce.sizes import DATA, NETWORKS, REGIONS, SIZES
-from widthwise.reproduce.toml import dump
-from widthwise.study.settings import lay_out
+from widthwise.study.schedule import lay_out
 from widthwise.study.spec import StudySpec
 
 EVERY = [(name, size) for name in all_presets() for size in SIZES]

@@ -8,9 +8,9 @@ from planted import rates
 
 from widthwise.data import load
 from widthwise.errors import InputError
+from widthwise.probes import fit_stability_law
 from widthwise.reproduce.presets import preset
 from widthwise.reproduce.rates import measured_rates, probe
-from widthwise.stability import fit_stability_law
 from widthwise.study.spec import StudySpec
 
 PLANTED = {rate.widening_factor: rate for rate in rates(0.5)}

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from tiny_studies import clouds, fields, in_this_process
 
 from widthwise.families import mlp
-from widthwise.recipe import Recipe
+from widthwise.sgd.recipe import Recipe
 from widthwise.study import Study
-from widthwise.study.pack_size import best_size, measured_sizes
-from widthwise.study.timing import time_step
+from widthwise.study.timing import best_size, measured_sizes, time_step
 
 SHAPES = {
     "overhead only": (lambda n: 1.0 + 1e-3 * n, 16),
@@ -69,7 +68,7 @@ def test_batch_sizes_between_take_the_nearest(monkeypatch):
         asked.append((width, batch))
         return replicas + (8.0 if batch < 8 else 0.0)  # small batches have overhead to share
 
-    monkeypatch.setattr("widthwise.study.pack_size.time_step", fake)
+    monkeypatch.setattr("widthwise.study.timing.time_step", fake)
     largest = {(1.0, b): 16 for b in (1, 2, 4, 8, 16)} | {(1.0, 3): 2, (4.0, 64): 4}
     found = measured_sizes(None, None, Recipe(), largest, momentum=0.0)
     assert {batch for width, batch in asked if width == 1.0} == {1, 3, 16}
@@ -97,18 +96,18 @@ class TestStudies:
 
     def test_what_was_measured_is_kept(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
-        monkeypatch.setattr("widthwise.study.pack_size.time_step", lambda *args: float(args[5]))
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
         study = self.run(tmp_path / "s")
         assert self.sizes(study) == {1}
         kept = json.loads((tmp_path / "s" / "pack-sizes.json").read_text())
         assert {row["replicas"] for row in kept["sizes"]} == {1}
-        monkeypatch.setattr("widthwise.study.pack_size.time_step", lambda *args: 1.0)
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: 1.0)
         again = Study.open(tmp_path / "s")
         assert again.plan == study.plan
 
     def test_a_stated_size_is_not_measured(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
-        monkeypatch.delattr("widthwise.study.pack_size.time_step")
+        monkeypatch.delattr("widthwise.study.timing.time_step")
         assert self.sizes(self.run(tmp_path / "s", size=2)) == {2}
         assert not (tmp_path / "s" / "pack-sizes.json").exists()
 

@@ -7,9 +7,8 @@ import pytest
 from rich.console import Console
 from tiny_studies import clouds, fields, in_this_process
 
-from widthwise import progress
 from widthwise.execution import Finished, Progressed
-from widthwise.study import Study
+from widthwise.study import Study, progress
 from widthwise.study.speed import Speed
 
 LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")

@@ -8,10 +8,10 @@ import pytest
 from tiny_studies import clouds, comparable, fields, in_this_process
 
 from widthwise.errors import InputError
+from widthwise.runs.store import Store
 from widthwise.study import Study, StudySpec
 from widthwise.study.rounds import Rounds
 from widthwise.study.running import Runner
-from widthwise.study.store import Store
 
 GRID = {
     "widening_factor": [1, 2],

@@ -8,7 +8,7 @@ from tiny_studies import fields
 
 from widthwise import families
 from widthwise.errors import InputError
-from widthwise.recipe import Recipe
+from widthwise.sgd.recipe import Recipe
 from widthwise.study import StudySpec
 from widthwise.study.spec import PackingSpec, TrainingSpec, differences
 

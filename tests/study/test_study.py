@@ -19,13 +19,13 @@ from tiny_studies import (
 
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import Progressed
-from widthwise.noise import normalized_noise_scale
-from widthwise.recipe import Recipe
+from widthwise.runs.schema import RESULTS_SCHEMA
+from widthwise.runs.store import Store
+from widthwise.sgd.recipe import Recipe
 from widthwise.study import Study
-from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.spec import PackingSpec
-from widthwise.study.store import Store
 from widthwise.study.worker import PackCall
+from widthwise.theory.noise import normalized_noise_scale
 from widthwise.training import PackTrainer
 
 

@@ -3,8 +3,7 @@
 from widthwise.adviser.ceiling import Ceiling
 from widthwise.adviser.evidence import AdviceRefusedError, Finding, Grade
 from widthwise.adviser.line import EquivalentChoice
-from widthwise.adviser.plan import Plan
-from widthwise.adviser.reason import Reason
+from widthwise.adviser.plan import Plan, Reason
 from widthwise.adviser.rivals import Rival
 from widthwise.adviser.solving import Keep, Setting
 from widthwise.adviser.widen import widen

@@ -21,7 +21,7 @@ _BATCH_SIZE_CAVEAT = (
 
 @runtime_checkable
 class StableRate(Protocol):
-    """A measured largest stable learning rate, such as widthwise.stability.StableLearningRate."""
+    """A measured largest stable learning rate, such as widthwise.probes.StableLearningRate."""
 
     @property
     def value(self) -> float: ...
@@ -37,7 +37,7 @@ class StableRate(Protocol):
 
 @runtime_checkable
 class StableLaw(Protocol):
-    """ε_max ∝ w^−exponent, measured, such as widthwise.stability.StabilityLaw."""
+    """ε_max ∝ w^−exponent, measured, such as widthwise.probes.StabilityLaw."""
 
     @property
     def exponent(self) -> float: ...

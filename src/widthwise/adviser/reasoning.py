@@ -3,7 +3,7 @@
 from widthwise.adviser.ceiling import Ceiling, StableRange
 from widthwise.adviser.conditions import OWN_STUDIES, PAPER
 from widthwise.adviser.facts import Networks, option
-from widthwise.adviser.reason import Reason
+from widthwise.adviser.plan import Reason
 from widthwise.adviser.rules import noise_growth, scaling_of
 from widthwise.adviser.solving import SAFE_SHARE, Keep, Setting
 from widthwise.analysis import Law

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from widthwise.errors import InputError
-from widthwise.noise import noise_scale
+from widthwise.theory.noise import noise_scale
 
 Keep = Literal[
     "batch_size", "learning_rate", "learning_rate_and_batch_size", "momentum", "largest_batch"

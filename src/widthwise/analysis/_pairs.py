@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from widthwise.analysis._settings import SAME_SETTING, STABLE_SHARE
+from widthwise.analysis.settings import SAME_SETTING, STABLE_SHARE
 
 FloatArray = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from widthwise.analysis.law import ZONES, Law, fit_law
 from widthwise.analysis.optimum import Censoring, Optimum
-from widthwise.analysis.words import estimate
 from widthwise.errors import FitError, InputError
+from widthwise.text import estimate
 
 CeilingVerdict = Literal[
     "falls as 1/w or faster", "falls more slowly", "falls", "does not fall", "inconclusive"

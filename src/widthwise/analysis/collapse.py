@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from widthwise.analysis._pairs import Pair, SettingTable, find_pairs, moderated
-from widthwise.analysis._settings import SAME_SETTING
 from widthwise.analysis.collapse_result import (
     Collapse,
     CollapseFinding,
@@ -16,6 +15,7 @@ from widthwise.analysis.collapse_result import (
     Outcome,
     SettingComparison,
 )
+from widthwise.analysis.settings import SAME_SETTING
 from widthwise.errors import InputError
 
 FloatArray = NDArray[np.float64]

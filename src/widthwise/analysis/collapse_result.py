@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from widthwise.analysis.words import in_points, signed
+from widthwise.text import in_points, signed
 
 CollapseVerdict = Literal["collapses", "broken", "inconclusive", "not tested"]
 Outcome = Literal["agrees", "differs", "undecided"]

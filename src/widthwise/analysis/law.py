@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from widthwise.analysis.optimum import Optimum
 from widthwise.errors import FitError, InputError
+from widthwise.theory.power_law import stretch_for_scatter
 
 Verdict = Literal["proportional", "constant", "other", "inconclusive"]
 FloatArray = NDArray[np.float64]
@@ -21,8 +21,6 @@ ZONES: dict[Verdict, tuple[float, float]] = {
 }
 # A law is fitted to widths whose optimum more often than not lies inside what was run.
 INFORMATIVE_SHARE = 0.5
-# Lack of fit counts when so large a chi-square has less than this chance under the power law.
-LACK_OF_FIT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -248,9 +246,6 @@ def _stretch(
 ) -> tuple[float, float | None]:
     """Factor by which the draws must widen for the scatter of the widths about the line."""
     found = np.array([o.censoring == "none" for o in optima])
-    degrees = int(found.sum()) - 2
-    if degrees < 1:
-        return 1.0, None
     line = level + exponent * (log_factors - center)
     # The middle of the draws, to which the line was fitted: an optimum's own estimate has one
     # shape, the draws lean to all, and the difference is no scatter of the widths.
@@ -259,11 +254,7 @@ def _stretch(
     )
     residual = middle - line
     chi_square = float(np.sum((residual[found] / spread[found]) ** 2))
-    chance = float(special.chdtrc(degrees, chi_square))
-    if chance >= LACK_OF_FIT:
-        return 1.0, chance
-    student = float(special.stdtrit(degrees, 0.975) / special.ndtri(0.975))
-    return student * float(np.sqrt(chi_square / degrees)), chance
+    return stretch_for_scatter(chi_square, int(found.sum()) - 2)
 
 
 def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:

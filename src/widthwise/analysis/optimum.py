@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise.analysis._settings import Settings, merge_settings
-from widthwise.analysis._shape import fit_peaks
+from widthwise.analysis.settings import Settings, merge_settings
+from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
 Censoring = Literal["none", "low", "high"]

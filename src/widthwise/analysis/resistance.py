@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.analysis._between import first_fall, value_at
-from widthwise.analysis._settings import STABLE_SHARE, Settings, merge_settings
-from widthwise.analysis._shape import fit_peaks
 from widthwise.analysis.law import Law, fit_law
 from widthwise.analysis.optimum import Optimum
 from widthwise.analysis.resistance_result import (
@@ -18,6 +16,8 @@ from widthwise.analysis.resistance_result import (
     ToleratedNoise,
     WidthResistance,
 )
+from widthwise.analysis.settings import STABLE_SHARE, Settings, merge_settings
+from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
 FloatArray = NDArray[np.float64]

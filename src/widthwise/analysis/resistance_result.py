@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.analysis.law import ZONES, Law
-from widthwise.analysis.words import estimate, in_points, signed
+from widthwise.text import estimate, in_points, signed
 
 Trend = Literal["higher", "not higher", "inconclusive"]
 ClaimVerdict = Literal["confirmed", "contradicted", "inconclusive"]

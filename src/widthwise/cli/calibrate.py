@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.calibration import TunedSetting
-from widthwise.calibration import calibrate as run_calibration
 from widthwise.cli.arguments import widening_factors
 from widthwise.cli.output import AsJson, print_json
+from widthwise.study.calibration import TunedSetting
+from widthwise.study.calibration import calibrate as run_calibration
 
 
 def calibrate(

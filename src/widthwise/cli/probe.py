@@ -10,17 +10,17 @@ import typer
 from widthwise.cli.output import AsJson, print_json
 from widthwise.data import Dataset, load
 from widthwise.errors import FitError, InputError
-from widthwise.progress import ProgressReporter, make_reporter
-from widthwise.stability import (
+from widthwise.probes import (
     StabilityLaw,
     StableLearningRate,
     fit_stability_law,
     max_stable_learning_rate,
 )
-from widthwise.stability.shares import Scan
+from widthwise.probes.shares import Scan
 from widthwise.study.cost import module_cost
 from widthwise.study.family_spec import FamilySpec
-from widthwise.study.plan import most_replicas
+from widthwise.study.progress import ProgressReporter, make_reporter
+from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import StudySpec
 
 _WIDTHS = "1,2,4"

@@ -12,10 +12,11 @@ from rich.table import Table
 
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
+from widthwise.files import make_directory, write_atomically
 from widthwise.reproduce.claims import CLAIMS, Trial, trials
 from widthwise.reproduce.cost import Cost, study_cost
 from widthwise.reproduce.paper import provenance
-from widthwise.reproduce.presets import PresetName, all_presets, fields_of, require
+from widthwise.reproduce.presets import PresetName, all_presets, dump, fields_of, require
 from widthwise.reproduce.running import (
     Finding,
     in_all,
@@ -26,8 +27,6 @@ from widthwise.reproduce.running import (
     specifications,
 )
 from widthwise.reproduce.sizes import SIZES
-from widthwise.reproduce.toml import dump
-from widthwise.study.files import make_directory, write_atomically
 
 if TYPE_CHECKING:
     from widthwise.study.spec import StudySpec

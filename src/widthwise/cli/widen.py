@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from widthwise.analysis import Law
-    from widthwise.gradient_noise import GradientNoiseScale
+    from widthwise.probes.gradient_noise import GradientNoiseScale
 
 _NETWORK = '"module:function" or "file.py:function"'
 
@@ -177,7 +177,7 @@ def _gradient_noise(base: "nn.Module | None", data: str) -> "GradientNoiseScale"
     if base is None:
         raise InputError("--gradient-noise is measured on a network: which? Give --base")
     from widthwise.data import DataSpec, load
-    from widthwise.gradient_noise import gradient_noise_scale
+    from widthwise.probes.gradient_noise import gradient_noise_scale
 
     return gradient_noise_scale(base, load(DataSpec(name=data)))
 

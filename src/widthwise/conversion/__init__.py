@@ -1,7 +1,6 @@
 """One network under several names: exact conversion for SGD, and training in µP."""
 
 from widthwise.conversion.convert import Conversion, ConvertedTensor, convert
-from widthwise.conversion.layers import BiasScaledConv2d, BiasScaledLinear
 from widthwise.conversion.mup import (
     MupFamily,
     mup_factors,
@@ -10,6 +9,7 @@ from widthwise.conversion.mup import (
     mup_parameter_groups,
     one_rate_mup,
 )
+from widthwise.families.layers import BiasScaledConv2d, BiasScaledLinear
 
 __all__ = [
     "BiasScaledConv2d",

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from widthwise.conversion.layers import (
+from widthwise.conversion.shapes import Base, widened_by
+from widthwise.errors import InputError
+from widthwise.families.layers import (
     Layer,
     fan_in_of,
     multipliers_of,
     scalable_layers,
     with_multipliers,
 )
-from widthwise.conversion.shapes import Base, widened_by
-from widthwise.errors import InputError
-from widthwise.parameterization import LayerWidths, Multipliers, TensorForm, form_multipliers
+from widthwise.theory.parameterization import LayerWidths, Multipliers, TensorForm, form_multipliers
 
 _NEED_BASE = ("mup", "mup-one-rate")
 
@@ -42,7 +42,7 @@ class Conversion:
     """The same trajectory under another name.
 
     Attributes:
-        form: a key of :data:`widthwise.parameterization.FORMS`.
+        form: a key of :data:`widthwise.theory.parameterization.FORMS`.
         module: the new module; parameters have the names and shapes they had.
         tensors: every parameter, in the module's order.
     """
@@ -90,8 +90,8 @@ def convert(
     The form in which the module is now is read off its layers: Linear and Conv2d have the
     multiplier 1, ScaledLinear and ScaledConv2d their own. Forward multipliers change, values are
     rescaled, and every parameter gets the learning rate and weight decay that keep the path
-    (:class:`~widthwise.parameterization.TensorForm`). Biases keep their multiplier and rate in
-    all forms but "mup-one-rate"; embeddings and the parameters of norms keep theirs in all forms.
+    (:class:`~widthwise.theory.parameterization.TensorForm`). Biases keep their multiplier and rate
+    in all forms but "mup-one-rate"; embeddings and the parameters of norms keep theirs in all.
     The module is copied, not changed.
 
     Exact up to rounding for ``torch.optim.SGD`` with its momentum, dampening and Nesterov as they
@@ -103,7 +103,7 @@ def convert(
 
     Args:
         module: layers with weights are Linear, Conv2d, ScaledLinear, ScaledConv2d.
-        form: a key of :data:`widthwise.parameterization.FORMS`: "standard", "ntk", "mup" or
+        form: a key of :data:`widthwise.theory.parameterization.FORMS`: "standard", "ntk", "mup" or
             "mup-one-rate" (µP's multipliers chosen so that its rates become one).
         learning_rate: with which ``module`` is trained: one, or one a parameter by name.
         weight_decay: likewise.

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from widthwise.conversion.convert import convert, set_multipliers
-from widthwise.conversion.layers import multipliers_of, scalable_layers
 from widthwise.conversion.shapes import Base, Widened, widened_by
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
-from widthwise.parameterization import Multipliers, MupFactors, mup_factors_of
+from widthwise.families.layers import multipliers_of, scalable_layers
+from widthwise.theory.parameterization import Multipliers, MupFactors, mup_factors_of
 
 _MATRIX, _VECTOR, _FIXED = range(3)  # the order of MuSGD's groups
 

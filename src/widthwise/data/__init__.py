@@ -1,9 +1,7 @@
 """Data sets: bundled, generated, read from disk, or made from arrays; one in-memory form."""
 
 from widthwise.data.dataset import Dataset
-from widthwise.data.loading import load
 from widthwise.data.preprocessing import Preprocessing
-from widthwise.data.registry import DatasetInfo, available
-from widthwise.data.spec import DataSpec
+from widthwise.data.registry import DatasetInfo, DataSpec, available, load
 
 __all__ = ["DataSpec", "Dataset", "DatasetInfo", "Preprocessing", "available", "load"]

@@ -1,4 +1,6 @@
-"""The Fashion-MNIST subset that comes with the package (see bundled/NOTICE)."""
+"""Small sets that need no download: the bundled Fashion-MNIST subset (see bundled/NOTICE), and
+scikit-learn's digits.
+"""
 
 from importlib import resources
 
@@ -6,9 +8,12 @@ from widthwise.data.raw import RawData
 from widthwise.data.readers.files import decompress
 from widthwise.data.readers.idx import parse_idx
 from widthwise.data.sources import verify
+from widthwise.errors import DataNotFoundError
 
 NUM_TRAIN = 5000
 NUM_TEST = 8000
+# scikit-learn's digits have no official split: the last 500 in its order are the test set.
+NUM_TEST_DIGITS = 500
 
 # SHA-256 of the decompressed files, printed by tools/make_bundled_data.py.
 _SHA256 = {
@@ -33,5 +38,28 @@ def read_bundled() -> RawData:
         train_labels=arrays[1],
         test_inputs=arrays[2],
         test_labels=arrays[3],
+        num_classes=10,
+    )
+
+
+def read_digits() -> RawData:
+    """Scikit-learn's images of shape (N, 8, 8), values 0 to 16.
+
+    Raises:
+        DataNotFoundError: if scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"data set 'digits' needs scikit-learn, which cannot be imported ({error}); "
+            "pip install scikit-learn"
+        ) from error
+    digits = load_digits()
+    return RawData(
+        train_inputs=digits.images[:-NUM_TEST_DIGITS],
+        train_labels=digits.target[:-NUM_TEST_DIGITS],
+        test_inputs=digits.images[-NUM_TEST_DIGITS:],
+        test_labels=digits.target[-NUM_TEST_DIGITS:],
         num_classes=10,
     )

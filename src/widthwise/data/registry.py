@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from widthwise.data import bundled_set, mnist1d, sources
+from widthwise.data.bundled_set import read_digits
 from widthwise.data.cifar import (
     CIFAR10,
     CIFAR100,
@@ -15,14 +18,57 @@ from widthwise.data.cifar import (
     locate_cifar,
     refuse_pickles,
 )
-from widthwise.data.digits import read_digits
+from widthwise.data.dataset import Dataset
+from widthwise.data.preprocessing import Preprocessing
 from widthwise.data.raw import RawData
 from widthwise.data.readers.npz import read_npz
 from widthwise.data.readers.parquet import read_parquet_folder
 from widthwise.errors import InputError
 
+
+class DataSpec(BaseModel):
+    """A data set and how to prepare it.
+
+    Attributes:
+        name: a name that `available` lists.
+        path: file or folder, for data that lie on disk; None searches the usual places.
+        num_train: training examples, class-balanced, a smaller set being part of a larger one;
+            None takes all. "mnist1d" is generated at the size asked for, as published, where
+            another size means other data.
+        num_test: test examples, in the class proportions of the test set; None takes all.
+        num_validation: examples held out from the training images that are not trained on.
+        seed: decides which examples are taken and, for generated data, the data themselves. If
+            left out it is 0, for "mnist1d" 42, the published value.
+        preprocessing: "center-scale" removes the training mean of each coordinate, then divides
+            by one number so that the training mean square is 1; "none" leaves the values, except
+            that unsigned bytes are divided by 255.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "fashion-mnist-mini"
+    path: str | None = None
+    num_train: int | None = Field(default=None, ge=1)
+    num_test: int | None = Field(default=None, ge=1)
+    num_validation: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    preprocessing: Preprocessing = "center-scale"
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return entry(name).name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_seed(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "seed" not in fields and fields.get("name") == "mnist1d":
+            return {**fields, "seed": entry("mnist1d").default_seed}
+        return fields
+
+
 if TYPE_CHECKING:
-    from widthwise.data.spec import DataSpec
+    from widthwise.data.registry import DataSpec
 
 BUILT_IN = "part of Widthwise"
 OWN_FILES = "your own files, at the path you give"
@@ -236,3 +282,42 @@ def available() -> list[DatasetInfo]:
         )
         for row in _ENTRIES
     ]
+
+
+def load(spec: DataSpec) -> Dataset:
+    """Read or generate a data set, choose the examples and preprocess them.
+
+    Raises:
+        InputError: if the specification or a file is wrong.
+        DataNotFoundError: if the data are not on this machine; says where they were sought.
+
+    >>> load(DataSpec(num_train=100, num_test=1000))
+    Dataset('fashion-mnist-mini', input_shape=(28, 28), num_classes=10, num_train=100,
+            num_test=1000, num_validation=0)
+    """
+    row = entry(spec.name)
+    if spec.path is not None and not row.takes_path:
+        raise InputError(
+            f"data set {spec.name!r} does not lie on disk and takes no path, got {spec.path!r}; "
+            "leave path out, or name what lies there (npz, idx, hf-parquet, ...)"
+        )
+    if spec.path is None and row.needs_path:
+        raise InputError(
+            f"data set {spec.name!r} needs the path of your files, got none; give path"
+        )
+    raw = row.load(spec)
+    return Dataset.from_arrays(
+        raw.train_inputs,
+        raw.train_labels,
+        raw.test_inputs,
+        raw.test_labels,
+        validation_inputs=raw.validation_inputs,
+        validation_labels=raw.validation_labels,
+        name=spec.name,
+        num_classes=raw.num_classes,
+        num_train=spec.num_train,
+        num_test=spec.num_test,
+        num_validation=spec.num_validation,
+        seed=spec.seed,
+        preprocessing=spec.preprocessing,
+    )

@@ -15,7 +15,7 @@ class WidthFamily(Protocol):
 
     Attributes:
         name: short label for tables.
-        parameterization: a row of :data:`widthwise.parameterization.PARAMETERIZATIONS`.
+        parameterization: a row of :data:`widthwise.theory.parameterization.PARAMETERIZATIONS`.
     """
 
     @property

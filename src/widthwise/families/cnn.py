@@ -9,7 +9,7 @@ from torch import nn
 from widthwise.errors import InputError
 from widthwise.families.base import Width, image_size, require_at_least_one
 from widthwise.families.layers import activation, as_image, conv, linear, norm, pool
-from widthwise.parameterization import READOUT_GAIN, init_variance, width_rule
+from widthwise.theory.parameterization import READOUT_GAIN, init_variance, width_rule
 
 _POOL_SIZE = 2
 

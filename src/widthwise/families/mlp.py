@@ -10,7 +10,7 @@ from torch import nn
 from widthwise.errors import InputError
 from widthwise.families.base import Width
 from widthwise.families.layers import activation, linear
-from widthwise.parameterization import READOUT_GAIN, init_variance, width_rule
+from widthwise.theory.parameterization import READOUT_GAIN, init_variance, width_rule
 
 
 @dataclass(frozen=True, kw_only=True)

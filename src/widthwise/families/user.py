@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from widthwise.errors import InputError
-from widthwise.parameterization import init_variance, width_rule
+from widthwise.theory.parameterization import init_variance, width_rule
 
 
 @dataclass(frozen=True, kw_only=True)

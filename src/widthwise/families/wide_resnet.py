@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from widthwise.errors import InputError
 from widthwise.families.base import Width, image_size, require_at_least_one
 from widthwise.families.layers import activation, as_image, conv, linear, norm
-from widthwise.parameterization import READOUT_GAIN, init_variance, width_rule
+from widthwise.theory.parameterization import READOUT_GAIN, init_variance, width_rule
 
 # Stride of the first block of each group; group g has 2^g times the channels of the first.
 _GROUP_STRIDES = (1, 2, 2)

@@ -20,9 +20,9 @@ from widthwise.inspection.layers import (
 )
 from widthwise.inspection.recognition import Recognition, recognize
 from widthwise.inspection.rows import ParameterRow
-from widthwise.inspection.text import table
 from widthwise.inspection.values import statistics, why_not_measurable
-from widthwise.noise import noise_scale, normalized_noise_scale
+from widthwise.text import table
+from widthwise.theory.noise import noise_scale, normalized_noise_scale
 
 CONFIDENCE = 0.999
 

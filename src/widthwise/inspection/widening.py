@@ -11,7 +11,7 @@ from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect
 from widthwise.inspection.layers import convolves, normalization_of
 from widthwise.inspection.rows import ParameterRow
 from widthwise.inspection.scaling import counterpart, read_parameterization
-from widthwise.inspection.text import table
+from widthwise.text import table
 
 _SAME = 1e-9
 

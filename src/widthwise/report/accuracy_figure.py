@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from widthwise.report.numbers import exact
 from widthwise.report.style import (
     INK,
     MUTED,
@@ -17,7 +16,8 @@ from widthwise.report.style import (
     padded,
     width_styles,
 )
-from widthwise.report.tables import OptimumRow, SelectedOn, SettingRow, mean_by_noise_scale
+from widthwise.runs.tables import OptimumRow, SelectedOn, SettingRow, mean_by_noise_scale
+from widthwise.text import exact
 
 Z_95 = 1.959964  # a normal 95 % interval, in standard errors
 # The lower panel shows at least this much, in percentage points, below the peak of each width.

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from widthwise.analysis import Collapse
-from widthwise.report.numbers import number
 from widthwise.report.style import (
     INK,
     MUTED,
@@ -24,7 +23,8 @@ from widthwise.report.style import (
     width_axis,
     width_styles,
 )
-from widthwise.report.tables import SelectedOn, SettingRow, mean_by_noise_scale
+from widthwise.runs.tables import SelectedOn, SettingRow, mean_by_noise_scale
+from widthwise.text import number
 
 _SIZE = (WIDTH_INCHES, 5.6)
 _LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from widthwise.analysis import Collapse
 from widthwise.analysis.collapse_result import CollapseFinding, CollapseLevel
-from widthwise.analysis.words import in_points
 from widthwise.report.collapse_figure import collapse_figure
 from widthwise.report.content import ReportContent
-from widthwise.report.findings import SettingScores, find_collapse
-from widthwise.report.numbers import MISSING, count, exact, exact_list, number, points
 from widthwise.report.section import CaptionedFigure, Section, SectionTable
-from widthwise.report.tables import SettingRow, selected_on
+from widthwise.runs.analyses import SettingScores, find_collapse
+from widthwise.runs.tables import SettingRow, selected_on
+from widthwise.text import MISSING, count, exact, exact_list, in_points, number, points
 
 # Fewer seeds than this leave the error of a difference itself in doubt.
 _FEW_SEEDS = 4

@@ -7,13 +7,13 @@ import polars as pl
 
 from widthwise.analysis import Law, Optimum
 from widthwise.errors import InputError
-from widthwise.stability import StableLearningRate
+from widthwise.probes import StableLearningRate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportContent:
     """Everything the page shows. Nothing is read from anywhere else, and optima and law are not
-    fitted again; the claims that rest on them are (:mod:`widthwise.report.findings`).
+    fitted again; the claims that rest on them are (:mod:`widthwise.runs.analyses`).
 
     Args:
         title: heading of the page.

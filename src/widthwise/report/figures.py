@@ -23,7 +23,7 @@ from widthwise.report.style import (
     width_axis,
     width_styles,
 )
-from widthwise.report.tables import (
+from widthwise.runs.tables import (
     CurveRow,
     LawLine,
     OptimumRow,

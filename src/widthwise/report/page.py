@@ -13,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from widthwise.report import captions, numbers, wording
+from widthwise import text
+from widthwise.report import captions, wording
 from widthwise.report.accuracy_figure import accuracy_figure
+from widthwise.report.captions import asked_and_done
 from widthwise.report.content import ReportContent
 from widthwise.report.figures import (
     batch_size_figure,
@@ -24,9 +26,9 @@ from widthwise.report.figures import (
 )
 from widthwise.report.section import CaptionedFigure, Section
 from widthwise.report.sections import report_sections
-from widthwise.report.story import asked_and_done
 from widthwise.report.style import house_style
-from widthwise.report.tables import (
+from widthwise.report.training import training_recipe
+from widthwise.runs.tables import (
     OptimumRow,
     SettingRow,
     curve_rows,
@@ -35,7 +37,6 @@ from widthwise.report.tables import (
     selected_on,
     setting_rows,
 )
-from widthwise.report.training import training_recipe
 
 _PAGE = "report.html"
 _FIGURES = "figures"
@@ -147,12 +148,12 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=numbers.number,
-        percent=numbers.percent,
-        points=numbers.points,
-        interval=lambda ends: numbers.interval(*ends),
-        percent_interval=lambda ends: numbers.percent_interval(*ends),
-        exact=numbers.exact,
+        number=text.number,
+        percent=text.percent,
+        points=text.points,
+        interval=lambda ends: text.interval(*ends),
+        percent_interval=lambda ends: text.percent_interval(*ends),
+        exact=text.exact,
         typeset=typeset,
     )
     return environment.get_template("template.html.j2").render(

@@ -7,8 +7,8 @@ import polars as pl
 
 from widthwise.analysis import Law
 from widthwise.report.content import ReportContent
-from widthwise.report.numbers import count, exact, exact_list, interval, number
 from widthwise.report.section import Section, SectionTable
+from widthwise.text import count, exact, exact_list, interval, number
 
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
 _PAPER_EXPONENT = 1.0  # Park et al. (2019)

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from widthwise.analysis import Resistance
 from widthwise.analysis.resistance_result import ToleratedNoise
-from widthwise.analysis.words import in_points
-from widthwise.report.numbers import number
 from widthwise.report.style import (
     INK,
     MUTED,
@@ -22,7 +20,8 @@ from widthwise.report.style import (
     side_legend,
     width_axis,
 )
-from widthwise.report.tables import SelectedOn
+from widthwise.runs.tables import SelectedOn
+from widthwise.text import in_points, number
 
 _SIZE = (WIDTH_INCHES, 6.6)
 _MARKERS = ("s", "^", "D", "v", "P")

@@ -6,28 +6,28 @@ import polars as pl
 
 from widthwise.analysis import Resistance
 from widthwise.analysis.resistance_result import FixedScore, ToleratedNoise
-from widthwise.analysis.words import in_points
 from widthwise.report.content import ReportContent
-from widthwise.report.findings import SettingScores, find_resistance
-from widthwise.report.numbers import (
+from widthwise.report.resistance_figure import resistance_figure
+from widthwise.report.section import CaptionedFigure, Section, SectionTable
+from widthwise.runs.analyses import SettingScores, find_resistance
+from widthwise.runs.tables import OptimumRow, SelectedOn, selected_on
+from widthwise.text import (
     MISSING,
     exact,
     exact_list,
+    in_points,
     interval,
     listing,
     number,
     percent,
 )
-from widthwise.report.resistance_figure import resistance_figure
-from widthwise.report.section import CaptionedFigure, Section, SectionTable
-from widthwise.report.tables import OptimumRow, SelectedOn, selected_on
 
 
 def resistance_section(
     content: ReportContent, table: SettingScores, optima: Sequence[OptimumRow]
 ) -> Section | None:
     """None unless two widths have an optimum and two seeds."""
-    found = find_resistance(content, table)
+    found = find_resistance(table, content.optima, seed=content.analysis_seed)
     if found is None:
         return None
     chosen_on = selected_on(content.results)

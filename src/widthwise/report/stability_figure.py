@@ -5,7 +5,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from widthwise.analysis import BatchCeiling
-from widthwise.report.findings import StabilityFinding
 from widthwise.report.style import (
     INK,
     WIDTH_INCHES,
@@ -18,6 +17,7 @@ from widthwise.report.style import (
     width_axis,
     width_styles,
 )
+from widthwise.runs.analyses import StabilityFinding
 
 _LEAST_RATIO = 6.0
 _FIT_COLOR = "#1f4e79"

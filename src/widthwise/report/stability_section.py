@@ -2,15 +2,15 @@
 
 from widthwise.analysis.batch_ceiling import CeilingPoint
 from widthwise.report.content import ReportContent
-from widthwise.report.findings import StabilityFinding, find_stability
-from widthwise.report.numbers import MISSING, exact, exact_list, interval, number
 from widthwise.report.section import CaptionedFigure, Section, SectionTable
 from widthwise.report.stability_figure import stability_figure
+from widthwise.runs.analyses import StabilityFinding, find_stability
+from widthwise.text import MISSING, exact, exact_list, interval, number
 
 
 def stability_section(content: ReportContent) -> Section | None:
     """None unless the largest stable learning rates were measured."""
-    found = find_stability(content)
+    found = find_stability(content.results, content.optima, content.stable_learning_rates)
     if found is None:
         return None
     law = (

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from widthwise.report.numbers import exact
+from widthwise.text import exact
 
 # Fonts that come with matplotlib, so that a figure is the same on every machine.
 _RC: Any = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from widthwise.recipe import Recipe
-from widthwise.report.numbers import exact, exact_list
+from widthwise.sgd.recipe import Recipe
+from widthwise.text import exact, exact_list
 
 PAPER_SETTING = "the paper's setting: constant learning rate, SGD, cross-entropy"
 

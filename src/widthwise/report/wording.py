@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from scipy import stats
 
 from widthwise.analysis import Law
-from widthwise.analysis.law import LACK_OF_FIT
-from widthwise.recipe import Recipe
-from widthwise.report.numbers import (
+from widthwise.report.training import (
+    normalization_cautions,
+    rate_changes_late,
+    schedule_sentence,
+)
+from widthwise.runs.tables import OptimumRow, SelectedOn, SettingRow
+from widthwise.sgd.recipe import Recipe
+from widthwise.text import (
     count,
     exact,
     exact_list,
@@ -21,12 +26,7 @@ from widthwise.report.numbers import (
     points,
     points_error,
 )
-from widthwise.report.tables import OptimumRow, SelectedOn, SettingRow
-from widthwise.report.training import (
-    normalization_cautions,
-    rate_changes_late,
-    schedule_sentence,
-)
+from widthwise.theory.power_law import LACK_OF_FIT
 
 # Below this many seeds a bootstrap interval is narrower than it should be.
 FEW_SEEDS = 5

@@ -8,7 +8,7 @@ from widthwise.data import DataSpec
 from widthwise.families import WidthFamily
 from widthwise.reproduce.sizes import DATA, Source
 from widthwise.study.cost import ModuleCost, module_cost
-from widthwise.study.settings import lay_out
+from widthwise.study.schedule import lay_out
 from widthwise.study.spec import StudySpec
 from widthwise.training import MAX_TRAIN_EVALUATION
 

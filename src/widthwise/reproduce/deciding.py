@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from widthwise.analysis import Collapse, Law, Optimum
 from widthwise.analysis.law import ZONES
-from widthwise.report.numbers import exact_list
+from widthwise.text import exact_list
 
 # Nearer than this to the edge of a verdict, no number of runs is worth asking for.
 _AT_THE_EDGE = 0.04

@@ -18,11 +18,11 @@ from widthwise.analysis import (
     measure_resistance,
 )
 from widthwise.analysis.law import ZONES
-from widthwise.analysis.words import estimate
 from widthwise.errors import FitError
-from widthwise.report.findings import setting_scores, width_curves
+from widthwise.probes import StableLearningRate, fit_stability_law
 from widthwise.reproduce.deciding import more_for_ceiling, more_for_collapse, more_for_exponent
-from widthwise.stability import StableLearningRate, fit_stability_law
+from widthwise.runs.analyses import setting_scores, width_curves
+from widthwise.text import estimate
 
 Verdict = Literal["confirmed", "contradicted", "inconclusive"]
 

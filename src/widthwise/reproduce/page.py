@@ -13,19 +13,18 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from widthwise.errors import FitError
-from widthwise.report.findings import StabilityFinding
-from widthwise.report.numbers import listing
+from widthwise.files import write_atomically
+from widthwise.probes import fit_stability_law
 from widthwise.report.page import typeset
 from widthwise.report.stability_figure import stability_figure
 from widthwise.report.style import house_style
 from widthwise.reproduce.exponent_figure import exponent_figure, exponents
 from widthwise.reproduce.judging import ceiling_of
 from widthwise.reproduce.paper import PAPER, provenance
-from widthwise.reproduce.presets import PresetName, fields_of
+from widthwise.reproduce.presets import PresetName, dump, fields_of
 from widthwise.reproduce.running import Finding, in_all
-from widthwise.reproduce.toml import dump
-from widthwise.stability import fit_stability_law
-from widthwise.study.files import write_atomically
+from widthwise.runs.analyses import StabilityFinding
+from widthwise.text import listing
 
 PAGE = "reproduction.html"
 _REPORT = "report.html"

@@ -13,11 +13,11 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
+from widthwise.files import make_directory, write_atomically
 from widthwise.hardware import resolve_device
-from widthwise.stability import StableLearningRate, max_stable_learning_rate
+from widthwise.probes import StableLearningRate, max_stable_learning_rate
 from widthwise.study.cost import module_cost
-from widthwise.study.files import make_directory, write_atomically
-from widthwise.study.plan import most_replicas
+from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import StudySpec
 
 BATCH_SIZE = 64

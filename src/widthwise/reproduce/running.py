@@ -11,11 +11,11 @@ from widthwise.reproduce.claims import Trial
 from widthwise.reproduce.judging import Evidence, Judgement
 from widthwise.reproduce.presets import PresetName, fields_of
 from widthwise.reproduce.rates import measured_rates
+from widthwise.runs.schema import RESULTS_SCHEMA
+from widthwise.runs.store import Store
 from widthwise.study import Study
 from widthwise.study.rounds import Rounds
-from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.spec import StudySpec
-from widthwise.study.store import Store
 
 _RATES = "stable-rates"
 _SEARCH_KEY = "search."

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.analysis._settings import Settings
-from widthwise.analysis._shape import (
+from widthwise.analysis.settings import Settings
+from widthwise.analysis.shape import (
     CLEARLY_WORSE,
     HALVES_ODDS,
     NEIGHBOR_SHARE,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.analysis._settings import SAME_SETTING
+from widthwise.analysis.settings import SAME_SETTING
 from widthwise.errors import InputError
 
 FloatArray = NDArray[np.float64]

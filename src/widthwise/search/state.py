@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.analysis import Optimum, locate_optimum
-from widthwise.analysis._settings import STABLE_SHARE, Settings, merge_settings
-from widthwise.analysis._shape import open_window
+from widthwise.analysis.settings import STABLE_SHARE, Settings, merge_settings
+from widthwise.analysis.shape import open_window
 from widthwise.errors import FitError
 from widthwise.search.problem import FloatArray, Lattice
 from widthwise.search.runs import Observations

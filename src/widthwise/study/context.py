@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from widthwise.building import check_batch_size, check_network
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
 from widthwise.hardware import resolve_device
+from widthwise.runs.store import Store
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.spec import StudySpec
-from widthwise.study.store import Store
 from widthwise.training import MAX_TRAIN_EVALUATION
+from widthwise.training.networks import check_batch_size, check_network
 
 STUDY_FILE = "study.json"
 DATA_FILE = "data.npz"

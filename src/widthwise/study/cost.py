@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from widthwise.engines.convolution import transformed_floats
 from widthwise.errors import InputError
-from widthwise.evaluation import evaluation_rows, largest_activation
-from widthwise.packing.convolution import transformed_floats
+from widthwise.training.evaluation import evaluation_rows, largest_activation
 
 # What a step of a pack takes beside its products, as operations that take as long: some thirty
 # small operations, whatever the number of replicas. 50 to 100 µs of a core, at 30 to 60 operations
@@ -27,7 +27,7 @@ class ModuleCost:
         largest_activation: floats of the largest output of a layer with parameters.
         num_inputs: floats of one example.
         num_tiles, num_kernels: floats that wide convolutions keep in transformed form, an
-            example and altogether (:mod:`widthwise.packing.winograd`).
+            example and altogether (:mod:`widthwise.engines.winograd`).
         forward_flops: of a forward pass.
         training_flops: of a forward and backward pass.
     """

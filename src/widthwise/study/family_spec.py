@@ -23,7 +23,7 @@ from widthwise.families import (
     layers,
     user_family,
 )
-from widthwise.parameterization import width_rule
+from widthwise.theory.parameterization import width_rule
 
 _Count = Annotated[int, Field(ge=1)]
 

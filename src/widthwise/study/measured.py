@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from widthwise.data import Dataset
+from widthwise.families import WidthFamily
+from widthwise.probes import max_stable_learning_rate
+from widthwise.runs.store import Store
+from widthwise.sgd.recipe import Recipe
 from widthwise.study.context import Context
 from widthwise.study.cost import ModuleCost
-from widthwise.study.pack_size import measured_sizes
-from widthwise.study.plan import most_replicas, pack_shapes
-from widthwise.study.settings import widths_to_probe
-from widthwise.study.stability import BATCH_SIZE, stable_learning_rate
-from widthwise.study.store import Store
+from widthwise.study.schedule import most_replicas, pack_shapes, widths_to_probe
+from widthwise.study.timing import measured_sizes
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _Rows = list[dict[str, Any]]
@@ -100,3 +102,45 @@ def _once(store: Store, name: str, field: str, measure: Callable[[], _Rows]) -> 
         time.sleep(0.0 if path.exists() else _SECONDS_BETWEEN_LOOKS)
     rows: _Rows = store.read_json(path.name)[field]
     return rows
+
+
+BATCH_SIZE = 64
+# A plan uses a quarter of it: a few seeds and half octaves decide nothing less.
+_SEEDS = 3
+_HALF_OCTAVE = 2.0**0.5 - 1.0
+
+
+def stable_learning_rate(
+    family: WidthFamily,
+    dataset: Dataset,
+    widening_factor: float,
+    momentum: float,
+    *,
+    max_replicas: int,
+    recipe: Recipe | None = None,
+) -> float:
+    """The largest ε of a half-octave grid at which three seeds end a short probe (200 steps,
+    batches of at most 64) below their initial loss.
+
+    Args:
+        max_replicas: most runs to train at once.
+        recipe: loss, batch norm's statistics and the rest of training; its schedule does not
+            count. None is the default one.
+
+    Raises:
+        FitError: if none is stable.
+    """
+    ghost = (recipe or Recipe()).ghost_batch_size or 1
+    return max_stable_learning_rate(
+        family,
+        dataset,
+        widening_factor=widening_factor,
+        batch_size=max(ghost, min(BATCH_SIZE, dataset.num_train) // ghost * ghost),
+        momentum=momentum,
+        seeds=_SEEDS,
+        tolerance=_HALF_OCTAVE,
+        recipe=recipe,
+        max_replicas=max(1, max_replicas),
+        curvature=False,
+        device="cpu",
+    ).value

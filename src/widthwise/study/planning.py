@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from widthwise.noise import normalized_noise_scale
+from widthwise.runs.store import Store
 from widthwise.study.context import Context, load_context
 from widthwise.study.cost import ModuleCost
 from widthwise.study.measured import pack_sizes, stable_learning_rates
-from widthwise.study.plan import Plan, plan_study
 from widthwise.study.rounds import Rounds, Searched
-from widthwise.study.settings import Setting, lay_out
-from widthwise.study.store import Store
+from widthwise.study.schedule import Plan, Setting, lay_out, plan_study
+from widthwise.theory.noise import normalized_noise_scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from widthwise.runs.store import Store
+from widthwise.runs.summary import limit_of, score_column
 from widthwise.search import Lattice, Observations, Proposal, Runs, SearchTarget, next_round
-from widthwise.study.settings import Setting
+from widthwise.study.schedule import Setting
 from widthwise.study.spec import SearchSpec
-from widthwise.study.store import Store
-from widthwise.study.summary import limit_of, score_column
 
 _FILE = "rounds.json"
 

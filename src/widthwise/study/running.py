@@ -16,12 +16,12 @@ from widthwise.execution import (
     Progressed,
     Task,
 )
-from widthwise.progress import ProgressReporter
-from widthwise.study.plan import Plan, PlannedPack
+from widthwise.runs.store import Store
 from widthwise.study.planning import Planner
+from widthwise.study.progress import ProgressReporter
 from widthwise.study.rounds import Rounds
+from widthwise.study.schedule import Plan, PlannedPack
 from widthwise.study.speed import Speed, measure_speed
-from widthwise.study.store import Store
 from widthwise.study.worker import PackCall
 
 _SECONDS_BETWEEN_LOOKS = 1.0

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from widthwise.batches import Sampling
 from widthwise.data import DataSpec
 from widthwise.errors import InputError
 from widthwise.families import reference_to
-from widthwise.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
+from widthwise.sgd.batches import Sampling
+from widthwise.sgd.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.grid_spec import Frozen, GridSpec, Positive, Seed, Whole
 from widthwise.study.reading import explain, override_fields, read_fields, with_whole_path
@@ -36,7 +36,7 @@ class TrainingSpec(Frozen):
         late_fraction: evaluations in this last part of training are averaged.
         sampling: "epochs" (reshuffled) or "replacement".
 
-    The other attributes are those of :class:`widthwise.recipe.Recipe`, with its defaults.
+    The other attributes are those of :class:`widthwise.sgd.recipe.Recipe`, with its defaults.
     """
 
     steps: Annotated[int, Field(ge=8)] | None = None

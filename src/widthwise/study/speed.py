@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from widthwise.study.context import Context
-from widthwise.study.plan import Plan, PlannedPack
+from widthwise.study.schedule import Plan, PlannedPack
 from widthwise.study.timing import time_step
 
 _PROBED_PACKS = 8

@@ -19,6 +19,7 @@ from widthwise.data import Dataset, load
 from widthwise.errors import FitError, InputError
 from widthwise.execution import available_cores
 from widthwise.families import refuse_while_importing
+from widthwise.files import explained, write_atomically
 from widthwise.hardware import (
     card_memory,
     describe_hardware,
@@ -26,7 +27,9 @@ from widthwise.hardware import (
     require_precision,
     resolve_device,
 )
-from widthwise.progress import make_reporter
+from widthwise.runs.schema import RESULTS_SCHEMA
+from widthwise.runs.store import Damage, Store
+from widthwise.runs.summary import Summary, score_column, summarize
 from widthwise.study.context import (
     DATA_FILE,
     STUDY_FILE,
@@ -34,15 +37,12 @@ from widthwise.study.context import (
     make_context,
     read_description,
 )
-from widthwise.study.files import explained, write_atomically
-from widthwise.study.plan import Plan
 from widthwise.study.planning import Planner
+from widthwise.study.progress import make_reporter
 from widthwise.study.rounds import Rounds
-from widthwise.study.rows import RESULTS_SCHEMA
 from widthwise.study.running import Runner, missing_packs
+from widthwise.study.schedule import Plan
 from widthwise.study.spec import HardwareSpec, StudySpec, differences
-from widthwise.study.store import Damage, Store
-from widthwise.study.summary import Summary, score_column, summarize
 
 _RESULTS_FILE = "results.parquet"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -191,7 +191,7 @@ class Study:
         Raises:
             InputError: if a shard of another study was put among its own.
 
-        Columns are those of :data:`widthwise.study.rows.RESULTS_SCHEMA`.
+        Columns are those of :data:`widthwise.runs.schema.RESULTS_SCHEMA`.
         """
         self._store.verify()
         shards = self._store.read_shards()
@@ -287,9 +287,9 @@ class Study:
         validated = score_column(results) == "validation_accuracy"
         return summarize(
             results,
-            self.spec.analysis,
             num_train=sizes["num_train"],
             num_scored=sizes["num_validation" if validated else "num_test"],
+            seed=self.spec.analysis.seed,
         )
 
     def _provenance(self, results: pl.DataFrame) -> dict[str, str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from widthwise.execution import Emit, Finished, Progressed
+from widthwise.runs.schema import result_rows
+from widthwise.runs.store import Store
 from widthwise.study.context import Context, load_context
-from widthwise.study.plan import PlannedPack
-from widthwise.study.rows import result_rows
-from widthwise.study.store import Store
+from widthwise.study.schedule import PlannedPack
 from widthwise.training import PackTrainer
 
 # A pack that is killed loses at most this, plus the way to its next evaluation.

@@ -1,0 +1,93 @@
+"""Any module's forward over stacked tensors, under ``torch.func.vmap``."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from widthwise.engines.draws import Draws, OwnDropout
+from widthwise.engines.stacked import aliases
+from widthwise.errors import InputError
+
+_Tensors = dict[str, Tensor]
+
+# vmap has these for plainly contiguous inputs only: in channels-last layout the first raises, the
+# second warns of a slow way round.
+_CONTIGUOUS = (functional.group_norm, functional.adaptive_avg_pool2d)
+
+
+class _OneReplica(OwnDropout):
+    """What a forward under ``vmap`` needs besides its own dropout."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func in _CONTIGUOUS and args:
+            args = (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
+    """(tensors (R, …), inputs (R, B, *shape) or, shared, (n, *shape), draws) → logits (R, …).
+
+    Buffers that forward changes are changed in the stacked tensors.
+
+    Raises:
+        InputError: when called, if ``vmap`` cannot run it, naming the layer.
+    """
+    skeleton = deepcopy(module).to("meta")  # in which nothing is shared any more
+    names = aliases(module)
+    path = _innermost_path(skeleton)
+
+    def one(tensors: _Tensors, inputs: Tensor, replica: Tensor, draws: Draws | None) -> Tensor:
+        path.clear()
+        # Entered in evaluation too: a mode keeps attention from a kernel that vmap can only loop
+        # over, as does the choice of the kernel that is written in plain operations.
+        with _OneReplica(draws, replica), sdpa_kernel(SDPBackend.MATH):
+            every = {name: tensors[kept] for name, kept in names.items()}
+            output: Tensor = functional_call(skeleton, every, (inputs,))
+        return output
+
+    def forward(
+        tensors: _Tensors, inputs: Tensor, draws: Draws | None = None, *, shared: bool = False
+    ) -> Tensor:
+        replicas = next(iter(tensors.values())).shape[0]
+        numbers = torch.arange(replicas, device=inputs.device)
+        try:
+            output: Tensor = vmap(one, in_dims=(0, None if shared else 0, 0, None))(
+                tensors, inputs, numbers, draws
+            )
+        except Exception as error:
+            name = path[-1] if path else ""
+            where = f"layer {name!r}" if name else "forward"
+            kind = type(skeleton.get_submodule(name)).__name__
+            raise InputError(
+                f"packed training needs a forward that torch.func.vmap can run, but {where} "
+                f"({kind}) raised {type(error).__name__}: {str(error).strip().splitlines()[0]}; "
+                "rewrite that layer (random numbers: nn.Dropout is supported)"
+            ) from error
+        return output
+
+    return forward
+
+
+def _innermost_path(skeleton: nn.Module) -> list[str]:
+    """A stack of the names of the layers whose forward is running."""
+    running: list[str] = []
+    for path, child in skeleton.named_modules():
+
+        def enter(module: nn.Module, args: Any, path: str = path) -> None:
+            running.append(path)
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            running.pop()
+
+        # First to run and last to run, round the module's own hooks.
+        child.register_forward_pre_hook(enter, prepend=True)
+        child.register_forward_hook(leave)
+    return running

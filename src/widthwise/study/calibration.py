@@ -1,0 +1,262 @@
+"""The law measured on the user's own networks and data, and the plan that follows from it.
+
+A small study round the tuned setting at a few small widths; its law, with its interval, takes the
+place of the paper's exponent in the plan for the width that is too dear to tune.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from widthwise.adviser import Plan, widen
+from widthwise.analysis import Law, Optimum
+from widthwise.data import load
+from widthwise.errors import FitError, InputError
+from widthwise.families import WidthFamily
+from widthwise.study import Study, StudySpec
+from widthwise.study.context import load_context
+from widthwise.study.grid_spec import GridSpec
+from widthwise.study.reading import read_fields, with_whole_path
+from widthwise.study.spec import TrainingSpec
+from widthwise.theory.noise import learning_rate_for, normalized_noise_scale
+
+# How far the grid of noise scales reaches past the tuned one, and past w times it, and its steps.
+_REACH = 4.0
+_PER_OCTAVE = 2
+DEFAULT_WIDTHS = (1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedSetting:
+    """Hyper-parameters that were tuned at widening factor 1.
+
+    Attributes:
+        learning_rate: ε > 0, for a loss averaged over the batch.
+        batch_size: B ≥ 1.
+        momentum: m in [0, 1).
+    """
+
+    learning_rate: float
+    batch_size: int
+    momentum: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """What a calibration found.
+
+    Attributes:
+        plan: hyper-parameters for the target, with the law's uncertainty in them.
+        law: exponent of the best normalized noise scale over widths, measured; None if the study
+            does not bound it on both sides. Then the plan follows the paper's.
+        optima: widening factor → optimum of the normalized noise scale.
+        study: the study behind it, with its report.
+        notes: why there is no law, and what the study says about the setting given as tuned.
+    """
+
+    plan: Plan
+    law: Law | None
+    optima: Mapping[float, Optimum]
+    study: Study
+    notes: tuple[str, ...]
+
+
+def calibrate(
+    directory: str | Path,
+    spec: Mapping[str, Any] | str | Path,
+    tuned: TunedSetting,
+    *,
+    widening_factor: float,
+    widths: Sequence[float] = DEFAULT_WIDTHS,
+    seeds: int = 5,
+    overrides: Iterable[str] = (),
+    workers: int | None = None,
+    progress: bool = True,
+    **advice: Any,
+) -> Calibration:
+    """Measure how the best noise scale moves with width, and plan for a wider network.
+
+    Interrupted, the same call goes on where it was.
+
+    Args:
+        directory: where the study is kept.
+        spec: tables ``family``, ``data`` and ``training`` of a :class:`StudySpec`, as a dict or a
+            TOML or JSON file. Its grid is made here. ``training`` says how long the tuned setting
+            is trained; every run gets the same physical time τ = ε·steps/(1−m).
+        tuned: the setting found best at widening factor 1.
+        widening_factor: of the network to plan for.
+        widths: widening factors to measure at, at least two.
+        seeds: runs a setting; at least 3, better 5 or more.
+        overrides: "key=value", as ``--set``.
+        workers, progress: as for :meth:`Study.run`.
+        advice: further arguments of :func:`widthwise.widen`, such as ``keep``.
+
+    Raises:
+        InputError: if something that was given is wrong.
+        StudyError: if a run failed.
+    """
+    fields = calibration_fields(spec, tuned, widths=widths, seeds=seeds, overrides=overrides)
+    study = Study.create(directory, fields)
+    study.run(workers, progress=progress)
+    law, problem = _bounded_law(study)
+    family, training = study.spec.family, study.spec.training
+    scale = _noise_scale(tuned, load_context(study.directory).family)
+    stated = {
+        "parameterization": family.parameterization,
+        "normalization": family.normalization,
+        "weight_decay": training.weight_decay,
+        "schedule": training.schedule,
+    }
+    plan = widen(
+        learning_rate=tuned.learning_rate,
+        batch_size=tuned.batch_size,
+        momentum=tuned.momentum,
+        widening_factor=widening_factor,
+        law=law,
+        **{**stated, **advice},
+    )
+    optima = study.optima()
+    return Calibration(
+        plan=plan,
+        law=law,
+        optima=optima,
+        study=study,
+        notes=(*problem, *_notes(scale, optima)),
+    )
+
+
+def calibration_fields(
+    spec: Mapping[str, Any] | str | Path,
+    tuned: TunedSetting,
+    *,
+    widths: Sequence[float] = DEFAULT_WIDTHS,
+    seeds: int = 5,
+    overrides: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The fields of the study that calibrates: ``spec`` with a grid round the tuned setting.
+
+    At widening factor w the noise scales reach from a quarter of the tuned ḡ to 4·w times it (to
+    4 times it for w < 1), so that the optimum lies inside whether it moves with w or not. The
+    learning rate is the tuned one, and more only where not even B = 1 has the noise with it.
+
+    Raises:
+        InputError: if a width or the number of seeds is out of range, or the rest of ``spec`` is
+            wrong.
+    """
+    chosen = sorted({float(width) for width in widths})
+    if len(chosen) < 2 or chosen[0] <= 0:
+        raise InputError(
+            f"widths must name at least 2 different positive widening factors, got {chosen}; "
+            "a law needs the optima of two"
+        )
+    if seeds < 2:
+        raise InputError(f"seeds must be at least 2, got {seeds}; an interval needs their scatter")
+    fields = read_fields(spec)
+    if "grid" in fields:
+        raise InputError(
+            "a calibration makes its grid itself, round the tuned setting, but the specification "
+            "has one; leave [grid] out, or run it as a study"
+        )
+    any_grid = {"widening_factor": 1, "learning_rate": 1.0, "batch_size": 1}
+    checked = StudySpec.parse({**with_whole_path(fields, spec), "grid": any_grid}, overrides)
+    dataset = load(checked.data)
+    family = checked.family.family(dataset.input_shape, dataset.num_classes)
+    training = checked.training.model_dump(mode="json", exclude_none=True)
+    return {
+        "title": f"Calibration round ε = {tuned.learning_rate:g}, B = {tuned.batch_size}",
+        **checked.fields(),
+        "grid": _grids(tuned, family, chosen, seeds),
+        "training": _equal_time(training, tuned, dataset.num_train),
+    }
+
+
+def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:
+    """The law, if both ends of its exponent are known; else why not."""
+    try:
+        law = study.law()
+    except FitError as error:
+        why = str(error)
+    else:
+        # A plan by optima that divergence cuts off might aim at the edge of divergence.
+        if all(math.isfinite(end) for end in law.interval) and not law.num_cut_off:
+            return law, ()
+        why = law.sentence().rstrip(".")
+    return None, (
+        f"this study gives no law to plan by ({why}); the plan follows the paper's. More seeds, or "
+        "widths at which the best noise scale is not the last stable one, may decide it",
+    )
+
+
+def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:
+    return float(
+        normalized_noise_scale(
+            tuned.learning_rate,
+            tuned.batch_size,
+            tuned.momentum,
+            init_variance=family.init_variance(1.0),
+        )
+    )
+
+
+def _grids(
+    tuned: TunedSetting, family: WidthFamily, widths: Sequence[float], seeds: int
+) -> list[dict[str, Any]]:
+    """Noise scales round the tuned one: by the batch size at the tuned learning rate, which is
+    known to be stable, and beyond that by the learning rate at B = 1."""
+    tuned_scale = _noise_scale(tuned, family)
+    grids: list[dict[str, Any]] = []
+    for width in widths:
+        common = {"widening_factor": width, "momentum": tuned.momentum, "seeds": seeds}
+        octaves = math.log2(_REACH**2 * max(1.0, width))
+        count = 1 + math.ceil(octaves * _PER_OCTAVE - 1e-9)
+        scales = np.geomspace(tuned_scale / _REACH, tuned_scale * _REACH * max(1.0, width), count)
+        needed = learning_rate_for(
+            scales, 1, tuned.momentum, init_variance=family.init_variance(width)
+        )
+        by_batch = needed <= tuned.learning_rate * (1.0 + 1e-9)
+        if np.any(by_batch):
+            most = tuned.learning_rate / GridSpec.model_fields["stability_margin"].default
+            grids.append(
+                {
+                    **common,
+                    "normalized_noise_scale": scales[by_batch].tolist(),
+                    "max_stable_learning_rate": most,
+                }
+            )
+        if not np.all(by_batch):
+            rates = needed[~by_batch].tolist()
+            grids.append({**common, "learning_rate": rates, "batch_size": 1})
+    return grids
+
+
+def _equal_time(training: dict[str, Any], tuned: TunedSetting, num_train: int) -> dict[str, Any]:
+    """The training options with the tuned setting's physical time in place of its steps.
+
+    With a schedule time does not say how far a run gets: steps or epochs stay.
+    """
+    if "physical_time" in training or not TrainingSpec(**training).recipe.constant_rate:
+        return training
+    steps = training.pop("steps", None)
+    if steps is None:
+        steps = training.pop("epochs") * (num_train // tuned.batch_size)
+    time = tuned.learning_rate * steps / (1.0 - tuned.momentum)
+    return {**training, "physical_time": time}
+
+
+def _notes(scale: float, optima: Mapping[float, Optimum]) -> tuple[str, ...]:
+    """Whether the tuned setting is where the study finds the best one."""
+    if 1.0 not in optima:
+        return ()
+    low, high = optima[1.0].interval
+    if low <= scale <= high:
+        return ()
+    side = "above" if scale > high else "below"
+    return (
+        f"the setting given as tuned has ḡ = {scale:.3g}, {side} the best one that this study "
+        f"finds at widening factor 1 ({low:.3g} to {high:.3g} at 95 %): tune it again, or start "
+        "from the study's optimum",
+    )

@@ -1,0 +1,216 @@
+"""What a user sees while a study runs: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from widthwise.execution import Finished, Progressed
+
+if TYPE_CHECKING:  # the study imports this module
+    from widthwise.study.schedule import Plan, PlannedPack
+    from widthwise.study.speed import Speed
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressReporter(Protocol):
+    """What a running study tells."""
+
+    def note(self, message: str) -> None:
+        """Something worth a line of its own."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something the user must know even if progress is not shown."""
+        ...
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """Around something that takes seconds and has no progress."""
+        ...
+
+    def begin(
+        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+    ) -> None:
+        """Before the first pack: the estimated cost."""
+        ...
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Around the training of all packs."""
+        ...
+
+    def update(self, event: Progressed | Finished) -> None:
+        """A pack has moved on."""
+        ...
+
+
+def make_reporter(progress: bool) -> ProgressReporter:
+    """A silent reporter, a bar (on a terminal) or lines, all on standard error."""
+    if not progress:
+        return _Silent()
+    console = Console(stderr=True, highlight=False)
+    return _Bar(console) if console.is_terminal else _Lines()
+
+
+class _Silent:
+    def note(self, message: str) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def begin(
+        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+    ) -> None:
+        pass
+
+    def showing(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def update(self, event: Progressed | Finished) -> None:
+        pass
+
+
+class _Tally:
+    """How much is done, in the seconds that packs were predicted to take."""
+
+    def __init__(
+        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+    ) -> None:
+        self._packs = {pack.key: pack for pack in missing}
+        self._predicted = {pack.key: speed.seconds(pack) for pack in missing}
+        self._share = dict.fromkeys(self._packs, 0.0)
+        self._diverged = dict.fromkeys(self._packs, 0)
+        self._finished: set[str] = set()
+        self._workers = workers
+        self.total = sum(self._predicted.values())
+        self.num_runs = plan.num_runs
+        self._before = plan.num_runs - sum(len(pack.job.replicas) for pack in missing)
+        self._started = monotonic()
+
+    def update(self, event: Progressed | Finished) -> None:
+        if isinstance(event, Progressed):
+            self._share[event.key] = event.steps / self._packs[event.key].job.steps
+        elif event.outcome != "busy":
+            self._share[event.key] = 1.0
+            self._finished.add(event.key)
+        self._diverged[event.key] = max(self._diverged[event.key], event.diverged)
+
+    @property
+    def done(self) -> float:
+        return sum(self._share[key] * self._predicted[key] for key in self._packs)
+
+    @property
+    def runs_done(self) -> int:
+        return self._before + sum(len(self._packs[k].job.replicas) for k in self._finished)
+
+    @property
+    def num_diverged(self) -> int:
+        return sum(self._diverged.values())
+
+    @property
+    def rate(self) -> float:
+        """Runs a minute, those in flight counted by their share."""
+        runs = sum(self._share[k] * len(self._packs[k].job.replicas) for k in self._packs)
+        return 60.0 * runs / max(monotonic() - self._started, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        left = self.total - self.done
+        elapsed = monotonic() - self._started
+        # The prediction at first, then more and more what was seen.
+        seen = elapsed * left / self.done if self.done > 0 else left / self._workers
+        trust = min(1.0, self.done / max(0.2 * self.total, 1e-9))
+        return trust * seen + (1.0 - trust) * left / self._workers
+
+    def line(self) -> str:
+        parts = [f"{self.runs_done}/{self.num_runs} runs", f"{self.rate:.0f} runs/min"]
+        parts.append(f"{_clock(self.seconds_left)} left")
+        parts.append(f"{self.num_diverged} diverged")
+        return " · ".join(parts)
+
+
+class _Lines(_Silent):
+    def __init__(self) -> None:
+        self._tally: _Tally | None = None
+        self._last = 0.0
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    def begin(
+        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+    ) -> None:
+        self._tally = _Tally(plan, missing, speed, workers)
+        self.note(_estimate(plan, missing, speed, workers))
+
+    def update(self, event: Progressed | Finished) -> None:
+        assert self._tally is not None
+        self._tally.update(event)
+        finished = self._tally.runs_done == self._tally.num_runs
+        if finished or monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = monotonic()
+            self.note(self._tally.line())
+
+
+class _Bar(_Silent):
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tally: _Tally | None = None
+        self._progress = Progress(BarColumn(), TextColumn("{task.description}"), console=console)
+
+    def note(self, message: str) -> None:
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        return self._console.status(f"{what} …")
+
+    def begin(
+        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+    ) -> None:
+        self._tally = _Tally(plan, missing, speed, workers)
+        self.note(_estimate(plan, missing, speed, workers))
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        assert self._tally is not None
+        with self._progress:
+            self._task = self._progress.add_task(self._tally.line(), total=self._tally.total)
+            yield
+
+    def update(self, event: Progressed | Finished) -> None:
+        assert self._tally is not None
+        self._tally.update(event)
+        self._progress.update(
+            self._task, completed=self._tally.done, description=self._tally.line()
+        )
+
+
+def _estimate(plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int) -> str:
+    runs = sum(len(pack.job.replicas) for pack in missing)
+    steps = sum(pack.job.steps * len(pack.job.replicas) for pack in missing)
+    flops = sum(pack.flops for pack in missing)
+    seconds = sum(speed.seconds(pack) for pack in missing) / workers
+    already = "" if runs == plan.num_runs else f" of {plan.num_runs}"
+    line = (
+        f"to train: {runs}{already} runs in {len(missing)} packs, {steps:.3g} steps, "
+        f"{flops:.2g} FLOP, about {_clock(seconds)} on {workers} "
+        f"{'process' if workers == 1 else 'processes'}"
+    )
+    if plan.unreachable:
+        cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in plan.unreachable)
+        line += f"\nnot reachable with a stable learning rate and a whole batch: {cases}"
+    return line
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,1 @@
+"""Noise scales, parameterizations and power laws: formulas that know no framework."""

@@ -1,0 +1,386 @@
+"""Trains one pack: runs that share every shape and the number of steps, in; their results, out.
+
+No files, clocks or processes here. A caller that wants to show progress, stop or save a
+checkpoint drives a :class:`PackTrainer` from evaluation to evaluation; everyone else calls
+:func:`train_pack`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from widthwise.analysis.late_times import late_mean, plateau_slope
+from widthwise.data import Dataset
+from widthwise.engines import Pack, pack
+from widthwise.engines.captured import captured
+from widthwise.errors import InputError
+from widthwise.families import WidthFamily
+from widthwise.hardware import computing, require_precision
+from widthwise.sgd.batches import Sampling
+from widthwise.sgd.feeding import BatchFeed
+from widthwise.sgd.learning_rate import rate_factors
+from widthwise.sgd.recipe import Recipe
+from widthwise.training.evaluation import evaluate, evaluation_rows, largest_activation
+from widthwise.training.networks import build_modules, check_batch_size, check_network
+
+Status = Literal["ok", "diverged"]
+EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+VALIDATED = ("validation_loss", "validation_accuracy")
+
+# The training loss is evaluated on at most this many examples, the first of the set.
+MAX_TRAIN_EVALUATION = 10_000
+# Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
+_INDICES_AHEAD = 1 << 18
+_MAX_STEPS_AHEAD = 512
+# Examples on which a fresh pack proves itself, and on which networks are tried.
+_SAMPLE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """What may differ between the runs of a pack."""
+
+    learning_rate: float
+    momentum: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackJob:
+    """One pack: replicas × the training they share.
+
+    Attributes:
+        widening_factor: w, given to the family.
+        batch_size: B.
+        steps: number of updates.
+        replicas: the runs.
+        sampling: "epochs" (reshuffled) or "replacement".
+        evaluations: number of evenly spaced evaluations after the one at initialization; the last
+            is at the last step.
+        late_fraction: evaluations in this last part of training are averaged.
+        recipe: loss, schedule, augmentation and the like.
+    """
+
+    widening_factor: float
+    batch_size: int
+    steps: int
+    replicas: tuple[Replica, ...]
+    sampling: Sampling = "epochs"
+    evaluations: int = 20
+    late_fraction: float = 0.25
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def evaluation_steps(self) -> list[int]:
+        """Steps after which runs are evaluated, beginning with 0.
+
+        >>> job = PackJob(widening_factor=1, batch_size=1, steps=10, replicas=(), evaluations=4)
+        >>> job.evaluation_steps()
+        [0, 2, 5, 8, 10]
+        """
+        count = min(self.evaluations, self.steps)
+        return [0, *(round(self.steps * (k + 1) / count) for k in range(count))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of one run.
+
+    Attributes:
+        replica: the run.
+        status: "diverged" if the loss left the finite numbers or ended above its initial value.
+        diverged_at_step: the step at whose start the loss was not finite (the last step, if it
+            only ended too high); None for a sound run.
+        late: late-time mean of each evaluated quantity; NaN if diverged.
+        plateau_slope: change of test accuracy over the late window, by a straight line; NaN if
+            diverged.
+        initial_train_loss, final_train_loss: on the training examples that are evaluated.
+        curve_steps: evaluation steps reached, (E,).
+        curves: quantity → values at those steps, each (E,).
+        num_parameters: trained parameters.
+        engine: which packing engine trained it.
+    """
+
+    replica: Replica
+    status: Status
+    diverged_at_step: int | None
+    late: dict[str, float]
+    plateau_slope: float
+    initial_train_loss: float
+    final_train_loss: float
+    curve_steps: NDArray[np.int64]
+    curves: dict[str, NDArray[np.float64]]
+    num_parameters: int
+    engine: str
+
+
+def train_pack(family: WidthFamily, dataset: Dataset, job: PackJob) -> list[RunResult]:
+    """Train all replicas of a job to the end; results in the order of ``job.replicas``."""
+    trainer = PackTrainer(family, dataset, job)
+    while not trainer.done:
+        trainer.advance()
+    return trainer.results()
+
+
+class PackTrainer:
+    """A pack in training, advanced from one evaluation to the next.
+
+    Args:
+        family, dataset, job: what is trained.
+        device: where; None is the CPU. On a CUDA device the data lie on it and steps are replayed
+            as a graph (not run on one yet).
+
+    Raises:
+        InputError: if the family's modules do not fit the data or the batch size, cannot be
+            packed, or the device cannot compute in the recipe's precision.
+    """
+
+    def __init__(
+        self,
+        family: WidthFamily,
+        dataset: Dataset,
+        job: PackJob,
+        device: torch.device | None = None,
+    ) -> None:
+        if not 1 <= job.batch_size <= dataset.num_train:
+            raise InputError(
+                f"batch_size must lie in [1, {dataset.num_train}] (the training examples), "
+                f"got {job.batch_size}"
+            )
+        self.job = job
+        self._device = torch.device("cpu") if device is None else device
+        require_precision(job.recipe.precision, self._device)
+        self._schedule = job.evaluation_steps()
+        modules = build_modules(
+            family, job.widening_factor, [r.seed for r in job.replicas], job.recipe
+        )
+        modules = [module.to(self._device) for module in modules]
+        self._data = _Tensors.of(dataset, _dtype(modules[0]), self._device)
+        self._feed = BatchFeed(
+            self._data.train,
+            self._data.train_labels,
+            batch_size=job.batch_size,
+            sampling=job.sampling,
+            recipe=job.recipe,
+        )
+        with computing("float32", self._device):  # what proves itself does so in full precision
+            built = _build_pack(family, job, modules, self._data)
+        self._pack = captured(built, self._device)
+        self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
+        self._rows = evaluation_rows(
+            largest_activation(modules[0], self._data.train[:_SAMPLE]),
+            self._num_parameters,
+            len(modules),
+        )
+        self._alive = list(range(len(job.replicas)))
+        self._diverged_at: dict[int, int] = {}
+        names = EVALUATED + (VALIDATED if self._data.validation is not None else ())
+        shape = (len(job.replicas), len(self._schedule))
+        self._curves = {name: np.full(shape, np.nan) for name in names}
+        self._evaluated = 0
+        self.step = 0
+        self._evaluate()
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.job.steps or not self._alive
+
+    @property
+    def reason(self) -> str:
+        """Why which engine trains the pack and, on a CUDA device, whether steps are replayed."""
+        return self._pack.reason
+
+    @property
+    def num_diverged(self) -> int:
+        """Replicas dropped so far because their loss left the finite numbers."""
+        return len(self._diverged_at)
+
+    def train(self, until: int, on_progress: Callable[[int], None] | None = None) -> None:
+        """Train up to step ``until``, without evaluating.
+
+        Args:
+            until: not beyond the next evaluation.
+            on_progress: called every few hundred steps with the number of steps done.
+        """
+        with computing(self.job.recipe.precision, self._device):
+            while self.step < until and self._alive:
+                self._train_chunk(self._chunk(until))
+                if on_progress is not None:
+                    on_progress(self.step)
+
+    def advance(self, on_progress: Callable[[int], None] | None = None) -> None:
+        """Train up to the next evaluation, and evaluate.
+
+        Args:
+            on_progress: as for :meth:`train`.
+        """
+        target = self._schedule[self._evaluated]
+        self.train(target, on_progress)
+        self.step = target
+        self._evaluate()
+
+    def state(self) -> dict[str, Any]:
+        """A checkpoint of tensors and plain values, taken between calls of :meth:`advance`."""
+        return {
+            "step": self.step,
+            "evaluated": self._evaluated,
+            "alive": list(self._alive),
+            "diverged_at": dict(self._diverged_at),
+            "curves": {name: torch.from_numpy(c.copy()) for name, c in self._curves.items()},
+            "pack": {name: tensor.clone() for name, tensor in self._pack.state().items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint of the same job, bit for bit."""
+        if state["alive"]:
+            # Some may have been dropped at initialization, here as there.
+            self._pack.keep([self._alive.index(i) for i in state["alive"]])
+            self._pack.restore(state["pack"])
+        self._alive = list(state["alive"])
+        self._diverged_at = dict(state["diverged_at"])
+        self._curves = {name: tensor.numpy().copy() for name, tensor in state["curves"].items()}
+        self._evaluated = state["evaluated"]
+        self.step = state["step"]
+
+    def results(self) -> list[RunResult]:
+        """One result a replica, in the job's order; call when :attr:`done`."""
+        return [self._result(i) for i in range(len(self.job.replicas))]
+
+    def _chunk(self, target: int) -> int:
+        ahead = _INDICES_AHEAD // (len(self._alive) * self.job.batch_size)
+        return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
+
+    def _train_chunk(self, num_steps: int) -> None:
+        job = self.job
+        losses = self._data.train.new_empty((num_steps, len(self._alive)))
+        factors = rate_factors(job.recipe, self.step, num_steps, job.steps).tolist()
+        seeds = [job.replicas[i].seed for i in self._alive]
+        step = self._pack.step
+        for k, (inputs, targets) in enumerate(self._feed.steps(seeds, self.step, num_steps)):
+            step(inputs, targets, losses[k], number=self.step + k, rate_factor=factors[k])
+        self._drop_diverged(losses)
+        self.step += num_steps
+
+    def _drop_diverged(self, losses: Tensor) -> None:
+        finite = torch.isfinite(losses)
+        if bool(finite.all()):
+            return
+        sound = finite.all(0)
+        first_bad = (~finite).to(torch.int64).argmax(0)
+        for column, replica in enumerate(self._alive):
+            if not sound[column]:
+                self._diverged_at[replica] = self.step + int(first_bad[column])
+        self._keep([column for column in range(len(self._alive)) if sound[column]])
+
+    def _keep(self, columns: Sequence[int]) -> None:
+        self._alive = [self._alive[column] for column in columns]
+        if columns:
+            self._pack.keep(columns)
+
+    def _evaluate(self) -> None:
+        if self._alive:
+            for name, (inputs, labels) in self._data.evaluation_sets().items():
+                with computing("float32", self._device):
+                    loss, accuracy = evaluate(
+                        self._pack, inputs, labels, self.job.recipe, self._rows
+                    )
+                self._curves[f"{name}_loss"][self._alive, self._evaluated] = loss
+                self._curves[f"{name}_accuracy"][self._alive, self._evaluated] = accuracy
+            # Weights can leave the finite numbers in the very last update before an evaluation.
+            finite = np.isfinite(self._curves["train_loss"][self._alive, self._evaluated])
+            if not finite.all():
+                for column in np.flatnonzero(~finite):
+                    self._diverged_at[self._alive[column]] = self.step
+                self._keep(np.flatnonzero(finite).tolist())
+        self._evaluated += 1
+
+    def _result(self, i: int) -> RunResult:
+        reached = np.isfinite(self._curves["train_loss"][i])
+        steps = np.asarray(self._schedule)[reached]
+        curves = {name: curve[i][reached] for name, curve in self._curves.items()}
+        initial, final = curves["train_loss"][[0, -1]] if len(steps) else (np.nan, np.nan)
+        diverged_at = self._diverged_at.get(i)
+        if diverged_at is None and not final <= initial:
+            diverged_at = self.job.steps
+        sound = diverged_at is None
+        total, fraction = self.job.steps, self.job.late_fraction
+        return RunResult(
+            replica=self.job.replicas[i],
+            status="ok" if sound else "diverged",
+            diverged_at_step=diverged_at,
+            late={
+                name: float(late_mean(steps, curve, total, fraction)) if sound else float("nan")
+                for name, curve in curves.items()
+            },
+            plateau_slope=float(plateau_slope(steps, curves["test_accuracy"], total, fraction))
+            if sound
+            else float("nan"),
+            initial_train_loss=float(initial),
+            final_train_loss=float(final),
+            curve_steps=steps,
+            curves=curves,
+            num_parameters=self._num_parameters,
+            engine=self._pack.engine,
+        )
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """The data set as tensors, sharing its memory where the network computes in float32."""
+
+    train: Tensor
+    train_labels: Tensor
+    test: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor] | None
+    num_classes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, dtype: torch.dtype, device: torch.device) -> "_Tensors":
+        def pair(inputs: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
+            return torch.from_numpy(inputs).to(device, dtype), torch.from_numpy(labels).to(device)
+
+        train, train_labels = pair(dataset.train_inputs, dataset.train_labels)
+        validation = None
+        if dataset.validation_inputs is not None and dataset.validation_labels is not None:
+            validation = pair(dataset.validation_inputs, dataset.validation_labels)
+        return cls(
+            train=train,
+            train_labels=train_labels,
+            test=pair(dataset.test_inputs, dataset.test_labels),
+            validation=validation,
+            num_classes=dataset.num_classes,
+        )
+
+    def evaluation_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
+        seen = slice(MAX_TRAIN_EVALUATION)
+        sets = {"train": (self.train[seen], self.train_labels[seen]), "test": self.test}
+        if self.validation is not None:
+            sets["validation"] = self.validation
+        return sets
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    parameter = next(module.parameters(), None)
+    return torch.float32 if parameter is None else parameter.dtype
+
+
+def _build_pack(
+    family: WidthFamily, job: PackJob, modules: Sequence[nn.Module], data: _Tensors
+) -> Pack:
+    check_network(family, modules[0], data.train[:_SAMPLE], data.num_classes)
+    check_batch_size(modules[0], data.train[: job.batch_size], job.recipe)
+    # Ghost batch norm takes whole parts only; two of them show whether they are kept apart.
+    ghost = job.recipe.ghost_batch_size
+    rows = _SAMPLE if ghost is None else min(2 * ghost, len(data.train) // ghost * ghost)
+    return pack(
+        modules,
+        [r.learning_rate for r in job.replicas],
+        [r.momentum for r in job.replicas],
+        recipe=job.recipe,
+        seeds=[r.seed for r in job.replicas],
+        example=(data.train[:rows], data.train_labels[:rows]),
+    )

@@ -1,0 +1,228 @@
+"""Calibration: the grid round the tuned setting, and the measured law's way into the plan."""
+
+import json
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+from tiny_studies import clouds, in_this_process
+
+from widthwise import cli
+from widthwise.errors import InputError
+from widthwise.study import Study, StudySpec
+from widthwise.study.calibration import TunedSetting, calibrate, calibration_fields
+
+TUNED = TunedSetting(learning_rate=0.05, batch_size=4, momentum=0.5)
+OWN = """
+import torch
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, width), nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.outer(torch.tanh(self.inner(x.flatten(1))))
+
+
+def build(widening_factor):
+    return Own(4 * widening_factor)
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """Networks of the user's own, of which the package knows nothing, on data from a file."""
+    (tmp_path / "own.py").write_text(OWN)
+    clouds().save(tmp_path / "d.npz")
+    fields = {
+        "family": {"kind": "own.py:build"},
+        "data": {"name": "npz", "path": str(tmp_path / "d.npz"), "preprocessing": "none"},
+        "training": {"epochs": 2, "evaluations": 8},
+        "packing": {"size": 8},
+    }
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(fields))
+    return path
+
+
+class TestGrid:
+    def test_reaches_past_the_tuned_scale_and_w_times_it(self, spec):
+        # σ_init² is 1/w, so at w = 1: ḡ = 0.05/(4·0.5) = 0.025, and the grid is 0.00625 to 0.1.
+        # B = 1 at the tuned ε = 0.05 has ḡ = 0.05·w/0.5: 0.1 at w = 1, all of the grid; and
+        # at w = 2 0.2, again all of it (0.025/4 to 4·2·0.025).
+        fields = calibration_fields(spec, TUNED, widths=[2, 1])
+        grids = StudySpec.parse(fields).grid
+        assert [grid.widening_factor for grid in grids] == [(1.0,), (2.0,)]
+        for grid, high in zip(grids, (0.1, 0.2), strict=True):
+            scales = grid.normalized_noise_scale
+            assert scales[0] == pytest.approx(0.00625)
+            assert scales[-1] == pytest.approx(high)
+            # Half octaves: 4 octaves at w = 1, 5 at w = 2.
+            assert np.allclose(np.diff(np.log2(scales)), 0.5)
+            assert grid.momentum == (0.5,)
+            assert grid.seeds == (0, 1, 2, 3, 4)
+            # A quarter of which is used.
+            assert grid.max_stable_learning_rate == pytest.approx(0.2)
+
+    def test_beyond_a_batch_of_1_the_learning_rate_makes_the_noise(self, spec):
+        # ḡ = 0.05/(2·0.5) = 0.05 is tuned, 0.0125 to 0.2 the grid at w = 1; B = 1 has 0.1 at the
+        # tuned ε. Above it lie 0.1·√2 and 0.2, with ε = ḡ·0.5.
+        tuned = TunedSetting(learning_rate=0.05, batch_size=2, momentum=0.5)
+        by_batch, by_rate = StudySpec.parse(calibration_fields(spec, tuned, widths=[1, 2])).grid[:2]
+        assert by_batch.normalized_noise_scale[-1] == pytest.approx(0.1)
+        assert by_rate.batch_size == (1,)
+        assert by_rate.learning_rate == pytest.approx([0.05 * 2**0.5, 0.1])
+
+    def test_narrower_networks_keep_the_upper_end(self, spec):
+        # At w = 1/2 σ_init² is 2: B = 1 has ḡ = 0.05/(0.5·2) = 0.05 at the tuned ε.
+        grids = StudySpec.parse(calibration_fields(spec, TUNED, widths=[0.5, 1])).grid
+        assert [g.widening_factor for g in grids] == [(0.5,), (0.5,), (1.0,)]
+        assert grids[0].normalized_noise_scale[-1] == pytest.approx(0.05)
+        assert grids[1].learning_rate == pytest.approx([0.05 * 2**0.5, 0.1])
+        assert grids[2].normalized_noise_scale[-1] == pytest.approx(0.1)
+
+    def test_equal_physical_time(self, spec):
+        # 2 epochs of 64 examples in batches of 4: 32 steps, τ = 0.05·32/0.5 = 3.2.
+        training = StudySpec.parse(calibration_fields(spec, TUNED)).training
+        assert training.physical_time == pytest.approx(3.2)
+        assert (training.epochs, training.steps) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("changes", "kept"),
+        [
+            (["training.physical_time=7", "training.epochs={}"], ("physical_time", 7.0)),
+            (["training.schedule=cosine"], ("epochs", 2.0)),
+        ],
+    )
+    def test_budgets_that_stay(self, spec, changes, kept):
+        if "physical_time" in changes[0]:  # an override cannot take a key away
+            fields = json.loads(spec.read_text())
+            fields["training"] = {"physical_time": 7}
+            spec.write_text(json.dumps(fields))
+            changes = []
+        fields = calibration_fields(spec, TUNED, overrides=changes)
+        training = StudySpec.parse(fields).training
+        assert getattr(training, kept[0]) == kept[1]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"widths": [2]}, "at least 2 different positive widening factors"),
+            ({"widths": [2, 2]}, "at least 2 different"),
+            ({"widths": [0, 1]}, "positive"),
+            ({"seeds": 1}, "seeds must be at least 2, got 1"),
+        ],
+    )
+    def test_what_cannot_be_fitted_is_refused(self, spec, given, message):
+        with pytest.raises(InputError, match=message):
+            calibration_fields(spec, TUNED, **given)
+
+    def test_a_grid_of_the_users_own_is_refused(self, spec):
+        fields = json.loads(spec.read_text()) | {"grid": {"widening_factor": [1, 2]}}
+        with pytest.raises(InputError, match="leave \\[grid\\] out"):
+            calibration_fields(fields, TUNED)
+
+    @pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"batch_size": 0}, {"momentum": 1}])
+    def test_the_tuned_setting_is_checked(self, spec, wrong):
+        tuned = TunedSetting(**{"learning_rate": 0.1, "batch_size": 4, **wrong})
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            calibration_fields(spec, tuned)
+
+
+def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
+    """Real runs, but with accuracies that peak at level·w^exponent, and end at cliff·w^exponent."""
+    found = Study.results
+
+    def planted(self):
+        table = found(self)
+        scale, width = (table[c].to_numpy() for c in ("normalized_noise_scale", "widening_factor"))
+        noise = np.random.default_rng(1).normal(0.0, 0.002, len(table))
+        curve = 0.8 - 0.01 * np.log2(scale / (level * width**exponent)) ** 2
+        trains = scale < cliff * width**exponent
+        accuracy = pl.Series("test_accuracy", np.where(trains, curve + noise, np.nan))
+        status = pl.Series("status", np.where(trains, "ok", "diverged"))
+        return table.with_columns(accuracy.fill_nan(None), status)
+
+    monkeypatch.setattr(Study, "results", planted)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5])
+def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, exponent)
+    found = calibrate(
+        tmp_path / "c", spec, TUNED, widening_factor=16, seeds=3, progress=False, keep="batch_size"
+    )
+    low, high = found.law.interval
+    assert low <= exponent <= high
+    assert high - low < 0.6
+    # Keep B: ε ∝ w^(s−1), because σ_init² ∝ 1/w.
+    assert found.plan.learning_rate == pytest.approx(0.05 * 16 ** (found.law.exponent - 1))
+    assert found.plan.batch_size == 4
+    assert found.plan.learning_rate_interval == pytest.approx(
+        (0.05 * 16 ** (low - 1), 0.05 * 16 ** (high - 1))
+    )
+    # Measured at widths up to 4, planned for 16.
+    assert found.plan.evidence == "extrapolated"
+    assert found.notes == ()
+
+
+def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    assert found.plan.evidence == "measured by your study"
+
+
+def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0, level=0.0125)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    assert len(found.notes) == 1
+    assert "above the best one that this study finds" in found.notes[0]
+
+
+def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0, level=10.0)  # ever better with more noise, up to the end of the grid
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    assert found.law is None
+    assert "gives no law to plan by" in found.notes[0]
+    # Standard, by the paper's rule: nothing changes.
+    assert (found.plan.learning_rate, found.plan.batch_size) == (0.05, 4)
+    assert found.plan.exponent == 1.0
+
+
+def test_no_plan_aims_at_the_edge_of_divergence(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0, level=0.05, cliff=0.04)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    assert found.study.law().num_cut_off > 0
+    assert found.law is None
+    assert "bounded from above by divergence" in found.notes[0]
+
+
+def test_command(spec, tmp_path, monkeypatch, capsys):
+    in_this_process(monkeypatch)
+    plant(monkeypatch, 1.0)
+    command = (
+        f"widthwise calibrate {spec} --learning-rate 0.05 --batch-size 4 --momentum 0.5 "
+        f"--factor 16 --widths 1,2,4 --seeds 3 --output {tmp_path / 'c'} -q"
+    )
+    for extra in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", [*command.split(), *extra])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        said = capsys.readouterr().out
+        if extra:
+            answer = json.loads(said)
+            assert answer["plan"]["batch_size"] == 4
+            assert answer["interval"][0] < answer["exponent"] < answer["interval"][1]
+        else:
+            assert "The law behind it: " in said
+            assert str(tmp_path / "c" / "report.html") in said
