@@ -115,7 +115,7 @@ def test_parameterizations(name):
     draw, parameterization = DRAWS[name]
     found = compare(network(1, draw=draw), network(4, draw=draw))
     assert found.parameterization == parameterization
-    asked = [text for text in found.questions if "--parameterization" in text]
+    asked = [text for text in found.questions if "give the plan parameterization" in text.lower()]
     assert len(asked) == (parameterization is None)
 
 
@@ -188,7 +188,7 @@ def test_different_factors_are_a_question():
     assert found.widening_factor is None
     assert dict(found.factors) == {4.0: 2, 2.0: 1}
     assert "4 (2 weights), 2 (1 weights)" in found.questions[0]
-    assert "--widening-factor" in found.questions[0]
+    assert "give the plan widening_factor" in found.questions[0]
 
 
 def test_only_the_classes_grew():

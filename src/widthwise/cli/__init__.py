@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from widthwise.cli import calibrate, inspect, probe, reproduce, studies, widen
+from widthwise.cli.command import Command
 from widthwise.errors import FitError, InputError, StudyError
 
 # In the order in which `widthwise --help` lists them.
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 
 
 def main() -> None:

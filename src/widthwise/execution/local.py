@@ -31,7 +31,7 @@ class LocalExecutor:
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
-            raise InputError(f"workers must be at least 1, got {workers}")
+            raise InputError(f"workers must be at least 1, got {workers}", fields=("workers",))
         self._waiting: deque[Task] = deque()
         self._target = workers
         self._workers: dict[Connection, subprocess.Popen[bytes]] = {}

@@ -166,7 +166,10 @@ def inspect(
     if not isinstance(module, nn.Module):
         raise InputError(f"inspect needs a torch.nn.Module, got {type(module).__name__}")
     if not 0.0 < confidence < 1.0:
-        raise InputError(f"confidence must lie in (0, 1), got {confidence}; 0.999 is the default")
+        raise InputError(
+            f"confidence must lie in (0, 1), got {confidence}; 0.999 is the default",
+            fields=("confidence",),
+        )
     _check_hyper_parameters(learning_rate, batch_size, momentum)
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
     places: dict[int, list[Use]] = {}
@@ -265,7 +268,8 @@ def _check_hyper_parameters(
 ) -> None:
     if batch_size is not None and learning_rate is None:
         raise InputError(
-            f"batch_size={batch_size} alone gives no noise scale; give learning_rate as well"
+            f"batch_size={batch_size} alone gives no noise scale; give learning_rate as well",
+            fields=("batch_size", "learning_rate"),
         )
     noise_scale(
         1.0 if learning_rate is None else learning_rate,

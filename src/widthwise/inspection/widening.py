@@ -62,7 +62,8 @@ class Widening:
         normalization: "none", "batch", "layer", "group", "instance", "rms", "local response", or
             "mixed".
         convolutional: whether there are convolutions with overlapping windows.
-        questions: what could not be told, each naming the option that answers it.
+        questions: what could not be told, each naming the argument of :func:`widthwise.widen` that
+            answers it.
         base, target: the two inspections.
     """
 
@@ -284,13 +285,13 @@ def _questions(
     if factor is None and factors:
         found = ", ".join(f"{ratio:g} ({count} weights)" for ratio, count in factors)
         questions.append(
-            f"fan-ins grew by different factors: {found}; which is meant? Give widening_factor "
-            "(--widening-factor), or widen all layers alike"
+            f"fan-ins grew by different factors: {found}; which is meant? Widen all layers "
+            "alike, or give the plan widening_factor"
         )
     elif factor is None:
         questions.append(
-            "shapes differ, but no weight's fan-in widened; is this the wider network? Give "
-            "widening_factor (--widening-factor) if it is"
+            "shapes differ, but no weight's fan-in widened; is this the wider network? If it "
+            "is, give the plan widening_factor"
         )
     elif factor < 1.0:
         questions.append(
@@ -298,8 +299,8 @@ def _questions(
         )
     if parameterization is None and factor != 1.0:
         questions.append(
-            f"the parameterization could not be read off the weights: {reason}. Give "
-            "parameterization (--parameterization): standard, default, ntk or mup"
+            f"the parameterization could not be read off the weights: {reason}. "
+            "Give the plan parameterization: standard, default, ntk or mup"
         )
     return tuple(questions)
 

@@ -291,7 +291,7 @@ def _check(
     max_replicas: int,
     seed: int,
 ) -> None:
-    rules: tuple[tuple[bool, str], ...] = (
+    rules: tuple[tuple[bool, str], ...] = (  # each message begins with the argument's name
         (0.0 <= momentum < 1.0, f"momentum must lie in [0, 1), got {momentum}"),
         (steps >= 2, f"steps must be at least 2, got {steps}; the default is 200"),
         (seeds >= 2, f"seeds must be at least 2, got {seeds}; one run says nothing of a share"),
@@ -306,4 +306,4 @@ def _check(
     )
     for sound, message in rules:
         if not sound:
-            raise InputError(message)
+            raise InputError(message, fields=(message.split()[0],))

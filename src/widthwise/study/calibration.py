@@ -151,10 +151,14 @@ def calibration_fields(
     if len(chosen) < 2 or chosen[0] <= 0:
         raise InputError(
             f"widths must name at least 2 different positive widening factors, got {chosen}; "
-            "a law needs the optima of two"
+            "a law needs the optima of two",
+            fields=("widths",),
         )
     if seeds < 2:
-        raise InputError(f"seeds must be at least 2, got {seeds}; an interval needs their scatter")
+        raise InputError(
+            f"seeds must be at least 2, got {seeds}; an interval needs their scatter",
+            fields=("seeds",),
+        )
     fields = read_fields(spec)
     if "grid" in fields:
         raise InputError(

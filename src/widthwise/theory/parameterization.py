@@ -52,7 +52,8 @@ def width_rule(parameterization: str) -> WidthRule:
     if parameterization not in PARAMETERIZATIONS:
         raise InputError(
             f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, "
-            f"got {parameterization!r}"
+            f"got {parameterization!r}",
+            fields=("parameterization",),
         )
     return PARAMETERIZATIONS[parameterization]
 
