@@ -1,22 +1,22 @@
 """What happens to SGD's best hyper-parameters when a network gets wider, and what to do about it.
 
-The public names; ``import widthwise as ww``. Formulas and statistics load at once, whatever needs
-PyTorch when it is first used.
+The public names; ``import widthwise as ww``. Each is loaded when it is first used.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from widthwise.analysis import Law, Optimum, fit_law, locate_optimum
-from widthwise.errors import DataNotFoundError, FitError, InputError, StudyError
-from widthwise.theory.noise import noise_scale, normalized_noise_scale
+from widthwise import deprecated
 
 if TYPE_CHECKING:
     from widthwise import data, families
     from widthwise.adviser import AdviceRefusedError, Plan, widen
+    from widthwise.analysis import Law, Optimum, fit_law, locate_optimum
     from widthwise.conversion import convert, mup_module, mup_parameter_groups
     from widthwise.data import Dataset
     from widthwise.engines import pack
+    from widthwise.errors import DataNotFoundError, FitError, InputError, StudyError
     from widthwise.inspection import Inspection, Widening, compare, inspect
     from widthwise.probes import (
         StabilityLaw,
@@ -26,18 +26,25 @@ if TYPE_CHECKING:
         top_hessian_eigenvalue,
     )
     from widthwise.probes.gradient_noise import GradientNoiseScale, gradient_noise_scale
+    from widthwise.sgd.recipe import Recipe
     from widthwise.study import Study, StudySpec
     from widthwise.study.calibration import Calibration, TunedSetting, calibrate
+    from widthwise.theory.noise import (
+        batch_size_for,
+        learning_rate_for,
+        noise_scale,
+        normalized_noise_scale,
+    )
 
 # Module → the public names that are loaded from it when they are first used.
-_LAZY = {
+_NAMES = {
     "widthwise.adviser": ("AdviceRefusedError", "Plan", "widen"),
-    "widthwise.study.calibration": ("Calibration", "TunedSetting", "calibrate"),
+    "widthwise.analysis": ("Law", "Optimum", "fit_law", "locate_optimum"),
     "widthwise.conversion": ("convert", "mup_module", "mup_parameter_groups"),
     "widthwise.data": ("Dataset",),
-    "widthwise.probes.gradient_noise": ("GradientNoiseScale", "gradient_noise_scale"),
-    "widthwise.inspection": ("Inspection", "Widening", "compare", "inspect"),
     "widthwise.engines": ("pack",),
+    "widthwise.errors": ("DataNotFoundError", "FitError", "InputError", "StudyError"),
+    "widthwise.inspection": ("Inspection", "Widening", "compare", "inspect"),
     "widthwise.probes": (
         "StabilityLaw",
         "StableLearningRate",
@@ -45,10 +52,19 @@ _LAZY = {
         "max_stable_learning_rate",
         "top_hessian_eigenvalue",
     ),
+    "widthwise.probes.gradient_noise": ("GradientNoiseScale", "gradient_noise_scale"),
+    "widthwise.sgd.recipe": ("Recipe",),
     "widthwise.study": ("Study", "StudySpec"),
+    "widthwise.study.calibration": ("Calibration", "TunedSetting", "calibrate"),
+    "widthwise.theory.noise": (
+        "batch_size_for",
+        "learning_rate_for",
+        "noise_scale",
+        "normalized_noise_scale",
+    ),
 }
 _MODULES = ("data", "families")
-_HOME = {name: module for module, names in _LAZY.items() for name in names}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
@@ -63,6 +79,7 @@ __all__ = [
     "Law",
     "Optimum",
     "Plan",
+    "Recipe",
     "StabilityLaw",
     "StableLearningRate",
     "Study",
@@ -70,6 +87,7 @@ __all__ = [
     "StudySpec",
     "TunedSetting",
     "Widening",
+    "batch_size_for",
     "calibrate",
     "compare",
     "convert",
@@ -79,6 +97,7 @@ __all__ = [
     "fit_stability_law",
     "gradient_noise_scale",
     "inspect",
+    "learning_rate_for",
     "locate_optimum",
     "max_stable_learning_rate",
     "mup_module",
@@ -90,10 +109,17 @@ __all__ = [
     "widen",
 ]
 
+deprecated.install()
+
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"widthwise.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'widthwise' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    path = f"{__name__}.{name}"
+    if not name.startswith("_") and importlib.util.find_spec(path) is not None:
+        return importlib.import_module(path)
+    return deprecated.old_name(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
