@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from widthwise.data import Dataset
     from widthwise.engines import pack
     from widthwise.errors import DataNotFoundError, FitError, InputError, StudyError
-    from widthwise.inspection import Inspection, Widening, compare, inspect
+    from widthwise.inspection import Inspection, Widening, inspect
     from widthwise.probes import (
         StabilityLaw,
         StableLearningRate,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from widthwise.sgd.recipe import Recipe
     from widthwise.study import Study, StudySpec
     from widthwise.study.calibration import Calibration, TunedSetting, calibrate
+    from widthwise.study.comparing import compare
     from widthwise.theory.noise import (
         batch_size_for,
         learning_rate_for,
@@ -44,7 +45,7 @@ _NAMES = {
     "widthwise.data": ("Dataset",),
     "widthwise.engines": ("pack",),
     "widthwise.errors": ("DataNotFoundError", "FitError", "InputError", "StudyError"),
-    "widthwise.inspection": ("Inspection", "Widening", "compare", "inspect"),
+    "widthwise.inspection": ("Inspection", "Widening", "inspect"),
     "widthwise.probes": (
         "StabilityLaw",
         "StableLearningRate",
@@ -56,6 +57,7 @@ _NAMES = {
     "widthwise.sgd.recipe": ("Recipe",),
     "widthwise.study": ("Study", "StudySpec"),
     "widthwise.study.calibration": ("Calibration", "TunedSetting", "calibrate"),
+    "widthwise.study.comparing": ("compare",),
     "widthwise.theory.noise": (
         "batch_size_for",
         "learning_rate_for",

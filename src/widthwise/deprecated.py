@@ -77,6 +77,7 @@ MODULES = {
 # Old name → new name, each with its module.
 NAMES = {
     "analysis.law.LACK_OF_FIT": "theory.power_law.LACK_OF_FIT",
+    "inspection.inspection.inspect": "inspection.widening.inspect",
 }
 
 

@@ -131,6 +131,6 @@ def test_interrupted_is_130(call, spec, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("widthwise.cli.probe.max_stable_learning_rate", interrupted)
+    monkeypatch.setattr("widthwise.probes.max_stable_learning_rate", interrupted)
     code, out, _ = call("probe", spec, "-q")
     assert (code, out) == (130, "")

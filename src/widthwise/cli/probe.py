@@ -2,31 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
 from widthwise.cli.output import AsJson, print_json
-from widthwise.data import Dataset, load
 from widthwise.errors import FitError, InputError
-from widthwise.probes import (
-    StabilityLaw,
-    StableLearningRate,
-    fit_stability_law,
-    max_stable_learning_rate,
-)
-from widthwise.probes.shares import Scan
-from widthwise.study.cost import module_cost
-from widthwise.study.family_spec import FamilySpec
-from widthwise.study.progress import ProgressReporter, make_reporter
-from widthwise.study.schedule import most_replicas
-from widthwise.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from widthwise.data import Dataset
+    from widthwise.probes import StabilityLaw, StableLearningRate
+    from widthwise.probes.shares import Scan
+    from widthwise.study.progress import ProgressReporter
+    from widthwise.study.spec import StudySpec
 
 _WIDTHS = "1,2,4"
 _BATCH_SIZE = 64
 _SAMPLE = 8
 _FILES = (".toml", ".json")
+# Panels of the help.
+_RUNS, _DATA = "The runs", "Data and training"
 
 
 def probe(
@@ -44,28 +39,49 @@ def probe(
     momentum: Annotated[
         float | None, typer.Option(help="Default that of the specification, or 0.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="Runs at each learning rate.")] = 10,
-    steps: Annotated[int, typer.Option(min=2, help="Length of a run.")] = 200,
+    seeds: Annotated[
+        int, typer.Option(min=2, help="Runs at each learning rate.", rich_help_panel=_RUNS)
+    ] = 10,
+    steps: Annotated[
+        int, typer.Option(min=2, help="Length of a run.", rich_help_panel=_RUNS)
+    ] = 200,
     tolerance: Annotated[
-        float, typer.Option(help="Relative distance of neighbouring learning rates.")
+        float,
+        typer.Option(
+            help="Relative distance of neighbouring learning rates.", rich_help_panel=_RUNS
+        ),
     ] = 0.05,
     spec: Annotated[
-        Path | None, typer.Option(help="Specification whose data and training are used.")
+        Path | None,
+        typer.Option(help="Specification whose data and training are used.", rich_help_panel=_DATA),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A data set; see `widthwise datasets`.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A data set; see `widthwise datasets`.", rich_help_panel=_DATA),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key, as in data.num_train=1024."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key, as in data.num_train=1024.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     curvature: Annotated[
-        bool, typer.Option(help="Measure the top Hessian eigenvalue, to begin near the limit.")
+        bool,
+        typer.Option(
+            help="Measure the top Hessian eigenvalue, to begin near the limit.",
+            rich_help_panel=_RUNS,
+        ),
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the largest stable learning rate at some widths, and how it falls with width."""
+    from widthwise.data import load
+    from widthwise.study.progress import make_reporter
+
     chosen = _specification(network, spec, data, settings or [])
     factors = _widths(widths, chosen)
     dataset = load(chosen.data)
@@ -99,12 +115,18 @@ def probe(
 
 
 def _probe(
-    spec: StudySpec,
-    dataset: Dataset,
+    spec: "StudySpec",
+    dataset: "Dataset",
     factor: float,
     options: dict[str, Any],
-    reporter: ProgressReporter,
-) -> StableLearningRate:
+    reporter: "ProgressReporter",
+) -> "StableLearningRate":
+    import torch
+
+    from widthwise.probes import max_stable_learning_rate
+    from widthwise.study.cost import module_cost
+    from widthwise.study.schedule import most_replicas
+
     family = spec.family.family(dataset.input_shape, dataset.num_classes)
     module = family.build(factor)
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
@@ -128,8 +150,8 @@ def _probe(
     )
 
 
-def _telling(reporter: ProgressReporter, factor: float) -> Callable[[Scan], None]:
-    def tell(scan: Scan) -> None:
+def _telling(reporter: "ProgressReporter", factor: float) -> Callable[["Scan"], None]:
+    def tell(scan: "Scan") -> None:
         rates = 2.0**scan.log2_rates
         reporter.note(
             f"w = {factor:g}: {scan.stable.size} runs at {len(rates)} learning rates, "
@@ -141,7 +163,10 @@ def _telling(reporter: ProgressReporter, factor: float) -> Callable[[Scan], None
 
 def _specification(
     network: str, spec: Path | None, data: str | None, settings: list[str]
-) -> StudySpec:
+) -> "StudySpec":
+    from widthwise.study.family_spec import FamilySpec
+    from widthwise.study.spec import StudySpec
+
     overrides = [*settings, *([f"data.name={data}"] if data is not None else [])]
     if network.endswith(_FILES):
         if spec is not None:
@@ -168,7 +193,7 @@ def _specification(
     return parsed.model_copy(update={"family": own})
 
 
-def _widths(given: str | None, spec: StudySpec) -> list[float]:
+def _widths(given: str | None, spec: "StudySpec") -> list[float]:
     if given is None:
         return sorted({w for grid in spec.grid for w in grid.widening_factor})
     try:
@@ -182,7 +207,7 @@ def _widths(given: str | None, spec: StudySpec) -> list[float]:
     return factors
 
 
-def _momentum(spec: StudySpec) -> float:
+def _momentum(spec: "StudySpec") -> float:
     known = sorted({m for grid in spec.grid for m in grid.momentum})
     if len(known) > 1:
         raise InputError(
@@ -192,14 +217,16 @@ def _momentum(spec: StudySpec) -> float:
     return known[0]
 
 
-def _batch_size(spec: StudySpec, dataset: Dataset) -> int:
+def _batch_size(spec: "StudySpec", dataset: "Dataset") -> int:
     ghost = spec.training.ghost_batch_size or 1
     return max(ghost, min(_BATCH_SIZE, dataset.num_train) // ghost * ghost)
 
 
 def _law(
-    factors: list[float], found: list[StableLearningRate]
-) -> tuple[StabilityLaw | None, str | None]:
+    factors: list[float], found: "list[StableLearningRate]"
+) -> "tuple[StabilityLaw | None, str | None]":
+    from widthwise.probes import fit_stability_law
+
     if len(found) < 2:
         return None, None if not found else "One width says nothing of how it changes with width."
     try:

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from widthwise.adviser import AdviceRefusedError
-from widthwise.adviser import widen as advise
-from widthwise.adviser.evidence import refusal_text
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
 
@@ -18,7 +15,11 @@ if TYPE_CHECKING:
     from widthwise.analysis import Law
     from widthwise.probes.gradient_noise import GradientNoiseScale
 
-_NETWORK = '"module:function" or "file.py:function"'
+_REFERENCE = "MODULE:FUNCTION"  # or file.py:function
+# Panels of the help.
+_NETWORK, _PARTS = "The networks", "What the networks contain"
+_STABILITY, _TRAINING = "What is known of stability", "How it trains"
+_MEASURED = "What is measured"
 
 
 def widen(
@@ -27,17 +28,7 @@ def widen(
     momentum: Annotated[float, typer.Option(help="m tuned at the base.")] = 0.0,
     widening_factor: Annotated[
         float | None,
-        typer.Option(
-            "--widening-factor", "--factor", "-w", help="How many times as wide the target is."
-        ),
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(help=f"The base network, {_NETWORK}: built with no argument, or with 1."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="The target; default --base at --factor, if its function takes one."),
+        typer.Option("--factor", "-w", help="How many times as wide the target is."),
     ] = None,
     parameterization: Annotated[
         str | None, typer.Option(help="standard, ntk, default (PyTorch's) or mup.")
@@ -49,52 +40,107 @@ def widen(
             "largest_batch."
         ),
     ] = "batch_size",
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_REFERENCE,
+            help="Function that builds the base, with no argument or with 1.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_REFERENCE,
+            help="The target; default --base at --factor, if its function takes one.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
     normalization: Annotated[
-        str | None, typer.Option(help="none, batch, layer, group, instance, rms, mixed, other.")
+        str | None,
+        typer.Option(
+            help="none, batch, layer, group, instance, rms, mixed, other.",
+            rich_help_panel=_NETWORK,
+        ),
     ] = None,
     convolutional: Annotated[
-        bool | None, typer.Option(help="Whether there are convolutions.")
+        bool | None,
+        typer.Option(help="Whether there are convolutions.", rich_help_panel=_PARTS),
     ] = None,
-    residual: Annotated[bool | None, typer.Option(help="Whether there are residual sums.")] = None,
-    max_stable_learning_rate: Annotated[
-        float | None, typer.Option(help="Largest stable ε; `widthwise probe` measures it.")
-    ] = None,
-    max_stable_at: Annotated[
-        float, typer.Option(help="The widening factor at which it was measured.")
-    ] = 1.0,
-    max_stable_batch_size: Annotated[
-        int | None, typer.Option(help="The B at which it was measured; default the base's.")
-    ] = None,
-    stability_exponent: Annotated[
-        float | None, typer.Option(help="q in: largest stable ε ∝ w^−q.")
-    ] = None,
-    num_train: Annotated[int | None, typer.Option(help="Training examples.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes through them.")] = None,
-    optimizer: Annotated[str, typer.Option(help="The advice is for sgd.")] = "sgd",
-    schedule: Annotated[
-        str | None, typer.Option(help="Of the learning rate; default constant.")
-    ] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Of torch.optim.SGD; default 0.")
-    ] = None,
-    max_batch_size: Annotated[int | None, typer.Option(help="The largest that fits.")] = None,
-    law: Annotated[
-        Path | None, typer.Option(help="Directory of a study whose exponent to use.")
+    residual: Annotated[
+        bool | None,
+        typer.Option(help="Whether there are residual sums.", rich_help_panel=_PARTS),
     ] = None,
     depth_changed: Annotated[
-        bool, typer.Option("--depth-changed", help="The number of layers differs as well.")
+        bool,
+        typer.Option(
+            "--depth-changed",
+            help="The number of layers differs as well.",
+            rich_help_panel=_PARTS,
+        ),
     ] = False,
+    max_stable_learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest stable ε; `widthwise probe` measures it.", rich_help_panel=_STABILITY
+        ),
+    ] = None,
+    max_stable_at: Annotated[
+        float,
+        typer.Option(
+            help="The widening factor at which it was measured.", rich_help_panel=_STABILITY
+        ),
+    ] = 1.0,
+    max_stable_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="The B at which it was measured; default the base's.", rich_help_panel=_STABILITY
+        ),
+    ] = None,
+    stability_exponent: Annotated[
+        float | None,
+        typer.Option(help="q in: largest stable ε ∝ w^−q.", rich_help_panel=_STABILITY),
+    ] = None,
+    num_train: Annotated[
+        int | None, typer.Option(help="Training examples.", rich_help_panel=_TRAINING)
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes through them.", rich_help_panel=_TRAINING)
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="The advice is for sgd.", rich_help_panel=_TRAINING)
+    ] = "sgd",
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="Of the learning rate; default constant.", rich_help_panel=_TRAINING),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="Of torch.optim.SGD; default 0.", rich_help_panel=_TRAINING),
+    ] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(help="The largest that fits.", rich_help_panel=_TRAINING)
+    ] = None,
+    law: Annotated[
+        Path | None,
+        typer.Option(help="Directory of a study whose exponent to use.", rich_help_panel=_MEASURED),
+    ] = None,
     gradient_noise: Annotated[
         str | None,
         typer.Option(
             metavar="DATA",
             help="Measure tr(Σ)/|G|² of --base, as initialized, on this data set and show it "
             "beside ḡ; `widthwise datasets` lists them.",
+            rich_help_panel=_MEASURED,
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What learning rate, batch size and momentum to use for a wider network, and why."""
+    from widthwise.adviser import AdviceRefusedError
+    from widthwise.adviser import widen as advise
+    from widthwise.adviser.evidence import refusal_text
+
     given: dict[str, Any] = {
         "learning_rate": learning_rate,
         "batch_size": batch_size,

@@ -1,12 +1,13 @@
 """What a network's parameters are: shapes, initial scales, the schemes they match."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from widthwise.deprecated import old_name
 from widthwise.errors import InputError
 from widthwise.inspection.alone import parameterization_of
 from widthwise.inspection.layers import (
@@ -134,7 +135,7 @@ class Inspection:
         )
 
 
-def inspect(
+def inspect_network(
     module: nn.Module,
     *,
     learning_rate: float | None = None,
@@ -142,27 +143,7 @@ def inspect(
     momentum: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> Inspection:
-    """Measures the initial weights of a network and says which known schemes they match.
-
-    For networks that have not been trained. The module is read, never changed.
-
-    Args:
-        module: any module whose parameters hold values; a compiled one is looked into.
-        learning_rate: ε, for the effective rates; with ``batch_size`` also for layer-level ḡ.
-        batch_size, momentum: B and m of SGD.
-        confidence: in (0, 1); with this probability, a parameter, the scheme that drew it is among
-            its matches (if the table knows it).
-
-    Raises:
-        InputError: if a parameter holds no values (lazy, or on the meta device), or a
-            hyper-parameter is out of range.
-
-    >>> import torch
-    >>> _ = torch.manual_seed(0)
-    >>> layer = torch.nn.Linear(200, 50)
-    >>> print(inspect(layer)["weight"].verdict)
-    pytorch_default
-    """
+    """One network by itself; arguments as for :func:`widthwise.inspection.inspect`."""
     if not isinstance(module, nn.Module):
         raise InputError(f"inspect needs a torch.nn.Module, got {type(module).__name__}")
     if not 0.0 < confidence < 1.0:
@@ -286,3 +267,9 @@ def _short(value: float | None) -> str:
     if value is None or value != value:
         return "—"
     return f"{value:.4g}"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)

@@ -3,11 +3,11 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
-from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect
+from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect_network
 from widthwise.inspection.layers import convolves, normalization_of
 from widthwise.inspection.rows import ParameterRow
 from widthwise.inspection.scaling import counterpart, read_parameterization
@@ -145,6 +145,82 @@ class Widening:
         return f"{table(header, lines)}\n\n" + "\n".join(facts)
 
 
+@overload
+def inspect(
+    module: nn.Module,
+    target: None = None,
+    *,
+    learning_rate: float | None = ...,
+    batch_size: int | None = ...,
+    momentum: float = ...,
+    confidence: float = ...,
+) -> Inspection: ...
+
+
+@overload
+def inspect(
+    module: nn.Module,
+    target: nn.Module,
+    *,
+    learning_rate: float | None = ...,
+    batch_size: int | None = ...,
+    momentum: float = ...,
+    confidence: float = ...,
+) -> Widening: ...
+
+
+def inspect(
+    module: nn.Module,
+    target: nn.Module | None = None,
+    *,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    momentum: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Inspection | Widening:
+    """Measures the initial weights of a network and says which known schemes they match.
+
+    For networks that have not been trained. A module is read, never changed. With a wider target,
+    also what widened between the two and under which parameterization.
+
+    Args:
+        module: any module whose parameters hold values; a compiled one is looked into.
+        target: a wider network of the same family.
+        learning_rate: ε, for the effective rates; with ``batch_size`` also for layer-level ḡ.
+        batch_size, momentum: B and m of SGD.
+        confidence: in (0, 1); with this probability, a parameter, the scheme that drew it is among
+            its matches (if the table knows it).
+
+    Raises:
+        InputError: if a parameter holds no values (lazy, or on the meta device), or a
+            hyper-parameter is out of range.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> layer = torch.nn.Linear(200, 50)
+    >>> print(inspect(layer)["weight"].verdict)
+    pytorch_default
+    >>> inspect(layer, torch.nn.Linear(800, 50)).widening_factor
+    4.0
+    """
+    if target is None:
+        return inspect_network(
+            module,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            momentum=momentum,
+            confidence=confidence,
+        )
+    return compare(
+        module,
+        target,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        momentum=momentum,
+        confidence=confidence,
+    )
+
+
 def compare(
     base: nn.Module,
     target: nn.Module,
@@ -172,7 +248,7 @@ def compare(
     (4.0, '0.weight: inputs, 20 in both')
     """
     inspected = [
-        inspect(
+        inspect_network(
             module,
             learning_rate=learning_rate,
             batch_size=batch_size,

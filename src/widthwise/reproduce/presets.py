@@ -178,8 +178,7 @@ def require(value: str, known: Any, what: str) -> None:
     raise InputError(
         f"unknown {what} {value!r}"
         + (f", did you mean {near[0]!r}?" if near else "")
-        + f"; it must be one of {', '.join(known)}",
-        fields=(what,),
+        + f"; it must be one of {', '.join(known)}"
     )
 
 
