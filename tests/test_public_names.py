@@ -15,6 +15,10 @@ def test_every_name_is_there(name):
     assert getattr(ww, name) is not None
 
 
+def test_what_a_script_needs_is_among_them():
+    assert {"Recipe", "batch_size_for", "learning_rate_for", "compare", "inspect"} <= {*ww.__all__}
+
+
 def test_names_are_sorted_and_unique():
     assert ww.__all__ == sorted(set(ww.__all__))
 

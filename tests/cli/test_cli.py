@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -390,6 +391,26 @@ class TestInterrupt:
         assert code == 130
         assert "go on with" in err
         assert len(calls) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_kill_end_a_real_process_with_130(tmp_path, number):
+    network = "import pathlib, time\ndef build():\n    pathlib.Path('begun').touch()\n"
+    (tmp_path / "nets.py").write_text(network + "    time.sleep(240)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "widthwise", "inspect", "nets.py:build"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
 
 
 def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):

@@ -14,7 +14,9 @@ _STUDY = "The study that measures"
 def calibrate(
     spec: Annotated[
         Path,
-        typer.Argument(help="TOML or JSON file with tables family, data and training; no grid."),
+        typer.Argument(
+            metavar="SPEC", help="TOML or JSON file with tables family, data and training; no grid."
+        ),
     ],
     learning_rate: Annotated[float, typer.Option(help="Tuned at widening factor 1.")],
     batch_size: Annotated[int, typer.Option(help="Tuned at widening factor 1.")],

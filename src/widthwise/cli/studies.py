@@ -19,7 +19,8 @@ _Directory = Annotated[Path, typer.Argument(help="Directory of a study.")]
 
 def run(
     spec: Annotated[
-        Path, typer.Argument(help="Specification (TOML or JSON), or a study's folder.")
+        Path,
+        typer.Argument(metavar="SPEC", help="Specification (TOML or JSON), or a study's folder."),
     ],
     output: Annotated[
         Path | None,

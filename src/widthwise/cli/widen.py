@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from widthwise.analysis import Law
     from widthwise.probes.gradient_noise import GradientNoiseScale
 
-_REFERENCE = "MODULE:FUNCTION"  # or file.py:function
+_REFERENCE = "MODULE:FUNCTION"
 # Panels of the help.
 _NETWORK, _PARTS = "The networks", "What the networks contain"
 _STABILITY, _TRAINING = "What is known of stability", "How it trains"
@@ -44,7 +44,7 @@ def widen(
         str | None,
         typer.Option(
             metavar=_REFERENCE,
-            help="Function that builds the base, with no argument or with 1.",
+            help="Builds the base, with no argument or with 1; also file.py:function.",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
