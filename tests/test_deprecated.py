@@ -104,6 +104,28 @@ def test_names_that_never_were():
         law.LAWS  # noqa: B018
 
 
+# A module and a name a line: what packages listed as public, and what lay directly in Widthwise.
+NAMES_OF_0_1 = [
+    tuple(line.split())
+    for line in Path(__file__).with_name("names_of_0_1.txt").read_text("utf-8").splitlines()
+]
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("module", dict.fromkeys(module for module, _ in NAMES_OF_0_1))
+def test_what_0_1_had_is_still_there(module):
+    found = importlib.import_module(module)
+    assert [n for m, n in NAMES_OF_0_1 if m == module and not hasattr(found, n)] == []
+
+
+def test_a_name_of_the_package_itself_may_move_too(monkeypatch):
+    monkeypatch.setitem(deprecated.NAMES, "planted", "theory.noise.noise_scale")
+    with pytest.warns(DeprecationWarning, match=r"\.planted is widthwise\.theory") as caught:
+        assert widthwise.planted is widthwise.noise_scale
+    assert caught[0].filename == __file__
+
+
 def test_nothing_is_imported_for_it():
     code = (
         "import sys, widthwise; loaded = {m for m in sys.modules if m.startswith('widthwise')}; "
