@@ -1,7 +1,10 @@
 """How numbers, lists and tables are written. A missing number is a dash, never "nan"."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
 from unicodedata import combining
 
 MISSING = "—"
@@ -164,6 +167,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def plain(value: Any, *, without: Iterable[str] = (), infinite: bool = False) -> Any:
+    """What JSON can hold: dictionaries, lists, strings, numbers and None.
+
+    Args:
+        value: of these, dataclasses, tuples, arrays and paths, one in another.
+        without: fields to leave out of a dataclass, if that is what ``value`` is; not of those
+            inside it.
+        infinite: whether infinite numbers and NaN stay. JSON knows neither: otherwise an open end
+            or an unknown number is None.
+
+    >>> plain({2: (1.5, float("inf"))}), plain({2: (1.5, float("inf"))}, infinite=True)
+    ({'2': [1.5, None]}, {'2': [1.5, inf]})
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        value = {name: getattr(value, name) for name in names if name not in set(without)}
+    elif hasattr(value, "tolist"):  # arrays and their scalars, without importing their library
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): plain(child, infinite=infinite) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(child, infinite=infinite) for child in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    unknown = isinstance(value, float) and not (infinite or math.isfinite(value))
+    return None if unknown else value
 
 
 def _width(text: str) -> int:

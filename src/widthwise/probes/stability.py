@@ -18,6 +18,7 @@ from widthwise.hardware import resolve_device
 from widthwise.probes.hessian import Loss, top_hessian_eigenvalue
 from widthwise.probes.shares import BoolArray, FloatArray, Scan, search, threshold_draws
 from widthwise.probes.stable_rate import StableLearningRate
+from widthwise.sgd.batches import whole_batch
 from widthwise.sgd.recipe import LossKind, Recipe
 from widthwise.training import PackJob, PackTrainer, Replica
 from widthwise.training.evaluation import largest_activation
@@ -244,7 +245,7 @@ def _curvature(
     check_network(family, module, sample, dataset.num_classes)
     size = _CURVATURE_OUTPUTS // largest_activation(module, sample)
     size = min(dataset.num_train, _CURVATURE_EXAMPLES, max(size, 32))
-    size = size // (recipe.ghost_batch_size or 1) * (recipe.ghost_batch_size or 1)
+    size = whole_batch(size, recipe.ghost_batch_size)
     # Evenly spaced: a file may be sorted by class.
     rows = np.linspace(0, dataset.num_train - 1, size).round().astype(np.int64)
     inputs = torch.from_numpy(dataset.train_inputs[rows]).to(device, dtype)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily, check_logits
 from widthwise.families.ghost_norm import with_ghost_batch_norm
+from widthwise.sgd.batches import require_whole_batches
 from widthwise.sgd.recipe import Recipe
 
 
@@ -55,13 +56,8 @@ def check_batch_size(module: nn.Module, batch: Tensor, recipe: Recipe) -> None:
         InputError: if B is no multiple of the ghost batch size, or a channel has one value only:
             B = 1, unless the layer sees images.
     """
-    ghost, batch_size = recipe.ghost_batch_size, len(batch)
-    if ghost is not None and batch_size % ghost:
-        raise InputError(
-            f"batch_size must be a multiple of ghost_batch_size = {ghost}, got {batch_size}; "
-            "change one of them"
-        )
-    if batch_size > 1 or not _has_batch_norm(module):
+    require_whole_batches(len(batch), recipe.ghost_batch_size)
+    if len(batch) > 1 or not _has_batch_norm(module):
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -21,7 +21,7 @@ from widthwise.engines.captured import captured
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.hardware import computing, require_precision
-from widthwise.sgd.batches import Sampling
+from widthwise.sgd.batches import Sampling, whole_batch
 from widthwise.sgd.feeding import BatchFeed
 from widthwise.sgd.learning_rate import rate_factors
 from widthwise.sgd.recipe import Recipe
@@ -375,7 +375,7 @@ def _build_pack(
     check_batch_size(modules[0], data.train[: job.batch_size], job.recipe)
     # Ghost batch norm takes whole parts only; two of them show whether they are kept apart.
     ghost = job.recipe.ghost_batch_size
-    rows = _SAMPLE if ghost is None else min(2 * ghost, len(data.train) // ghost * ghost)
+    rows = _SAMPLE if ghost is None else whole_batch(min(2 * ghost, len(data.train)), ghost)
     return pack(
         modules,
         [r.learning_rate for r in job.replicas],
