@@ -9,12 +9,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
-from widthwise.sgd.recipe import LossKind
+from widthwise.sgd.losses import LOSSES, mean_loss
+from widthwise.sgd.recipe import LossKind, Recipe
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Loss = LossKind | LossFunction
@@ -23,19 +23,6 @@ _STREAM = 0x676E_7321  # keeps these draws apart from anything else seeded by th
 # Floats of gradients held at a time.
 _FLOATS = 1 << 24
 _MIXED_BATCH_SIZE = 32
-
-
-def _mean_squared_error(output: Tensor, targets: Tensor) -> Tensor:
-    # functional.one_hot looks at values, which vmap forbids.
-    classes = torch.arange(output.shape[-1], device=output.device)
-    one_hot = classes == targets.unsqueeze(-1)
-    return functional.mse_loss(output, one_hot.to(output.dtype))
-
-
-_LOSSES: dict[str, LossFunction] = {
-    "cross-entropy": functional.cross_entropy,
-    "mean-squared-error": _mean_squared_error,
-}
 
 Parameters = dict[str, Tensor]
 
@@ -195,12 +182,12 @@ def _with_mapping(source: GradientSource, inputs: Tensor, targets: Tensor) -> Gr
 def _loss(loss: Loss) -> LossFunction:
     if callable(loss):
         return loss
-    if loss not in _LOSSES:
+    if loss not in LOSSES:
         raise InputError(
-            f"loss must be one of {', '.join(_LOSSES)}, or a function of (output, targets), "
+            f"loss must be one of {', '.join(LOSSES)}, or a function of (output, targets), "
             f"got {loss!r}"
         )
-    return _LOSSES[loss]
+    return mean_loss(Recipe(loss=loss))
 
 
 def _batch_size(module: nn.Module, batch_size: int | None) -> int:

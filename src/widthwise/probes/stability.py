@@ -8,18 +8,18 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
 from widthwise.families import UserFamily, WidthFamily
 from widthwise.hardware import resolve_device
-from widthwise.probes.hessian import Loss, top_hessian_eigenvalue
+from widthwise.probes.hessian import top_hessian_eigenvalue
 from widthwise.probes.shares import BoolArray, FloatArray, Scan, search, threshold_draws
 from widthwise.probes.stable_rate import StableLearningRate
 from widthwise.sgd.batches import whole_batch
-from widthwise.sgd.recipe import LossKind, Recipe
+from widthwise.sgd.losses import mean_loss
+from widthwise.sgd.recipe import Recipe
 from widthwise.training import PackJob, PackTrainer, Replica
 from widthwise.training.evaluation import largest_activation
 from widthwise.training.networks import build_modules, check_network
@@ -256,7 +256,7 @@ def _curvature(
             module.to(device),
             inputs,
             labels,
-            _loss(recipe),
+            mean_loss(recipe),
             tolerance=1e-3,
             max_iterations=max(10, min(100, _LANCZOS_FLOATS // max(num_parameters, 1))),
             seed=seed,
@@ -265,21 +265,6 @@ def _curvature(
         return None
     top += recipe.weight_decay
     return top if top > 0.0 else None
-
-
-def _loss(recipe: Recipe) -> Loss:
-    def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, targets, label_smoothing=recipe.label_smoothing)
-
-    def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-        one_hot = functional.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
-        return functional.mse_loss(outputs, one_hot)
-
-    losses: dict[LossKind, Loss] = {
-        "cross-entropy": cross_entropy,
-        "mean-squared-error": mean_squared_error,
-    }
-    return losses[recipe.loss]
 
 
 def _check(
