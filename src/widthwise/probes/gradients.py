@@ -15,6 +15,7 @@ from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
 from widthwise.sgd.losses import LOSSES, mean_loss
 from widthwise.sgd.recipe import LossKind, Recipe
+from widthwise.training.networks import computing_dtype
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Loss = LossKind | LossFunction
@@ -69,7 +70,7 @@ class GradientSource:
         trained = [parameter for parameter in copy.parameters() if parameter.requires_grad]
         if not trained:
             raise InputError("the module must have parameters to train, got none; unfreeze some")
-        x, y = _examples(inputs, targets, trained[0])
+        x, y = _examples(inputs, targets, trained[0].device, computing_dtype(copy))
         order = torch.from_numpy(np.random.default_rng([_STREAM, seed]).permutation(len(x)))
         source = cls(
             module=copy,
@@ -208,9 +209,13 @@ def _batch_size(module: nn.Module, batch_size: int | None) -> int:
 
 
 def _examples(
-    inputs: Dataset | ArrayLike, targets: ArrayLike | None, like: Tensor
+    inputs: Dataset | ArrayLike, targets: ArrayLike | None, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """(inputs, targets) where the parameters are, floats in their type."""
+
+    def moved(values: Tensor) -> Tensor:
+        return values.to(device, dtype if values.is_floating_point() else None)
+
     if isinstance(inputs, Dataset):
         if targets is not None:
             raise InputError("targets come with the data set, got others too; leave them out")
@@ -224,11 +229,7 @@ def _examples(
             f"inputs and targets must hold the same examples, got shapes {tuple(x.shape)} and "
             f"{tuple(y.shape)}; pass one target an example"
         )
-    return _moved(x, like), _moved(y, like)
-
-
-def _moved(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device, like.dtype if values.is_floating_point() else None)
+    return moved(x), moved(y)
 
 
 def _check_classes(output: Tensor, targets: Tensor) -> None:

@@ -22,7 +22,7 @@ from widthwise.sgd.losses import mean_loss
 from widthwise.sgd.recipe import Recipe
 from widthwise.training import PackJob, PackTrainer, Replica
 from widthwise.training.evaluation import largest_activation
-from widthwise.training.networks import build_modules, check_network
+from widthwise.training.networks import build_modules, check_network, network_inputs
 
 Build = Callable[..., nn.Module]
 
@@ -240,15 +240,14 @@ def _curvature(
     """λ of the first seed's network in training mode, weight decay added; None if it is not
     positive or the module does not allow it."""
     module = build_modules(family, widening_factor, [seed], recipe)[0]
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    sample = torch.from_numpy(dataset.train_inputs[:_SAMPLE]).to(dtype)
+    sample = network_inputs(module, dataset.train_inputs[:_SAMPLE])
     check_network(family, module, sample, dataset.num_classes)
     size = _CURVATURE_OUTPUTS // largest_activation(module, sample)
     size = min(dataset.num_train, _CURVATURE_EXAMPLES, max(size, 32))
     size = whole_batch(size, recipe.ghost_batch_size)
     # Evenly spaced: a file may be sorted by class.
     rows = np.linspace(0, dataset.num_train - 1, size).round().astype(np.int64)
-    inputs = torch.from_numpy(dataset.train_inputs[rows]).to(device, dtype)
+    inputs = network_inputs(module, dataset.train_inputs[rows], device)
     labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
     num_parameters = sum(p.numel() for p in module.parameters())
     try:

@@ -26,7 +26,12 @@ from widthwise.sgd.feeding import BatchFeed
 from widthwise.sgd.learning_rate import rate_factors
 from widthwise.sgd.recipe import Recipe
 from widthwise.training.evaluation import evaluate, evaluation_rows, largest_activation
-from widthwise.training.networks import build_modules, check_batch_size, check_network
+from widthwise.training.networks import (
+    build_modules,
+    check_batch_size,
+    check_network,
+    network_inputs,
+)
 
 Status = Literal["ok", "diverged"]
 EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -159,7 +164,7 @@ class PackTrainer:
             family, job.widening_factor, [r.seed for r in job.replicas], job.recipe
         )
         modules = [module.to(self._device) for module in modules]
-        self._data = _Tensors.of(dataset, _dtype(modules[0]), self._device)
+        self._data = _Tensors.of(dataset, modules[0], self._device)
         self._feed = BatchFeed(
             self._data.train,
             self._data.train_labels,
@@ -339,9 +344,9 @@ class _Tensors:
     num_classes: int
 
     @classmethod
-    def of(cls, dataset: Dataset, dtype: torch.dtype, device: torch.device) -> "_Tensors":
+    def of(cls, dataset: Dataset, module: nn.Module, device: torch.device) -> "_Tensors":
         def pair(inputs: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
-            return torch.from_numpy(inputs).to(device, dtype), torch.from_numpy(labels).to(device)
+            return network_inputs(module, inputs, device), torch.from_numpy(labels).to(device)
 
         train, train_labels = pair(dataset.train_inputs, dataset.train_labels)
         validation = None
@@ -361,11 +366,6 @@ class _Tensors:
         if self.validation is not None:
             sets["validation"] = self.validation
         return sets
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    parameter = next(module.parameters(), None)
-    return torch.float32 if parameter is None else parameter.dtype
 
 
 def _build_pack(
