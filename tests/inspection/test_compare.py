@@ -298,3 +298,41 @@ def test_dictionary_is_json():
     content = compare(network(1), network(2)).to_dict()
     assert json.loads(json.dumps(finite(content)))["widening_factor"] == 2.0
     assert content["base"]["parameterization"] == "default"
+
+
+def test_plain_values():
+    found = compare(nn.Linear(20, 30), nn.Linear(20, 60))
+    assert found.to_dict() == {
+        "widening_factor": found.widening_factor,
+        "factors": [list(pair) for pair in found.factors],
+        "parameterization": found.parameterization,
+        "parameterization_reason": found.parameterization_reason,
+        "widened": ["weight", "bias"],
+        "not_widened": list(found.not_widened),
+        "depth_changed": False,
+        "only_in_base": [],
+        "only_in_target": [],
+        "normalization": "none",
+        "convolutional": False,
+        "questions": list(found.questions),
+        "growth": [
+            {
+                "path": "weight",
+                "base_shape": [30, 20],
+                "target_shape": [60, 20],
+                "ratios": [2.0, 1.0],
+                "fan_in": 1.0,
+                "fan_out": 2.0,
+            },
+            {
+                "path": "bias",
+                "base_shape": [30],
+                "target_shape": [60],
+                "ratios": [2.0],
+                "fan_in": 1.0,
+                "fan_out": 2.0,
+            },
+        ],
+        "base": found.base.to_dict(),
+        "target": found.target.to_dict(),
+    }

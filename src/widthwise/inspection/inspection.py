@@ -21,7 +21,7 @@ from widthwise.inspection.layers import (
 from widthwise.inspection.recognition import Recognition, recognize
 from widthwise.inspection.rows import ParameterRow
 from widthwise.inspection.values import statistics, why_not_measurable
-from widthwise.text import table
+from widthwise.text import plain, table
 from widthwise.theory.noise import noise_scale, normalized_noise_scale
 
 CONFIDENCE = 0.999
@@ -89,16 +89,14 @@ class Inspection:
         return pl.DataFrame(records, infer_schema_length=None)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        """Everything, as plain values; the rows are called "parameters"."""
+        content: dict[str, Any] = plain(self, without=("rows",), infinite=True)
+        return content | {
             "parameterization": self.parameterization,
             "common_schemes": [
                 {"layer": layer, "num_weights": count, "schemes": list(names)}
                 for layer, count, names in self.common_schemes
             ],
-            "confidence": self.confidence,
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-            "momentum": self.momentum,
             "parameters": self.to_rows(),
         }
 

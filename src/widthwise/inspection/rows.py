@@ -5,6 +5,7 @@ from typing import Any
 
 from widthwise.inspection.recognition import Recognition, is_ntk
 from widthwise.inspection.schemes import Role
+from widthwise.text import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,29 +87,13 @@ class ParameterRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values; ``scheme_stds`` is a dictionary."""
-        return {
-            "path": self.path,
-            "names": list(self.names),
-            "layer": self.layer,
-            "role": self.role,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "num_elements": self.num_elements,
-            "fan_in": self.fan_in,
-            "fan_out": self.fan_out,
-            "std": self.std,
-            "mean": self.mean,
-            "std_error": self.std_error,
-            "multiplier": self.multiplier,
-            "mup_dims": self.mup_dims,
+        content: dict[str, Any] = plain(self, without=("transposed", "recognition"), infinite=True)
+        return content | {
             "status": self.recognition.status,
             "matches": list(self.matches),
             "expected_std": self.expected_std,
             "verdict": self.verdict,
             "scheme_stds": dict(self.recognition.scheme_stds),
-            "effective_learning_rate": self.effective_learning_rate,
-            "normalized_noise_scale": self.normalized_noise_scale,
-            "notes": list(self.notes),
         }
 
 

@@ -11,7 +11,7 @@ from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect
 from widthwise.inspection.layers import convolves, normalization_of
 from widthwise.inspection.rows import ParameterRow
 from widthwise.inspection.scaling import counterpart, read_parameterization
-from widthwise.text import table
+from widthwise.text import plain, table
 
 _SAME = 1e-9
 
@@ -84,28 +84,10 @@ class Widening:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values."""
-        return {
-            "widening_factor": self.widening_factor,
-            "factors": [list(pair) for pair in self.factors],
-            "parameterization": self.parameterization,
-            "parameterization_reason": self.parameterization_reason,
-            "widened": list(self.widened),
-            "not_widened": list(self.not_widened),
-            "depth_changed": self.depth_changed,
-            "only_in_base": list(self.only_in_base),
-            "only_in_target": list(self.only_in_target),
-            "normalization": self.normalization,
-            "convolutional": self.convolutional,
-            "questions": list(self.questions),
+        content: dict[str, Any] = plain(self, without=("growth", "base", "target"), infinite=True)
+        return content | {
             "growth": [
-                {
-                    "path": growth.path,
-                    "base_shape": list(growth.base_shape),
-                    "target_shape": list(growth.target_shape),
-                    "ratios": list(growth.ratios),
-                    "fan_in": growth.fan_in,
-                    "fan_out": growth.fan_out,
-                }
+                plain(growth, infinite=True) | {"ratios": list(growth.ratios)}
                 for growth in self.growth
             ],
             "base": self.base.to_dict(),
