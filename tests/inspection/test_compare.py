@@ -314,6 +314,7 @@ def test_plain_values():
         "only_in_target": [],
         "normalization": "none",
         "convolutional": False,
+        "residual": False,
         "questions": list(found.questions),
         "growth": [
             {

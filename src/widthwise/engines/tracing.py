@@ -12,7 +12,9 @@ class NotPackableError(Exception):
     """The module has no packed form of this kind; the message says what stands in the way."""
 
 
-class _Tracer(fx.Tracer):
+class LayerTracer(fx.Tracer):
+    """Layers of PyTorch and of Widthwise are single operations."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
@@ -31,7 +33,7 @@ def trace(module: nn.Module) -> fx.Graph:
         if child._forward_hooks or child._forward_pre_hooks or child._backward_hooks:
             raise NotPackableError(f"layer {path or 'module'!r} has hooks")
     try:
-        graph = _Tracer().trace(module)
+        graph = LayerTracer().trace(module)
     except Exception as error:  # tracing runs the user's code, which may raise anything
         raise NotPackableError(f"forward cannot be traced ({type(error).__name__})") from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:

@@ -9,11 +9,13 @@ from torch import nn
 
 from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect
 from widthwise.inspection.layers import convolves, normalization_of
+from widthwise.inspection.residual import has_residual_sums
 from widthwise.inspection.rows import ParameterRow
 from widthwise.inspection.scaling import counterpart, read_parameterization
 from widthwise.text import plain, table
 
 _SAME = 1e-9
+_YES_OR_NO = {True: "yes", False: "no", None: "unclear"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class Widening:
         normalization: "none", "batch", "layer", "group", "instance", "rms", "local response", or
             "mixed".
         convolutional: whether there are convolutions with overlapping windows.
+        residual: whether either network has residual sums, see
+            :func:`widthwise.inspection.residual.has_residual_sums`; None if it cannot be told.
         questions: what could not be told, each naming the option that answers it.
         base, target: the two inspections.
     """
@@ -78,6 +82,7 @@ class Widening:
     only_in_target: tuple[str, ...]
     normalization: str
     convolutional: bool
+    residual: bool | None
     questions: tuple[str, ...]
     base: Inspection
     target: Inspection
@@ -114,7 +119,8 @@ class Widening:
             f"({self.parameterization_reason})",
             f"Normalization: {self.normalization}; "
             f"convolutions: {'yes' if self.convolutional else 'no'}; "
-            f"depth changed: {'yes' if self.depth_changed else 'no'}",
+            f"depth changed: {'yes' if self.depth_changed else 'no'}; "
+            f"residual sums: {_YES_OR_NO[self.residual]}",
         ]
         if self.not_widened:
             facts.append("Not widened:\n" + "\n".join(f"  {text}" for text in self.not_widened))
@@ -191,6 +197,7 @@ def compare(
         only_in_target=only_in_target,
         normalization=normalization,
         convolutional=any(map(convolves, (*base.modules(), *target.modules()))),
+        residual=_residual(base, target),
         questions=questions,
         base=first,
         target=second,
@@ -292,6 +299,11 @@ def _normalization(*networks: nn.Module) -> str:
     if len(kinds) > 1:
         return "mixed"
     return kinds.pop() or "none" if kinds else "none"
+
+
+def _residual(*networks: nn.Module) -> bool | None:
+    found = {has_residual_sums(network) for network in networks}
+    return True if True in found else (None if None in found else False)
 
 
 def _ratio(base: int | None, target: int | None) -> float | None:
