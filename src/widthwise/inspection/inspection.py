@@ -121,6 +121,8 @@ class Inspection:
             cells += [_short(row.normalized_noise_scale)] * with_noise
             lines.append([*cells, "; ".join((row.verdict, *row.notes))])
         known = self.parameterization or "not recognized as a whole"
+        if known in ("default", "standard") and any(row.multiplier != 1.0 for row in self.rows):
+            known += " for c·W; the multipliers c change the rates to c²ε"
         together = "".join(
             f"All {count} weights of {layer} layers fit: {' or '.join(names) or 'no one scheme'}.\n"
             for layer, count, names in self.common_schemes

@@ -22,8 +22,8 @@ class ParameterRow:
         transposed: whether the layer is a transposed convolution.
         std, mean: measured, over all values (divisor n); NaN if they cannot be measured.
         std_error: standard error of ``std`` for independent values.
-        multiplier: c in y = c·W x + b; 1 where the layer shows none. What a module's own
-            ``forward`` multiplies by cannot be seen.
+        multiplier: c with which it enters, y = c·W x + c'·b; 1 where the layer shows none. What a
+            module's own ``forward`` multiplies by cannot be seen.
         mup_dims: dimensions that the mup package's tag says grow with the width; None without tag.
         recognition: the schemes it matches.
         effective_learning_rate: c²·ε, the rate of the same layer in standard form, y = W' x with
