@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 
 from widthwise.errors import InputError
 from widthwise.execution.base import Event, Failed, Progressed, Task
+from widthwise.families.user import import_path
 
 _SECONDS_TO_DIE = 2.0
 
@@ -90,7 +91,7 @@ class LocalExecutor:
         )
         theirs.close()
         # Tasks may name modules that only this process's path finds.
-        ours.send(sys.path)
+        ours.send(import_path())
         self._workers[ours] = process
         return ours
 
