@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.errors import InputError
 
 NUM_TRAIN = 4000

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from widthwise.data import bundled_set, mnist1d, sources
+from widthwise.data.arrays import RawData
 from widthwise.data.bundled_set import read_digits
 from widthwise.data.cifar import (
     CIFAR10,
@@ -20,7 +21,6 @@ from widthwise.data.cifar import (
 )
 from widthwise.data.dataset import Dataset
 from widthwise.data.preprocessing import Preprocessing
-from widthwise.data.raw import RawData
 from widthwise.data.readers.npz import read_npz
 from widthwise.data.readers.parquet import read_parquet_folder
 from widthwise.errors import InputError

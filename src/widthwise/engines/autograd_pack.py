@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.engines.draws import Draws
-from widthwise.engines.stacked import Stacked, laid_out
+from widthwise.engines.modules import Stacked, laid_out
 from widthwise.engines.update import Update
 from widthwise.sgd.losses import loss_and_gradient
 from widthwise.sgd.recipe import Recipe

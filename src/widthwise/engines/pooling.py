@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from widthwise.engines.tracing import NotPackableError
+from widthwise.engines.modules import NotPackableError
 from widthwise.engines.values import Run, merge, split
 
 SIZE = 2

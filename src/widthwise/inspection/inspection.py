@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from widthwise.errors import InputError
-from widthwise.inspection.alone import parameterization_of
 from widthwise.inspection.layers import (
     Use,
     fans_of,
@@ -19,7 +18,7 @@ from widthwise.inspection.layers import (
     width_tag,
 )
 from widthwise.inspection.recognition import Recognition, recognize
-from widthwise.inspection.rows import ParameterRow
+from widthwise.inspection.rows import ParameterRow, parameterization_of
 from widthwise.inspection.values import statistics, why_not_measurable
 from widthwise.text import plain, table
 from widthwise.theory.noise import noise_scale, normalized_noise_scale
@@ -53,7 +52,7 @@ class Inspection:
 
     @property
     def parameterization(self) -> str | None:
-        """See :func:`widthwise.inspection.parameterization_of`."""
+        """See :func:`widthwise.inspection.rows.parameterization_of`."""
         return parameterization_of(self.rows)
 
     @property

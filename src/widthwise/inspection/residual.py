@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.overrides import TorchFunctionMode
 
-from widthwise.engines.tracing import LayerTracer
+from widthwise.engines.modules import LayerTracer
 
 # Layers that are one operation to a tracer, with residual sums inside.
 _RESIDUAL_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)

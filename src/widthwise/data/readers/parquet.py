@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.errors import DataNotFoundError, InputError
 
 IMAGE_COLUMNS = ("image", "img")

@@ -1,5 +1,6 @@
-"""Checks of arrays at the point where they enter: rule, value, remedy."""
+"""Arrays as they come in, and their checks: rule, value, remedy."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,20 @@ from widthwise.errors import InputError
 
 Inputs = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RawData:
+    """Labeled examples as a file or a generator gives them, before subsets and preprocessing;
+    checked when a Dataset is built."""
+
+    train_inputs: NDArray[Any]
+    train_labels: NDArray[Any]
+    test_inputs: NDArray[Any]
+    test_labels: NDArray[Any]
+    validation_inputs: NDArray[Any] | None = None
+    validation_labels: NDArray[Any] | None = None
+    num_classes: int | None = None  # None: the largest label plus one
 
 
 def to_numpy(what: str, array: object) -> NDArray[Any]:
