@@ -79,10 +79,10 @@ class AutogradPack:
         if draws.used:
             self.host_work = "masks of dropout are drawn on the CPU"
         with torch.no_grad():
-            pull = loss_and_gradient(logits.detach().to(losses), targets, losses, self._recipe)
-            pull.div_(targets.shape[1])
+            gradient = loss_and_gradient(logits.detach().to(losses), targets, losses, self._recipe)
+            gradient.div_(targets.shape[1])
         gradients = torch.autograd.grad(
-            logits, trained, grad_outputs=pull.to(logits), allow_unused=True
+            logits, trained, grad_outputs=gradient.to(logits), allow_unused=True
         )
         named = dict(zip(stacked.trained, gradients, strict=True))
         self._update(stacked.parameters, named, self._velocities, rate_factor)

@@ -138,8 +138,8 @@ def fit_stability_law(
     spread = np.maximum(draws.std(axis=0), 1e-6)
     weight = 1.0 / spread**2
     center = float(np.sum(weight * x) / np.sum(weight))
-    pull = weight * (x - center) / np.sum(weight * (x - center) ** 2)
-    slopes, levels = draws @ pull, draws @ weight / np.sum(weight)
+    leverage = weight * (x - center) / np.sum(weight * (x - center) ** 2)
+    slopes, levels = draws @ leverage, draws @ weight / np.sum(weight)
     slope, level = float(np.median(slopes)), float(np.median(levels))
     typical = np.median(draws, axis=0)
     residual = (typical - level - slope * (x - center)) / spread
