@@ -19,6 +19,7 @@ from tiny_studies import clouds, comparable, fields, finished_study, in_this_pro
 from widthwise import cli
 from widthwise.cli.output import print_json
 from widthwise.errors import InputError
+from widthwise.execution import EXECUTORS
 from widthwise.study import Study
 
 SPEC = {
@@ -312,7 +313,7 @@ class DiskFull:
 class TestFullDisk:
     def test_at_every_write_of_a_study(self, tmp_path, monkeypatch):
         """Nothing is damaged, and the study is completed when there is room again."""
-        monkeypatch.setattr("widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr("widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         expected = comparable(finished_study(tmp_path / "reference").results())
         at = 0
         while True:
@@ -370,7 +371,7 @@ class TestInterrupt:
             def close(self):
                 pass
 
-        monkeypatch.setattr("widthwise.study.running.LocalExecutor", Interrupted)
+        monkeypatch.setitem(EXECUTORS, "local", Interrupted)
         code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s s", "-q")
         assert (code, out) == (130, "")
         assert "interrupted: 0 " in err
@@ -384,7 +385,7 @@ class TestInterrupt:
             calls.append(arguments)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("widthwise.study.measured.stable_learning_rate", interrupted)
+        monkeypatch.setattr("widthwise.study.scheduling.stable_learning_rate", interrupted)
         grid = {"widening_factor": 1, "normalized_noise_scale": [0.01, 0.1], "seeds": 1}
         code, _, err = call("run", write_spec(tmp_path, grid=grid), "-o", tmp_path / "s", "-q")
         assert code == 130
@@ -396,7 +397,7 @@ def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("widthwise.study.worker._train", broken)
+    monkeypatch.setattr("widthwise.study.running._train", broken)
     code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
     assert (code, out, err) == (1, "", "widthwise: ZeroDivisionError: oops\n")
 

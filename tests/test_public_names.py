@@ -40,6 +40,6 @@ def test_formulas_and_statistics_need_no_torch():
 
 
 def test_workers_need_no_matplotlib():
-    modules = loaded_by("import widthwise.execution.worker, widthwise.study.worker")
+    modules = loaded_by("import widthwise.execution.worker, widthwise.study.running")
     assert "torch" in modules
     assert "matplotlib" not in modules

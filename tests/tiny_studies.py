@@ -5,6 +5,7 @@ from collections import deque
 import numpy as np
 
 from widthwise.data import Dataset
+from widthwise.execution import EXECUTORS
 from widthwise.execution.worker import perform
 from widthwise.study import Study
 
@@ -75,7 +76,7 @@ def in_this_process(monkeypatch):
     """Studies train here; returns the growing list of packs that were trained."""
     trained = []
     monkeypatch.setattr(InlineExecutor, "ran", trained)
-    monkeypatch.setattr("widthwise.study.running.LocalExecutor", InlineExecutor)
+    monkeypatch.setitem(EXECUTORS, "local", InlineExecutor)
     return trained
 
 

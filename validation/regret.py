@@ -21,13 +21,14 @@ import polars as pl
 from scipy import stats
 
 import widthwise as ww
+from widthwise.adviser import Setting
 from widthwise.probes import (
     StabilityLaw,
     StableLearningRate,
     fit_stability_law,
     max_stable_learning_rate,
 )
-from widthwise.study.calibration import Calibration, TunedSetting, calibrate
+from widthwise.study.calibration import Calibration, calibrate
 from widthwise.study.context import load_context
 
 HERE = Path(__file__).parent
@@ -143,7 +144,7 @@ class Case:
         if self.parameterization == "standard":
             yield Choice("µP", tuned.learning_rate, tuned.batch_size, MUP)
 
-    def tune(self, width: int) -> TunedSetting:
+    def tune(self, width: int) -> Setting:
         """The best setting of the grid by validation accuracy; a diverged run counts as chance."""
         study = self.run(
             f"tune-{self.parameterization}-{width}",
@@ -165,7 +166,7 @@ class Case:
             .tail(1)
             .row(0, named=True)
         )
-        return TunedSetting(learning_rate=best["learning_rate"], batch_size=best["batch_size"])
+        return Setting(learning_rate=best["learning_rate"], batch_size=best["batch_size"])
 
     def fresh(self, width: int, choice: Choice) -> np.ndarray:
         """Test accuracy of every fresh seed, in the order of the seeds; NaN where it diverged."""

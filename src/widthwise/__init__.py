@@ -13,7 +13,7 @@ from widthwise.theory.noise import noise_scale, normalized_noise_scale
 
 if TYPE_CHECKING:
     from widthwise import data, families
-    from widthwise.adviser import AdviceRefusedError, Plan, widen
+    from widthwise.adviser import AdviceRefusedError, Plan, Setting, widen
     from widthwise.conversion import convert, mup_module, mup_parameter_groups
     from widthwise.data import Dataset
     from widthwise.engines import pack
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     )
     from widthwise.probes.gradient_noise import GradientNoiseScale, gradient_noise_scale
     from widthwise.study import Study, StudySpec
-    from widthwise.study.calibration import Calibration, TunedSetting, calibrate
+    from widthwise.study.calibration import Calibration, calibrate
 
 # Module → the public names that are loaded from it when they are first used.
 _LAZY = {
-    "widthwise.adviser": ("AdviceRefusedError", "Plan", "widen"),
-    "widthwise.study.calibration": ("Calibration", "TunedSetting", "calibrate"),
+    "widthwise.adviser": ("AdviceRefusedError", "Plan", "Setting", "widen"),
+    "widthwise.study.calibration": ("Calibration", "calibrate"),
     "widthwise.conversion": ("convert", "mup_module", "mup_parameter_groups"),
     "widthwise.data": ("Dataset",),
     "widthwise.probes.gradient_noise": ("GradientNoiseScale", "gradient_noise_scale"),
@@ -49,6 +49,8 @@ _LAZY = {
 }
 _MODULES = ("data", "families")
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
+# Old name → the module that still knows it, and warns.
+_DEPRECATED = {"TunedSetting": "widthwise.study.calibration"}
 
 __version__ = "0.1.0"
 __all__ = [
@@ -63,12 +65,12 @@ __all__ = [
     "Law",
     "Optimum",
     "Plan",
+    "Setting",
     "StabilityLaw",
     "StableLearningRate",
     "Study",
     "StudyError",
     "StudySpec",
-    "TunedSetting",
     "Widening",
     "calibrate",
     "compare",
@@ -94,6 +96,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"widthwise.{name}")
-    if name not in _HOME:
+    home = _HOME.get(name) or _DEPRECATED.get(name)
+    if home is None:
         raise AttributeError(f"module 'widthwise' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(home), name)

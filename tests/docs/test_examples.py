@@ -39,15 +39,15 @@ def test_plans_every_setting_of_its_grid(name, tmp_path):
     (grid,) = study.spec.grid
     settings = len(grid.batch_size or grid.normalized_noise_scale or ())
     expected = len(grid.widening_factor) * settings * len(grid.seeds)
-    assert study.plan.num_runs == expected
-    assert not study.plan.unreachable
+    assert study.schedule.num_runs == expected
+    assert not study.schedule.unreachable
 
 
 def test_a_search_has_no_plan_before_its_first_round_and_can_reach_all_it_may(tmp_path):
     example = EXAMPLES / "mlp_ntk_adaptive.toml"
     study = Study.create(tmp_path, example, overrides=[FIXED_SIZE])
-    assert study.plan.packs == ()
-    assert not study.plan.unreachable
+    assert study.schedule.packs == ()
+    assert not study.schedule.unreachable
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
@@ -55,7 +55,7 @@ def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     study = Study.create(tmp_path, EXAMPLES / f"{name}.toml", overrides=REDUCED)
     study.run(1, progress=False)
-    assert study.results().height == study.plan.num_runs == 8
+    assert study.results().height == study.schedule.num_runs == 8
     page = html.unescape(study.report().read_text("utf-8"))
     assert study.spec.title in page
     assert f"{study.spec.family.kind}: standard parameterization" in page
@@ -71,4 +71,4 @@ def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
 def test_a_batch_that_ghost_batch_norm_cannot_cut_is_refused(tmp_path):
     overrides = [FIXED_SIZE, "grid.batch_size=[4, 6]"]
     with pytest.raises(InputError, match=r"multiple of .*ghost_batch_size.*4"):
-        _ = Study.create(tmp_path, EXAMPLES / "cnn_batch_norm.toml", overrides=overrides).plan
+        _ = Study.create(tmp_path, EXAMPLES / "cnn_batch_norm.toml", overrides=overrides).schedule

@@ -7,7 +7,7 @@ import sys
 import tomllib
 
 import pytest
-from planted import rates
+from planted_rates import rates
 from tiny_studies import in_this_process
 
 from widthwise import cli
@@ -30,7 +30,8 @@ PLANTED = {rate.widening_factor: rate for rate in rates(0.0)}
 def trained(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(
-        "widthwise.reproduce.rates.probe", lambda spec, dataset, width: PLANTED[width]
+        "widthwise.study.stable_rates.probe_width",
+        lambda spec, dataset, width, options: PLANTED[width],
     )
     yield in_this_process(monkeypatch)
     signal.signal(signal.SIGTERM, before)
@@ -117,7 +118,7 @@ class TestRunning:
             assert words in out
         first = len(trained)
         # One study serves three claims, and is not trained again.
-        assert first == len(Study.open(place / "mlp-1-ntk").plan.packs)
+        assert first == len(Study.open(place / "mlp-1-ntk").schedule.packs)
         code, out, _ = call(*arguments, "--json", settings=LAW)
         assert len(trained) == first
         content = json.loads(out)

@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 from tiny_studies import clouds, in_this_process
 
+import widthwise as ww
 from widthwise import cli
+from widthwise.adviser import Setting
 from widthwise.errors import InputError
 from widthwise.study import Study, StudySpec
-from widthwise.study.calibration import TunedSetting, calibrate, calibration_fields
+from widthwise.study.calibration import calibrate, calibration_fields
 
-TUNED = TunedSetting(learning_rate=0.05, batch_size=4, momentum=0.5)
+TUNED = Setting(learning_rate=0.05, batch_size=4, momentum=0.5)
 OWN = """
 import torch
 from torch import nn
@@ -71,7 +73,7 @@ class TestGrid:
     def test_beyond_a_batch_of_1_the_learning_rate_makes_the_noise(self, spec):
         # ḡ = 0.05/(2·0.5) = 0.05 is tuned, 0.0125 to 0.2 the grid at w = 1; B = 1 has 0.1 at the
         # tuned ε. Above it lie 0.1·√2 and 0.2, with ε = ḡ·0.5.
-        tuned = TunedSetting(learning_rate=0.05, batch_size=2, momentum=0.5)
+        tuned = Setting(learning_rate=0.05, batch_size=2, momentum=0.5)
         by_batch, by_rate = StudySpec.parse(calibration_fields(spec, tuned, widths=[1, 2])).grid[:2]
         assert by_batch.normalized_noise_scale[-1] == pytest.approx(0.1)
         assert by_rate.batch_size == (1,)
@@ -128,9 +130,14 @@ class TestGrid:
 
     @pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"batch_size": 0}, {"momentum": 1}])
     def test_the_tuned_setting_is_checked(self, spec, wrong):
-        tuned = TunedSetting(**{"learning_rate": 0.1, "batch_size": 4, **wrong})
         with pytest.raises(InputError, match=next(iter(wrong))):
-            calibration_fields(spec, tuned)
+            calibration_fields(spec, Setting(**{"learning_rate": 0.1, "batch_size": 4, **wrong}))
+
+
+def test_the_old_name_of_the_tuned_setting_warns():
+    with pytest.warns(DeprecationWarning, match=r"called widthwise\.adviser\.Setting"):
+        old = ww.TunedSetting
+    assert old(learning_rate=0.05, batch_size=4, momentum=0.5) == TUNED
 
 
 def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):

@@ -92,7 +92,7 @@ class TestStudies:
         return study
 
     def sizes(self, study):
-        return {len(pack.job.replicas) for pack in study.plan.packs}
+        return {len(pack.job.replicas) for pack in study.schedule.packs}
 
     def test_what_was_measured_is_kept(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
@@ -103,11 +103,11 @@ class TestStudies:
         assert {row["replicas"] for row in kept["sizes"]} == {1}
         monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: 1.0)
         again = Study.open(tmp_path / "s")
-        assert again.plan == study.plan
+        assert again.schedule == study.schedule
 
     def test_a_stated_size_is_not_measured(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
-        monkeypatch.delattr("widthwise.study.timing.time_step")
+        monkeypatch.delattr("widthwise.study.scheduling.measured_sizes")
         assert self.sizes(self.run(tmp_path / "s", size=2)) == {2}
         assert not (tmp_path / "s" / "pack-sizes.json").exists()
 

@@ -37,9 +37,9 @@ FAMILY = """
 import sys
 from pathlib import Path
 from torch import nn
-import widthwise.study.worker
+import widthwise.study.running
 
-widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 
 def network(width):
     if "widthwise.execution.worker" in sys.orig_argv:

@@ -73,7 +73,7 @@ class TestSearch:
 
     def test_no_run_is_trained_twice_and_seeds_count_from_0(self, tmp_path, trained):
         study = search(tmp_path / "s")
-        assert len(trained) == len(set(trained)) == len(study.plan.packs)
+        assert len(trained) == len(set(trained)) == len(study.schedule.packs)
         settings = study.results().group_by("widening_factor", "batch_size", "learning_rate")
         for runs in settings.agg(pl.col("seed").sort())["seed"].to_list():
             assert list(runs) == list(range(len(runs)))

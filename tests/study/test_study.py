@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tiny_studies import (
+    InlineExecutor,
     clouds,
     comparable,
     fields,
@@ -18,13 +19,13 @@ from tiny_studies import (
 )
 
 from widthwise.errors import FitError, InputError, StudyError
-from widthwise.execution import Progressed
+from widthwise.execution import EXECUTORS, Progressed
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Store
 from widthwise.sgd.recipe import Recipe
 from widthwise.study import Study
+from widthwise.study.running import PackCall
 from widthwise.study.spec import PackingSpec
-from widthwise.study.worker import PackCall
 from widthwise.theory.noise import normalized_noise_scale
 from widthwise.training import PackTrainer
 
@@ -101,7 +102,7 @@ class TestResults:
         study = finished_study(tmp_path / "s", fields(grid=grid), clouds(num_validation=20))
         table = study.results()
         settings = ["widening_factor", "learning_rate", "momentum", "seed"]
-        assert len(table) == len(table.unique(settings)) == study.plan.num_runs == 16
+        assert len(table) == len(table.unique(settings)) == study.schedule.num_runs == 16
         assert table["run_id"].n_unique() == 16
         for row in table.iter_rows(named=True):
             assert row["normalized_noise_scale"] == pytest.approx(
@@ -209,6 +210,10 @@ class TestSpecificationIsKept:
             (lambda d: d.pop("spec"), "must hold 'spec'"),
             (lambda d: d.pop("data"), "must hold 'data'"),
             (lambda d: d.update(format="widthwise-study-0"), "another version"),
+            (lambda d: d.update(data=3), "damaged: data: .*got 3; restore the file"),
+            (lambda d: d["data"].pop("num_test"), "damaged: data.num_test: .*got nothing"),
+            (lambda d: d["data"].update(input_shape="2 by 3"), "damaged: data.input_shape: "),
+            (lambda d: d.update(versions=["1.0"]), "damaged: versions: "),
         ],
     )
     def test_no_results_with_another(self, tmp_path, change, message):
@@ -259,7 +264,7 @@ class TestDataInMemory:
         assert (tmp_path / "s" / "data.npz").exists()
         other_session = Study.open(tmp_path / "s")
         other_session.run(1, progress=False)
-        assert len(trained) == len(study.plan.packs)
+        assert len(trained) == len(study.schedule.packs)
         direct = finished_study(tmp_path / "direct")
         assert_frame_equal(
             comparable(other_session.results()), comparable(direct.results()), check_exact=True
@@ -369,7 +374,7 @@ def stop_at(monkeypatch, step):
 
 class TestCheckpoints:
     def interrupted(self, directory, monkeypatch):
-        monkeypatch.setattr("widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr("widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         study = Study.create(directory, fields(), data=clouds())
         go_on = stop_at(monkeypatch, 12)
         with pytest.raises(StudyError, match="StoppedError"):
@@ -380,7 +385,7 @@ class TestCheckpoints:
 
     def steps_trained(self, study):
         seen = []
-        pack = study.plan.packs[0]
+        pack = study.schedule.packs[0]
         PackCall(study.directory, pack)(seen.append)
         return [event.steps for event in seen if isinstance(event, Progressed)]
 
@@ -418,7 +423,7 @@ class TestClaims:
 
     def test_a_busy_pack_is_left_and_a_landed_one_not_repeated(self, tmp_path):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
-        call = PackCall(study.directory, study.plan.packs[0])
+        call = PackCall(study.directory, study.schedule.packs[0])
         with Store(study.directory).claim(call.pack.key):
             assert call(lambda event: None).outcome == "busy"
         assert call(lambda event: None).outcome == "landed"
@@ -487,13 +492,39 @@ def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
         asked.append((width, momentum))
         return 0.8 / width
 
-    monkeypatch.setattr("widthwise.study.measured.stable_learning_rate", measured)
+    monkeypatch.setattr("widthwise.study.scheduling.stable_learning_rate", measured)
     grid = [{"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02], "seeds": 1}]
     study = finished_study(tmp_path / "s", fields(grid=grid))
     assert asked == [(1.0, 0.0), (2.0, 0.0)]
-    assert again(study).plan == study.plan
+    assert again(study).schedule == study.schedule
     assert len(asked) == 2
     assert set(study.results()["normalized_noise_scale"].round(9)) == {0.01, 0.02}
+
+
+class TestExecutor:
+    def test_ones_own_trains_the_packs(self, tmp_path, monkeypatch):
+        monkeypatch.delitem(EXECUTORS, "local")
+        study, workers = Study.create(tmp_path / "s", fields(), data=clouds()), []
+
+        def own(number):
+            workers.append(number)
+            return InlineExecutor(number)
+
+        study.run(2, progress=False, executor=own)
+        assert workers == [2]
+        assert study.status().runs_landed == 8
+
+    def test_an_unknown_name_is_refused(self, tmp_path):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        with pytest.raises(InputError, match="executor must be one of local, got 'loacl'"):
+            study.run(1, progress=False, executor="loacl")
+
+
+def test_the_old_name_of_the_schedule_warns(tmp_path):
+    study = finished_study(tmp_path / "s")
+    with pytest.warns(DeprecationWarning, match=r"called Study\.schedule"):
+        old = study.plan
+    assert old == study.schedule
 
 
 def test_workers_must_be_one_at_least(tmp_path, monkeypatch):

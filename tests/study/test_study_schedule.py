@@ -12,7 +12,7 @@ from widthwise.errors import InputError
 from widthwise.sgd.recipe import Recipe
 from widthwise.study import StudySpec
 from widthwise.study.context import make_context
-from widthwise.study.schedule import plan_study, widths_to_probe
+from widthwise.study.schedule import make_schedule, widths_to_probe
 from widthwise.theory.noise import normalized_noise_scale
 
 
@@ -25,7 +25,7 @@ def plan_of(context, stable, family_source=None):
     identity = context.family_identity()
     if family_source is not None:
         identity = {**identity, "source": family_source}
-    return plan_study(
+    return make_schedule(
         context.spec,
         context.family,
         num_train=context.dataset.num_train,

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from widthwise.adviser import Setting
 from widthwise.cli.arguments import widening_factors
 from widthwise.cli.output import AsJson, print_json
-from widthwise.study.calibration import TunedSetting
 from widthwise.study.calibration import calibrate as run_calibration
 
 
@@ -51,7 +51,7 @@ def calibrate(
     found = run_calibration(
         output if output is not None else Path("studies") / f"{spec.stem}-law",
         spec,
-        TunedSetting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum),
+        Setting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum),
         widening_factor=widening_factor,
         widths=widening_factors(widths),
         seeds=seeds,

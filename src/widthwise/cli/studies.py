@@ -14,7 +14,7 @@ from widthwise.cli.output import AsJson, print_json
 from widthwise.data import available
 from widthwise.errors import InputError
 from widthwise.study import Study
-from widthwise.study.comparing import compare_studies
+from widthwise.study.study import compare_studies
 
 _Directory = Annotated[Path, typer.Argument(help="Directory of a study.")]
 

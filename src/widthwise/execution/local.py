@@ -9,7 +9,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
 from widthwise.errors import InputError
-from widthwise.execution.base import Event, Failed, Progressed, Task
+from widthwise.execution.base import Event, Failed, MakeExecutor, Progressed, Task
 
 _SECONDS_TO_DIE = 2.0
 
@@ -106,3 +106,8 @@ class LocalExecutor:
             "Run the same command again to go on",
             bad_input=False,
         )
+
+
+# Name → executor: who can be asked to train. A program may add its own, or put its own in the place
+# of one: tests train in their own process that way.
+EXECUTORS: dict[str, MakeExecutor] = {"local": LocalExecutor}

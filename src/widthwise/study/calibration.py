@@ -5,6 +5,7 @@ place of the paper's exponent in the plan for the width that is too dear to tune
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from widthwise.adviser import Plan, widen
+from widthwise.adviser import Plan, Setting, widen
 from widthwise.analysis import Law, Optimum
 from widthwise.data import load
 from widthwise.errors import FitError, InputError
@@ -30,19 +31,13 @@ _PER_OCTAVE = 2
 DEFAULT_WIDTHS = (1.0, 2.0, 4.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TunedSetting:
-    """Hyper-parameters that were tuned at widening factor 1.
-
-    Attributes:
-        learning_rate: ε > 0, for a loss averaged over the batch.
-        batch_size: B ≥ 1.
-        momentum: m in [0, 1).
-    """
-
-    learning_rate: float
-    batch_size: int
-    momentum: float = 0.0
+def __getattr__(name: str) -> Any:
+    if name != "TunedSetting":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "TunedSetting is called widthwise.adviser.Setting", DeprecationWarning, stacklevel=2
+    )
+    return Setting
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +63,7 @@ class Calibration:
 def calibrate(
     directory: str | Path,
     spec: Mapping[str, Any] | str | Path,
-    tuned: TunedSetting,
+    tuned: Setting,
     *,
     widening_factor: float,
     widths: Sequence[float] = DEFAULT_WIDTHS,
@@ -131,7 +126,7 @@ def calibrate(
 
 def calibration_fields(
     spec: Mapping[str, Any] | str | Path,
-    tuned: TunedSetting,
+    tuned: Setting,
     *,
     widths: Sequence[float] = DEFAULT_WIDTHS,
     seeds: int = 5,
@@ -191,7 +186,7 @@ def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:
     )
 
 
-def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:
+def _noise_scale(tuned: Setting, family: WidthFamily) -> float:
     return float(
         normalized_noise_scale(
             tuned.learning_rate,
@@ -203,7 +198,7 @@ def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:
 
 
 def _grids(
-    tuned: TunedSetting, family: WidthFamily, widths: Sequence[float], seeds: int
+    tuned: Setting, family: WidthFamily, widths: Sequence[float], seeds: int
 ) -> list[dict[str, Any]]:
     """Noise scales round the tuned one: by the batch size at the tuned learning rate, which is
     known to be stable, and beyond that by the learning rate at B = 1."""
@@ -233,7 +228,7 @@ def _grids(
     return grids
 
 
-def _equal_time(training: dict[str, Any], tuned: TunedSetting, num_train: int) -> dict[str, Any]:
+def _equal_time(training: dict[str, Any], tuned: Setting, num_train: int) -> dict[str, Any]:
     """The training options with the tuned setting's physical time in place of its steps.
 
     With a schedule time does not say how far a run gets: steps or epochs stay.

@@ -1,10 +1,11 @@
-"""A study: create or open it, run it, and read what it found."""
+"""A study: create or open it, run it, read what it found, compare it with another."""
 
 import io
 import json
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,10 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from widthwise.analysis import Law, Optimum
+from widthwise.analysis.comparison import OptimumShift, compare_optima
 from widthwise.data import Dataset, load
 from widthwise.errors import FitError, InputError
-from widthwise.execution import available_cores
+from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.files import explained, write_atomically
 from widthwise.hardware import (
@@ -27,25 +29,31 @@ from widthwise.hardware import (
     require_precision,
     resolve_device,
 )
+from widthwise.probes import StableLearningRate
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.summary import Summary, score_column, summarize
-from widthwise.study.context import (
-    DATA_FILE,
-    STUDY_FILE,
-    describe,
-    make_context,
-    read_description,
-)
-from widthwise.study.planning import Planner
+from widthwise.study.context import describe, load_context, make_context
 from widthwise.study.progress import make_reporter
+from widthwise.study.record import DATA_FILE, STUDY_FILE, StudyRecord, read_record
 from widthwise.study.rounds import Rounds
 from widthwise.study.running import Runner, missing_packs
-from widthwise.study.schedule import Plan
+from widthwise.study.schedule import Schedule
+from widthwise.study.scheduling import Scheduler
 from widthwise.study.spec import HardwareSpec, StudySpec, differences
+from widthwise.study.stable_rates import (
+    MeasuredRates,
+    ProbeOptions,
+    kept_rates,
+    measured_rates,
+    reported,
+)
 
 _RESULTS_FILE = "results.parquet"
-_SECONDS_BETWEEN_LOOKS = 1.0
+_RATES_FILE = "stable-rates.json"
+# Keys of a specification that say how something is computed, not what.
+_HOW = ("hardware", "packing", "title", "training.precision")
+_OWN = (".seeds",)  # independent runs are what a comparison assumes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +79,10 @@ class StudyStatus:
 class Study:
     """A width study in a directory. Use :meth:`create` or :meth:`open`."""
 
-    def __init__(self, directory: Path, spec: StudySpec, description: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, record: StudyRecord) -> None:
         self.directory = directory
-        self.spec = spec
-        self._description = description
+        self.spec = record.spec
+        self._record = record
         self._store = Store(directory)
 
     @classmethod
@@ -105,18 +113,18 @@ class Study:
         with explained(directory):
             begun = (directory / STUDY_FILE).exists()
         if begun:
-            existing, description = read_description(store)
-            changed = differences(existing, parsed)
+            record = read_record(store)
+            changed = differences(record.spec, parsed)
             if changed:
                 raise InputError(
                     f"the study in {directory} has another specification ({'; '.join(changed)}); "
                     "choose another directory, or remove this one"
                 )
-            if data is not None and data.fingerprint != description["data"]["fingerprint"]:
+            if data is not None and data.fingerprint != record.data.fingerprint:
                 raise InputError(
                     f"the study in {directory} was begun with other data; choose another directory"
                 )
-            return cls(directory, existing, description)
+            return cls(directory, record)
         dataset = load(parsed.data) if data is None else data
         context = make_context(parsed, dataset)
         context.costs()  # every network fits the data, or nothing is begun
@@ -124,9 +132,9 @@ class Study:
         if data is not None:
             with explained(directory / DATA_FILE):
                 dataset.save(directory / DATA_FILE)
-        description = describe(context, in_memory=data is not None, versions=_versions())
-        store.write_json(STUDY_FILE, description)
-        return cls(directory, parsed, description)
+        record = describe(context, in_memory=data is not None, versions=_versions())
+        record.write(store)
+        return cls(directory, record)
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
@@ -136,53 +144,109 @@ class Study:
             InputError: if the directory holds none.
         """
         directory = Path(directory).expanduser().resolve()
-        spec, description = read_description(Store(directory))
-        return cls(directory, spec, description)
+        return cls(directory, read_record(Store(directory)))
 
     def identity(self, what: Literal["data", "family"]) -> Any:
         """Plain values that tell the data, or the networks, with which it was begun from others."""
-        described = self._description[what]
-        return described["fingerprint"] if what == "data" else described
+        return self._record.data.fingerprint if what == "data" else self._record.family
 
     @cached_property
-    def _planner(self) -> Planner:
-        return Planner.of(self._store)
+    def _scheduler(self) -> Scheduler:
+        return Scheduler.of(self._store)
 
     @property
-    def plan(self) -> Plan:
+    def schedule(self) -> Schedule:
         """Its packs; of an adaptive search those of the rounds that have begun. Measures first how
         many runs a pack should hold, and the largest stable learning rates if the grid is written
-        in noise scales; what was measured is kept, so that a resumed study has the same plan."""
-        return self._planner.plan(Rounds.read(self._store))
+        in noise scales; what was measured is kept, so that a resumed study has the same schedule.
+        """
+        return self._scheduler.schedule(Rounds.read(self._store))
 
-    def run(self, workers: int | None = None, *, progress: bool = True) -> None:
+    @property
+    def plan(self) -> Schedule:
+        """Deprecated: :attr:`schedule`."""
+        warnings.warn(
+            "Study.plan is called Study.schedule; a plan is what widthwise.widen returns",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.schedule
+
+    def run(
+        self,
+        workers: int | None = None,
+        *,
+        progress: bool = True,
+        executor: str | MakeExecutor = "local",
+    ) -> None:
         """Train whatever is not there yet. Interrupt it at any time; run it again to go on.
 
         Args:
             workers: processes, one core each; None takes every core available.
             progress: show what is going on, on standard error.
+            executor: who trains the packs: a name in :data:`widthwise.execution.EXECUTORS`, or a
+                function of the number of workers that makes an executor.
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
             StudyError: if a pack could not be trained.
         """
         refuse_while_importing()
+        make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
         reporter = make_reporter(progress)
         self._store.prepare()
         for damage in self._store.verify():
             reporter.warn(str(damage))
         with reporter.waiting("planning"):
-            planner = self._planner
-        note = precision_note(self.spec.training.precision, planner.context.device)
+            scheduler = self._scheduler
+        note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
+        at_once = available_cores() if workers is None else workers
         Runner(
             store=self._store,
-            planner=planner,
+            scheduler=scheduler,
             results=self.results,
             reporter=reporter,
-            workers=available_cores() if workers is None else workers,
+            executor=make_executor(at_once),
+            workers=at_once,
         ).run()
+
+    def probe(
+        self,
+        options: ProbeOptions | None = None,
+        *,
+        widths: Iterable[float] | None = None,
+        progress: bool = True,
+        on_rate: Callable[[StableLearningRate], None] = lambda rate: None,
+    ) -> MeasuredRates:
+        """Measure the largest stable learning rate at its widths, with its data and recipe.
+
+        Each is kept with the study as soon as it is known, measured once, and shown by
+        :meth:`report` from then on.
+
+        Args:
+            options: how a width is measured; None are the defaults.
+            widths: widening factors; None takes those of its grids.
+            progress: show what is going on, on standard error.
+            on_rate: told each width's rate as soon as it is known.
+
+        Raises:
+            InputError: if data or family changed since the study began, an option is out of range,
+                or rates were kept that were measured with other options.
+            FitError: if no learning rate is stable at a width.
+        """
+        refuse_while_importing()
+        chosen = options or ProbeOptions()
+        return measured_rates(
+            self.spec,
+            self.directory / _RATES_FILE,
+            dataset=load_context(self.directory).dataset,
+            widths=widths,
+            options=chosen,
+            measure=reported(chosen, make_reporter(progress)),
+            on_rate=on_rate,
+        )
 
     def results(self) -> pl.DataFrame:
         """One row a run, in a fixed order; empty if none has landed. Damaged shards are set aside
@@ -236,11 +300,14 @@ class Study:
 
         Raises:
             FitError: if no run has landed.
+            InputError: if the stable learning rates in its directory belong to another study.
         """
         from widthwise.report import ReportContent, write_report  # workers need no Matplotlib
 
         results = self.results()
         summary = self._summary(results)
+        data = self._record.data
+        rates = kept_rates(self.spec, self.directory / _RATES_FILE, fingerprint=data.fingerprint)
         self._store.prepare()
         buffer = io.BytesIO()
         results.write_parquet(buffer)
@@ -252,12 +319,13 @@ class Study:
             law=summary.law,
             law_problem=summary.law_problem,
             optimum_problems=summary.problems,
-            spec_text=_json(self._description["spec"]),
+            spec_text=_json(self.spec.fields()),
             provenance=self._provenance(results),
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
             normalization=self.spec.family.normalization,
+            stable_learning_rates=() if rates is None else rates.rates,
             analysis_seed=self.spec.analysis.seed,
         )
         with explained(self.directory / "report.html"):
@@ -266,13 +334,13 @@ class Study:
     def status(self) -> StudyStatus:
         """How far it has come; damaged shards are set aside on the way."""
         results = self.results()
-        plan = self.plan
+        schedule = self.schedule
         return StudyStatus(
-            runs_planned=plan.num_runs,
+            runs_planned=schedule.num_runs,
             runs_landed=len(results),
             runs_diverged=int((results["status"] == "diverged").sum()),
-            packs_planned=len(plan.packs),
-            packs_landed=len(plan.packs) - len(missing_packs(self._store, plan)),
+            packs_planned=len(schedule.packs),
+            packs_landed=len(schedule.packs) - len(missing_packs(self._store, schedule)),
             damaged=self._store.num_set_aside(),
         )
 
@@ -283,37 +351,62 @@ class Study:
     def _summary(self, results: pl.DataFrame) -> Summary:
         if results.is_empty():
             raise FitError(f"no run of {self.directory} has landed yet; run the study first")
-        sizes = self._description["data"]
+        data = self._record.data
         validated = score_column(results) == "validation_accuracy"
         return summarize(
             results,
-            num_train=sizes["num_train"],
-            num_scored=sizes["num_validation" if validated else "num_test"],
+            num_train=data.num_train,
+            num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
         )
 
     def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
         from widthwise.report.training import family_description, training_description
 
-        data = self._description["data"]
+        data = self._record.data
         seeds = sorted(results["seed"].unique().to_list())
-        sizes = f"{data['num_train']} training, {data['num_test']} test"
-        if data["num_validation"]:
-            sizes += f", {data['num_validation']} validation"
+        sizes = f"{data.num_train} training, {data.num_test} test"
+        if data.num_validation:
+            sizes += f", {data.num_validation} validation"
         return {
-            "data": f"{data['name']} ({sizes} examples of shape {tuple(data['input_shape'])})",
-            "data fingerprint (SHA-256)": data["fingerprint"],
+            "data": f"{data.name} ({sizes} examples of shape {data.input_shape})",
+            "data fingerprint (SHA-256)": data.fingerprint,
             "family": family_description(self.spec.family.model_dump(mode="json")),
             "training": training_description(self.spec.training.recipe),
             "specification (SHA-256)": self.spec.hash,
             "seeds": ", ".join(str(seed) for seed in seeds),
-            "runs": f"{len(results)} of {self.plan.num_runs} planned",
+            "runs": f"{len(results)} of {self.schedule.num_runs} planned",
             "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
             "device": self.spec.hardware.device,
             "this page was written on": describe_hardware(),
             "engine": ", ".join(sorted(results["engine"].unique().to_list())),
-            **self._description["versions"],
+            **self._record.versions,
         }
+
+
+def compare_studies(first: Study, second: Study) -> tuple[OptimumShift, ...]:
+    """Compare the optima of two studies, width by width, as
+    :func:`widthwise.analysis.comparison.compare_optima` does.
+
+    Raises:
+        InputError: if the studies differ in more than precision, device or packing.
+        FitError: if one of them has no results.
+    """
+    identities: tuple[Literal["data", "family"], ...] = ("data", "family")
+    other = [
+        difference
+        for difference in differences(first.spec, second.spec)
+        if not difference.startswith(_HOW) and not difference.partition(":")[0].endswith(_OWN)
+    ]
+    for what in identities:
+        if first.identity(what) != second.identity(what):
+            other.append(f"the {what} itself")
+    if other:
+        raise InputError(
+            "studies that are compared may differ in precision, device and packing only, got "
+            f"{'; '.join(other)}; run the second with the specification of the first"
+        )
+    return compare_optima(first.optima(), second.optima())
 
 
 def _on_this_machine(spec: StudySpec) -> StudySpec:
@@ -329,6 +422,12 @@ def _on_this_machine(spec: StudySpec) -> StudySpec:
     return spec.model_copy(
         update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
     )
+
+
+def _executor_by_name(name: str) -> MakeExecutor:
+    if name not in EXECUTORS:
+        raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
+    return EXECUTORS[name]
 
 
 def _versions() -> dict[str, str]:

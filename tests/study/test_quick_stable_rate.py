@@ -6,7 +6,7 @@ import pytest
 from tiny_studies import clouds
 
 from widthwise import families
-from widthwise.study.measured import stable_learning_rate
+from widthwise.study.stable_rates import stable_learning_rate
 from widthwise.training import PackJob, Replica, train_pack
 
 
