@@ -24,7 +24,7 @@ from widthwise.analysis.late_times import late_mean
 from widthwise.data import load
 from widthwise.errors import FitError
 from widthwise.execution.worker import prepare_process
-from widthwise.runs.summary import limit_of
+from widthwise.runs.analyses import limit_of
 from widthwise.search import Lattice, Observations, SearchTarget
 from widthwise.search.state import WidthState
 from widthwise.sgd.batches import batch_indices

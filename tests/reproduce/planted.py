@@ -7,7 +7,7 @@ import polars as pl
 from planted_rates import WIDTHS
 
 from widthwise.reproduce.judging import Evidence
-from widthwise.runs.summary import summarize
+from widthwise.runs.analyses import summarize
 
 LEARNING_RATE = 4.0
 NUM_TRAIN = 1024

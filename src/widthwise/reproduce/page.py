@@ -12,18 +12,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from widthwise.errors import FitError
 from widthwise.files import write_atomically
-from widthwise.probes import fit_stability_law
 from widthwise.report.page import typeset
 from widthwise.report.stability_figure import stability_figure
 from widthwise.report.style import house_style
 from widthwise.reproduce.exponent_figure import exponent_figure, exponents
-from widthwise.reproduce.judging import ceiling_of
 from widthwise.reproduce.paper import PAPER, provenance
 from widthwise.reproduce.presets import PresetName, dump, fields_of
 from widthwise.reproduce.running import Finding, in_all
-from widthwise.runs.analyses import StabilityFinding
+from widthwise.runs.analyses import find_stability
 from widthwise.text import listing
 
 PAGE = "reproduction.html"
@@ -162,16 +159,10 @@ def _study_figures(
 
 
 def _rate_figures(finding: Finding) -> list[dict[str, Any]]:
-    rates = finding.evidence.rates
-    if not rates:
+    evidence = finding.evidence
+    found = find_stability(evidence.results, evidence.optima, evidence.rates)
+    if found is None:
         return []
-    try:
-        law, problem = fit_stability_law([rate.widening_factor for rate in rates], rates), None
-    except FitError as error:
-        law, problem = None, str(error)
-    found = StabilityFinding(
-        rates=tuple(rates), law=law, problem=problem, ceiling=ceiling_of(finding.evidence)
-    )
     caption = "Largest stable learning rate against width" + (
         "." if found.ceiling is None else "; below: the largest batch at the best noise scale."
     )

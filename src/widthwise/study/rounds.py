@@ -11,8 +11,9 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from widthwise.runs.analyses import limit_of
 from widthwise.runs.store import Store
-from widthwise.runs.summary import limit_of, score_column
+from widthwise.runs.tables import selected_on
 from widthwise.search import Lattice, Observations, Proposal, Runs, SearchTarget, next_round
 from widthwise.study.schedule import RunSetting
 from widthwise.study.spec import SearchSpec
@@ -142,7 +143,8 @@ class Searched:
         num_seeds = 1 + max(rows["seed"].to_list(), default=-1)
         scores = np.full((len(index), num_seeds), np.nan)
         ran = np.zeros(scores.shape, dtype=bool)
-        columns = ["learning_rate", "batch_size", "momentum", "seed", score_column(results)]
+        score = f"{selected_on(results)}_accuracy"
+        columns = ["learning_rate", "batch_size", "momentum", "seed", score]
         for rate, batch, momentum, seed, score in rows.select(columns).iter_rows():
             place = index[rate, batch, momentum], seed
             scores[place] = np.nan if score is None else score

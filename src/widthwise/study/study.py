@@ -30,9 +30,10 @@ from widthwise.hardware import (
     resolve_device,
 )
 from widthwise.probes import StableLearningRate
+from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Damage, Store
-from widthwise.runs.summary import Summary, score_column, summarize
+from widthwise.runs.tables import selected_on
 from widthwise.study.context import describe, load_context, make_context
 from widthwise.study.progress import make_reporter
 from widthwise.study.record import DATA_FILE, STUDY_FILE, StudyRecord, read_record
@@ -352,7 +353,7 @@ class Study:
         if results.is_empty():
             raise FitError(f"no run of {self.directory} has landed yet; run the study first")
         data = self._record.data
-        validated = score_column(results) == "validation_accuracy"
+        validated = selected_on(results) == "validation"
         return summarize(
             results,
             num_train=data.num_train,
