@@ -9,8 +9,7 @@ from planted_search import LATTICE, drive, parabola, table
 
 from widthwise.analysis import locate_optimum
 from widthwise.search import Lattice, Observations, SearchTarget, octave_lattice
-from widthwise.search.bracket import opening
-from widthwise.search.neighbors import PRIOR_EXPONENT
+from widthwise.search.bracket import PRIOR_EXPONENT, opening
 from widthwise.search.state import WidthState
 
 TARGET = SearchTarget(precision=1.0)

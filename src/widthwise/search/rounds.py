@@ -1,5 +1,6 @@
 """The next round of a search: a pure function of the runs that have landed."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,9 +8,8 @@ import numpy as np
 
 from widthwise.analysis import Law, Optimum, fit_law
 from widthwise.errors import FitError, InputError
-from widthwise.search.bracket import at_edge, extension
-from widthwise.search.neighbors import early_openings, needed_to_bracket
-from widthwise.search.problem import Lattice, SearchTarget
+from widthwise.search.bracket import at_edge, early_openings, extension, needed_to_bracket
+from widthwise.search.problem import Lattice, Observations, Proposal, Reason, Runs, SearchTarget
 from widthwise.search.refine import (
     Refinement,
     most_useful,
@@ -17,7 +17,6 @@ from widthwise.search.refine import (
     refine_width,
     thin,
 )
-from widthwise.search.runs import Observations, Proposal, Reason, Runs
 from widthwise.search.state import WidthState
 from widthwise.search.steps import Round
 
@@ -30,52 +29,6 @@ _WORST_FIRST: tuple[Reason, ...] = (
 )
 
 
-def propose(
-    observations: Sequence[Observations],
-    lattices: Sequence[Lattice],
-    target: SearchTarget,
-    *,
-    workers: int,
-    seed: int = 0,
-) -> Proposal:
-    """What to run next, given whatever has landed: the rest of the round that is not complete.
-
-    Replays the search from nothing: round k is a function of the results of the rounds before it,
-    so a search that was killed goes on with the same rounds, in whatever order its runs landed.
-    Runs that no round has asked for are not looked at until one does.
-
-    Args:
-        observations: one a lattice.
-        lattices: one a width, factors all different.
-        workers: runs that can be in progress at one time; a round holds at least so many while
-            any setting has seeds left and the budget allows.
-        seed: of the draws of `locate_optimum`, the same as in the report.
-
-    Raises:
-        InputError: if lengths or shapes disagree, or two lattices share a widening factor.
-
-    >>> from widthwise.search import SearchTarget, octave_lattice
-    >>> lattice = octave_lattice(1 / 32, 32.0)
-    >>> first = propose(
-    ...     [Observations.none(lattice)], [lattice], SearchTarget(precision=1.0), workers=4
-    ... )
-    >>> [(lattice.noise_scale[r.scale_index], r.seeds) for r in first.runs]
-    [(4.0, (0, 1)), (8.0, (0, 1)), (16.0, (0, 1)), (32.0, (0, 1))]
-    """
-    _check(observations, lattices, target, workers)
-    landed = [Observations.none(lattice) for lattice in lattices]
-    number = 1
-    while True:
-        proposal = next_round(landed, lattices, target, workers=workers, seed=seed, number=number)
-        if proposal.finished or not all(observations[r.width].has(r) for r in proposal.runs):
-            return _rest(proposal, observations, lattices)
-        landed = [
-            own.with_runs([r for r in proposal.runs if r.width == i], observations[i])
-            for i, own in enumerate(landed)
-        ]
-        number += 1
-
-
 def next_round(
     observations: Sequence[Observations],
     lattices: Sequence[Lattice],
@@ -85,16 +38,37 @@ def next_round(
     seed: int = 0,
     number: int = 1,
 ) -> Proposal:
-    """The whole next round, if `observations` holds exactly the runs of the rounds before it.
+    """What to run next, given the runs of all rounds before it: a whole round, or the end.
 
-    One step of what `propose` replays; for callers that keep the rounds themselves.
+    A round is a function of the results of the rounds before it, in whatever order they landed: a
+    search that was killed goes on with the same rounds.
+
+    Args:
+        observations: one a lattice, with exactly the runs of the rounds before this one.
+        lattices: one a width, factors all different.
+        workers: runs that can be in progress at one time; a round holds at least so many while
+            any setting has seeds left and the budget allows.
+        seed: of the draws of `locate_optimum`, the same as in the report.
+        number: of this round, counted from 1.
+
+    Raises:
+        InputError: if lengths or shapes disagree, two lattices share a widening factor, or a round
+            has not landed as a whole.
+
+    >>> from widthwise.search import SearchTarget, octave_lattice
+    >>> lattice = octave_lattice(1 / 32, 32.0)
+    >>> first = next_round(
+    ...     [Observations.none(lattice)], [lattice], SearchTarget(precision=1.0), workers=4
+    ... )
+    >>> [(lattice.noise_scale[r.scale_index], r.seeds) for r in first.runs]
+    [(4.0, (0, 1)), (8.0, (0, 1)), (16.0, (0, 1)), (32.0, (0, 1))]
     """
     _check(observations, lattices, target, workers)
     for o, lattice in zip(observations, lattices, strict=True):
         if not np.array_equal(o.ran, np.arange(o.ran.shape[1]) < o.counts[:, None]):
             raise InputError(
                 f"widening factor {lattice.widening_factor:g} has gaps among the seeds that ran; "
-                "call propose, which completes a round before it asks for the next"
+                "a round must land as a whole before the next is asked for"
             )
     states = [
         WidthState(lattice=lattice, observations=o, confidence=target.confidence, seed=seed)
@@ -153,6 +127,35 @@ def next_round(
         spent_runs=following.spent_runs,
         spent_cost=following.spent_cost,
     )
+
+
+def propose(
+    observations: Sequence[Observations],
+    lattices: Sequence[Lattice],
+    target: SearchTarget,
+    *,
+    workers: int,
+    seed: int = 0,
+) -> Proposal:
+    """Deprecated: the rest of the first round that is not complete, by going through
+    :func:`next_round` from the first. Ask for whole rounds instead, and keep them."""
+    warnings.warn(
+        "widthwise.search.propose goes with the next release; ask next_round for whole rounds",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    _check(observations, lattices, target, workers)
+    landed = [Observations.none(lattice) for lattice in lattices]
+    number = 1
+    while True:
+        proposal = next_round(landed, lattices, target, workers=workers, seed=seed, number=number)
+        if proposal.finished or not all(observations[r.width].has(r) for r in proposal.runs):
+            return _rest(proposal, observations, lattices)
+        landed = [
+            own.with_runs([r for r in proposal.runs if r.width == i], observations[i])
+            for i, own in enumerate(landed)
+        ]
+        number += 1
 
 
 def _check(
