@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from widthwise import reproduce
 from widthwise.errors import InputError
 from widthwise.reproduce import CLAIMS, all_presets, preset, trials
 from widthwise.reproduce.cost import Cost, study_cost
@@ -193,3 +194,8 @@ def test_a_small_data_set_gives_no_more_than_it_has(size):
     data = preset("mlp-1", size=size, data="mnist1d")["data"]
     assert data["num_train"] <= 4000
     assert data.get("num_test", 0) <= 1000
+
+
+def test_the_old_name_of_a_result_warns():
+    with pytest.warns(DeprecationWarning, match="called TrialResult"):
+        assert reproduce.Finding is reproduce.TrialResult

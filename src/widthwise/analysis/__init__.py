@@ -1,6 +1,9 @@
 """From scores to findings: tables in, values out. No training framework is imported here."""
 
-from widthwise.analysis.batch_ceiling import BatchCeiling, StableRate, measure_batch_ceiling
+import warnings
+from typing import Any
+
+from widthwise.analysis.batch_ceiling import BatchCeiling, LargestRate, measure_batch_ceiling
 from widthwise.analysis.collapse import measure_collapse
 from widthwise.analysis.collapse_result import Collapse, CollapseVerdict
 from widthwise.analysis.comparison import (
@@ -21,12 +24,12 @@ __all__ = [
     "ClaimVerdict",
     "Collapse",
     "CollapseVerdict",
+    "LargestRate",
     "Law",
     "Optimum",
     "OptimumShift",
     "Resistance",
     "ShiftVerdict",
-    "StableRate",
     "Verdict",
     "WidthCurve",
     "compare_optima",
@@ -39,3 +42,12 @@ __all__ = [
     "plateau_slope",
     "summarize_shifts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "StableRate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "widthwise.analysis.StableRate is called LargestRate", DeprecationWarning, stacklevel=2
+    )
+    return LargestRate

@@ -18,7 +18,7 @@ from widthwise.reproduce.cost import Cost, study_cost
 from widthwise.reproduce.paper import provenance
 from widthwise.reproduce.presets import PresetName, all_presets, dump, fields_of, require
 from widthwise.reproduce.running import (
-    Finding,
+    TrialResult,
     in_all,
     judge_all,
     needed_rates,
@@ -200,7 +200,7 @@ def _write_specs(
 
 
 def _write_results(
-    findings: Sequence[Finding], size: str, data: str | None, directory: Path, command: str
+    findings: Sequence[TrialResult], size: str, data: str | None, directory: Path, command: str
 ) -> Path:
     from importlib.metadata import version
 
@@ -224,7 +224,7 @@ def _write_results(
     )
 
 
-def _show(findings: Sequence[Finding], page: Path) -> None:
+def _show(findings: Sequence[TrialResult], page: Path) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     for name in ("claim", "family", "measured", "verdict"):
         table.add_column(name, overflow="fold", no_wrap=name != "measured")
@@ -262,7 +262,7 @@ def _show(findings: Sequence[Finding], page: Path) -> None:
     plain.print(f"\n{runs:,} runs, {seconds / 60:.1f} core minutes\n{page}", markup=False)
 
 
-def _content(findings: Sequence[Finding], size: str, page: Path) -> dict[str, Any]:
+def _content(findings: Sequence[TrialResult], size: str, page: Path) -> dict[str, Any]:
     runs, seconds = in_all(findings)
     return {
         "size": size,

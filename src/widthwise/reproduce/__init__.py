@@ -1,18 +1,21 @@
 """The paper's claims put on trial: presets, what each claim needs, and verdicts."""
 
+import warnings
+from typing import Any
+
 from widthwise.reproduce.claims import CLAIMS, Claim, Trial, trials
 from widthwise.reproduce.judging import Evidence, Judgement
 from widthwise.reproduce.presets import PresetName, all_presets, preset
-from widthwise.reproduce.running import Finding, judge_all, run_needed, specifications
+from widthwise.reproduce.running import TrialResult, judge_all, run_needed, specifications
 
 __all__ = [
     "CLAIMS",
     "Claim",
     "Evidence",
-    "Finding",
     "Judgement",
     "PresetName",
     "Trial",
+    "TrialResult",
     "all_presets",
     "judge_all",
     "preset",
@@ -20,3 +23,12 @@ __all__ = [
     "specifications",
     "trials",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Finding":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "widthwise.reproduce.Finding is called TrialResult", DeprecationWarning, stacklevel=2
+    )
+    return TrialResult

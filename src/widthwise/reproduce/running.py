@@ -35,7 +35,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Finding:
+class TrialResult:
     """What came out for one trial.
 
     Attributes:
@@ -59,7 +59,7 @@ class Finding:
         return sum(spent.seconds for spent in self.spent)
 
 
-def in_all(findings: Iterable[Finding]) -> tuple[int, float]:
+def in_all(findings: Iterable[TrialResult]) -> tuple[int, float]:
     """Runs and seconds, each study and each probe counted once."""
     once = {(spent.what, spent.preset): spent for f in findings for spent in f.spent}
     return sum(s.runs for s in once.values()), sum(s.seconds for s in once.values())
@@ -132,7 +132,7 @@ def run_needed(
 
 def judge_all(
     wanted: Sequence[Trial], specs: Mapping[PresetName, StudySpec], directory: Path
-) -> list[Finding]:
+) -> list[TrialResult]:
     """Judge what has landed; everything that :func:`run_needed` makes must be there."""
     found = []
     studies: dict[PresetName, tuple[Evidence, Spent]] = {}
@@ -159,7 +159,7 @@ def judge_all(
                 )
             )
         found.append(
-            Finding(
+            TrialResult(
                 trial=trial,
                 judgement=claim.judge(evidence),
                 spent=tuple(spent),

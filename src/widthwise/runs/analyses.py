@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from widthwise.analysis import (
     BatchCeiling,
     Collapse,
+    LargestRate,
     Law,
     Optimum,
     Resistance,
-    StableRate,
     WidthCurve,
     fit_law,
     locate_optimum,
@@ -257,7 +257,7 @@ def batch_ceiling(
         [rate.widening_factor for rate in both],
         [optima[rate.widening_factor] for rate in both],
         [
-            StableRate(
+            LargestRate(
                 value=rate.value,
                 samples=None if rate.censored else rate.samples,
                 is_bound=rate.censored,
