@@ -93,3 +93,17 @@ def comparable(table):
 
 def shard_files(directory):
     return sorted((directory / "shards").glob("*.parquet"))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))

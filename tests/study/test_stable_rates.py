@@ -7,6 +7,7 @@ import pytest
 from planted_rates import rates
 from tiny_studies import clouds, fields, finished_study, in_this_process
 
+from widthwise import families
 from widthwise.data import load
 from widthwise.errors import InputError
 from widthwise.probes import fit_stability_law
@@ -17,7 +18,9 @@ from widthwise.study.stable_rates import (
     ProbeOptions,
     measured_rates,
     probe_width,
+    stable_learning_rate,
 )
+from widthwise.training import PackJob, Replica, train_pack
 
 PLANTED = {rate.widening_factor: rate for rate in rates(0.5)}
 
@@ -156,3 +159,34 @@ class TestStudies:
         for asking in (study.report, lambda: study.probe(QUICK, progress=False)):
             with pytest.raises(InputError, match="belongs to another specification"):
                 asking()
+
+
+def _family(parameterization):
+    return families.mlp((2, 3), 3, base_width=4, parameterization=parameterization)
+
+
+def all_stable(network, data, rate):
+    job = PackJob(
+        widening_factor=2.0,
+        batch_size=min(64, data.num_train),
+        steps=200,
+        replicas=tuple(Replica(learning_rate=rate, momentum=0.9, seed=s) for s in range(3)),
+        evaluations=8,
+    )
+    return all(result.status == "ok" for result in train_pack(network, data, job))
+
+
+@pytest.mark.parametrize("parameterization", ["standard", "ntk"])
+def test_it_is_stable_and_half_an_octave_more_is_not(parameterization):
+    network, data = _family(parameterization), clouds()
+    found = stable_learning_rate(network, data, 2.0, 0.9, max_replicas=16)
+    assert all_stable(network, data, found)
+    assert not all_stable(network, data, found * math.sqrt(2.0))
+
+
+def test_the_size_of_the_packs_does_not_matter():
+    network, data = _family("ntk"), clouds()
+    found = {
+        stable_learning_rate(network, data, 1.0, 0.0, max_replicas=count) for count in (1, 7, 200)
+    }
+    assert len(found) == 1

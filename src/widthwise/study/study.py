@@ -198,7 +198,7 @@ class Study:
         self._store.prepare()
         for damage in self._store.verify():
             reporter.warn(str(damage))
-        with reporter.waiting("planning"):
+        with reporter.waiting("laying out the runs"):
             scheduler = self._scheduler
         note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:

@@ -16,12 +16,12 @@ from widthwise.study.schedule import make_schedule, widths_to_probe
 from widthwise.theory.noise import normalized_noise_scale
 
 
-def plan(data=None, stable=None, family_source=None, **changes):
+def schedule(data=None, stable=None, family_source=None, **changes):
     context = make_context(StudySpec.parse(fields(**changes)), clouds() if data is None else data)
-    return plan_of(context, stable or {}, family_source)
+    return schedule_of(context, stable or {}, family_source)
 
 
-def plan_of(context, stable, family_source=None):
+def schedule_of(context, stable, family_source=None):
     identity = context.family_identity()
     if family_source is not None:
         identity = {**identity, "source": family_source}
@@ -37,22 +37,22 @@ def plan_of(context, stable, family_source=None):
     )
 
 
-def runs(planned):
+def runs(scheduled):
     """Every run as (w, B, steps, ε, m, seed), in the order of the packs."""
     return [
         (p.job.widening_factor, p.job.batch_size, p.job.steps, r.learning_rate, r.momentum, r.seed)
-        for p in planned.packs
+        for p in scheduled.packs
         for r in p.job.replicas
     ]
 
 
-def keys(planned):
-    return {pack.key for pack in planned.packs}
+def keys(scheduled):
+    return {pack.key for pack in scheduled.packs}
 
 
 class TestGrids:
     def test_the_product_of_lists(self):
-        found = runs(plan(grid={"batch_size": [4, 8], "momentum": [0, 0.9], "seeds": [3, 5]}))
+        found = runs(schedule(grid={"batch_size": [4, 8], "momentum": [0, 0.9], "seeds": [3, 5]}))
         assert len(found) == len(set(found)) == 2 * 2 * 2 * 2 * 2
         assert {run[0] for run in found} == {1.0, 2.0}
         assert {run[1] for run in found} == {4, 8}
@@ -60,52 +60,54 @@ class TestGrids:
 
     def test_ranges_are_geometric(self):
         rates = {
-            r[3] for r in runs(plan(grid={"learning_rate": {"from": 0.01, "to": 1, "num": 5}}))
+            r[3] for r in runs(schedule(grid={"learning_rate": {"from": 0.01, "to": 1, "num": 5}}))
         }
         assert sorted(rates) == pytest.approx([0.01, 10**-1.5, 0.1, 10**-0.5, 1], rel=1e-11)
         assert {0.01, 0.1, 1.0} <= rates
 
     def test_ranges_of_whole_numbers(self):
-        batches = {r[1] for r in runs(plan(grid={"batch_size": {"from": 1, "to": 64, "num": 7}}))}
+        batches = {
+            r[1] for r in runs(schedule(grid={"batch_size": {"from": 1, "to": 64, "num": 7}}))
+        }
         assert batches == {1, 2, 4, 8, 16, 32, 64}
 
     def test_overlapping_grids_run_nothing_twice(self):
         one = fields()["grid"]
         two = {**one, "learning_rate": [0.1, 0.2], "seeds": [1, 2]}
-        found = runs(plan(grid=[one, two]))
+        found = runs(schedule(grid=[one, two]))
         assert len(found) == len(set(found))
         # 0.05: seeds 0, 1; 0.1: 0, 1, 2; 0.2: 1, 2; at two widths.
         assert len(found) == 2 * (2 + 3 + 2)
 
     def test_the_same_grid_twice_is_one_grid(self):
         grid = fields()["grid"]
-        assert plan(grid=[grid, grid]) == plan(grid=grid)
+        assert schedule(grid=[grid, grid]) == schedule(grid=grid)
 
     def test_batch_beyond_the_training_set(self):
         with pytest.raises(InputError, match="must not exceed the 64 training examples, got 128"):
-            plan(grid={"batch_size": [8, 128]})
+            schedule(grid={"batch_size": [8, 128]})
 
     def test_batches_that_are_no_whole_ghost_batches(self):
         with pytest.raises(InputError, match=r"multiple of ghost_batch_size = 5, got 8"):
-            plan(training={"steps": 24, "ghost_batch_size": 5})
+            schedule(training={"steps": 24, "ghost_batch_size": 5})
 
     def test_every_pack_gets_the_recipe(self):
         options = {"schedule": "step", "decay_at": [0.5], "weight_decay": 0.01, "warmup": 0.1}
-        found = plan(training={"steps": 24, **options})
+        found = schedule(training={"steps": 24, **options})
         expected = Recipe(schedule="step", decay_at=(0.5,), weight_decay=0.01, warmup=0.1)
         assert {pack.job.recipe for pack in found.packs} == {expected}
 
 
 class TestBudgets:
     def test_steps(self):
-        assert {run[2] for run in runs(plan(training={"steps": 77}))} == {77}
+        assert {run[2] for run in runs(schedule(training={"steps": 77}))} == {77}
 
     def test_epochs(self):
-        found = runs(plan(training={"epochs": 10}, grid={"batch_size": [5, 8, 64]}))
+        found = runs(schedule(training={"epochs": 10}, grid={"batch_size": [5, 8, 64]}))
         assert {run[1]: run[2] for run in found} == {5: 120, 8: 80, 64: 10}
 
     def test_physical_time_is_the_same_for_all(self):
-        found = runs(plan(training={"physical_time": 30}, grid={"momentum": [0, 0.9]}))
+        found = runs(schedule(training={"physical_time": 30}, grid={"momentum": [0, 0.9]}))
         for _, _, steps, rate, momentum, _ in found:
             # Whole steps, at least as long as asked.
             assert 0 <= rate * steps / (1 - momentum) - 30 < rate / (1 - momentum)
@@ -130,10 +132,10 @@ class TestNoiseScales:
         grid = noise_grid(momentum=momentum, max_stable_learning_rate=0.4, stability_margin=0.25)
         spec = fields(family={"base_width": 4, "parameterization": parameterization}, grid=grid)
         context = make_context(StudySpec.parse(spec), clouds())
-        planned = plan_of(context, {})
+        scheduled = schedule_of(context, {})
         wanted = set(StudySpec.parse(spec).grid[0].normalized_noise_scale)
-        planned_for = set()
-        for width, batch, _, rate, m, _ in runs(planned):
+        scheduled_for = set()
+        for width, batch, _, rate, m, _ in runs(scheduled):
             scale = normalized_noise_scale(
                 rate, batch, m, init_variance=context.family.init_variance(width)
             )
@@ -141,9 +143,11 @@ class TestNoiseScales:
             assert scale == pytest.approx(nearest, rel=1e-12)
             assert rate <= 0.1 * (1 + 1e-12)
             assert 1 <= batch <= 16  # a quarter of the training examples
-            planned_for.add((width, nearest))
-        assert planned_for | set(planned.unreachable) == {(w, s) for w in (1, 2, 4) for s in wanted}
-        assert not planned_for & set(planned.unreachable)
+            scheduled_for.add((width, nearest))
+        assert scheduled_for | set(scheduled.unreachable) == {
+            (w, s) for w in (1, 2, 4) for s in wanted
+        }
+        assert not scheduled_for & set(scheduled.unreachable)
 
     @given(st.floats(1e-5, 1e3), st.floats(1e-3, 10), st.floats(0.05, 1), st.sampled_from([0, 0.9]))
     def test_any_scale_any_limit(self, scale, limit, margin, momentum):
@@ -154,7 +158,7 @@ class TestNoiseScales:
             max_stable_learning_rate=limit,
             stability_margin=margin,
         )
-        found = plan(grid=grid, training={"steps": 8})
+        found = schedule(grid=grid, training={"steps": 8})
         if found.unreachable:
             # One example a step, at the largest rate allowed, is still not noisy enough.
             assert normalized_noise_scale(margin * limit, 1, momentum, init_variance=1) < scale
@@ -167,7 +171,7 @@ class TestNoiseScales:
 
     def test_measured_limits_are_used_width_by_width(self):
         grid = noise_grid(widening_factor=[1, 2], normalized_noise_scale=0.1, max_batch_size=64)
-        found = runs(plan(grid=grid, stable={(1.0, 0.0): 8.0, (2.0, 0.0): 4.0}))
+        found = runs(schedule(grid=grid, stable={(1.0, 0.0): 8.0, (2.0, 0.0): 4.0}))
         assert {run[0]: run[3] for run in found} == pytest.approx({1.0: 2.0, 2.0: 1.0}, rel=0.1)
 
     def test_what_must_be_measured(self):
@@ -179,7 +183,7 @@ class TestNoiseScales:
 
     def test_unreachable_is_reported(self):
         grid = noise_grid(normalized_noise_scale=[0.01, 100.0], max_stable_learning_rate=0.4)
-        found = plan(grid=grid)
+        found = schedule(grid=grid)
         assert found.unreachable == ((1.0, 100.0), (2.0, 100.0), (4.0, 100.0))
         assert found.num_runs == 3
 
@@ -193,24 +197,24 @@ class TestNoiseScales:
             )
         }
         training = {"steps": 24, "evaluations": 8, "ghost_batch_size": 4}
-        found = plan(**changes, training=training)
+        found = schedule(**changes, training=training)
         # σ_init² is 2 at w = 1 and ε at most 0.1: ḡ = ε/(2B), so B = 0.05/ḡ, 10 → 8 and 5 → 4.
         assert sorted(run[1] for run in runs(found)) == [4, 8, 48]
         for _, batch, _, rate, _, _ in runs(found):
             assert rate <= 0.1 * (1 + 1e-12), batch
         assert found.unreachable == ((1.0, 0.02),)
-        assert plan(**changes).unreachable == ()
+        assert schedule(**changes).unreachable == ()
 
     def test_ghost_batches_larger_than_any_batch(self):
         grid = noise_grid(max_stable_learning_rate=0.4, max_batch_size=16)
         with pytest.raises(InputError, match=r"must not exceed .* 16 examples, got 32"):
-            plan(grid=grid, training={"steps": 24, "ghost_batch_size": 32})
+            schedule(grid=grid, training={"steps": 24, "ghost_batch_size": 32})
 
     def test_full_batch_is_the_end(self):
         grid = noise_grid(
             normalized_noise_scale=1e-9, max_stable_learning_rate=0.4, max_batch_size=10**6
         )
-        assert {run[1] for run in runs(plan(grid=grid))} == {64}
+        assert {run[1] for run in runs(schedule(grid=grid))} == {64}
 
 
 class TestPacks:
@@ -219,28 +223,30 @@ class TestPacks:
         (context,) = [make_context(StudySpec.parse(fields(grid=big)), clouds())]
         each = {w: c.pack_bytes(8, momentum=False) for w, c in context.costs().items()}
         budget = 5.5 * max(each.values()) / 1e6
-        found = plan(grid=big, packing={"memory_mb": budget, "max_replicas": 1000})
+        found = schedule(grid=big, packing={"memory_mb": budget, "max_replicas": 1000})
         assert found.num_runs == 160
         for pack in found.packs:
             assert len(pack.job.replicas) * each[pack.job.widening_factor] <= budget * 1e6
-        assert sorted(runs(found)) == sorted(runs(plan(grid=big)))
-        assert len(found.packs) > len(plan(grid=big, packing={"max_replicas": 1000}).packs)
+        assert sorted(runs(found)) == sorted(runs(schedule(grid=big)))
+        assert len(found.packs) > len(schedule(grid=big, packing={"max_replicas": 1000}).packs)
 
     def test_at_most_max_replicas_in_even_parts(self):
-        sizes = [len(p.job.replicas) for p in plan(grid={"seeds": 17, "learning_rate": 0.1}).packs]
+        sizes = [
+            len(p.job.replicas) for p in schedule(grid={"seeds": 17, "learning_rate": 0.1}).packs
+        ]
         assert sorted(sizes) == [8, 8, 9, 9]
 
     def test_one_run_too_large(self):
         with pytest.raises(InputError, match=r"needs about .* MB, got packing.memory_mb = 1e-06"):
-            plan(packing={"memory_mb": 1e-6})
+            schedule(packing={"memory_mb": 1e-6})
 
     def test_every_pack_shares_its_shapes(self):
-        for pack in plan(grid={"batch_size": [4, 8], "momentum": [0, 0.9]}).packs:
+        for pack in schedule(grid={"batch_size": [4, 8], "momentum": [0, 0.9]}).packs:
             assert pack.job.batch_size in (4, 8)
             assert pack.job.evaluation_steps()[-1] == pack.job.steps
 
     def test_the_dearest_first(self):
-        flops = [pack.flops for pack in plan(grid={"batch_size": [4, 8, 16]}).packs]
+        flops = [pack.flops for pack in schedule(grid={"batch_size": [4, 8, 16]}).packs]
         assert flops == sorted(flops, reverse=True)
         assert flops[0] > flops[-1]
 
@@ -287,26 +293,26 @@ SAME = {
 
 
 class TestKeys:
-    def test_planning_is_deterministic(self):
-        assert plan() == plan()
-        assert len(keys(plan())) == len(plan().packs)
+    def test_a_schedule_is_deterministic(self):
+        assert schedule() == schedule()
+        assert len(keys(schedule())) == len(schedule().packs)
 
     @pytest.mark.parametrize("changes", OTHER.values(), ids=OTHER)
     def test_change_with_anything_that_matters(self, changes):
-        assert not keys(plan()) & keys(plan(**changes))
+        assert not keys(schedule()) & keys(schedule(**changes))
 
     @pytest.mark.parametrize("changes", SAME.values(), ids=SAME)
     def test_stay_with_anything_that_does_not(self, changes):
-        assert keys(plan()) == keys(plan(**changes))
+        assert keys(schedule()) == keys(schedule(**changes))
 
     def test_change_with_the_schema(self, monkeypatch):
-        before = keys(plan())
+        before = keys(schedule())
         monkeypatch.setattr("widthwise.study.schedule.SCHEMA_VERSION", 10**6)
-        assert not before & keys(plan())
+        assert not before & keys(schedule())
 
     def test_depend_on_the_whole_pack(self):
         """The order in which floats are summed can depend on who shares a pack."""
-        first = plan().packs[0]
+        first = schedule().packs[0]
         fewer = replace(first.job, replicas=first.job.replicas[:-1])
         assert fewer != first.job
-        assert not keys(plan()) & keys(plan(grid={"seeds": 1}))
+        assert not keys(schedule()) & keys(schedule(grid={"seeds": 1}))
