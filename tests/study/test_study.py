@@ -337,7 +337,7 @@ def test_the_old_name_of_the_schedule_warns(tmp_path):
 class TestCard:
     def test_the_study_keeps_packs_that_fill_it(self, tmp_path, monkeypatch):
         # A card is only pretended: a study that begins on it records what it chose.
-        monkeypatch.setattr("widthwise.study.study.card_memory", lambda device: 80 * 10**9)
+        monkeypatch.setattr("widthwise.study.context.card_memory", lambda device: 80 * 10**9)
         study = Study.create(tmp_path / "s", fields(packing={"memory_mb": 7.0}), data=clouds())
         packing = Study.open(study.directory).spec.packing
         assert (packing.max_replicas, packing.memory_mb) == (512, 7.0)

@@ -10,11 +10,11 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
-from widthwise.hardware import resolve_device
+from widthwise.hardware import card_memory, require_precision, resolve_device
 from widthwise.runs.store import Store
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.record import DATA_FILE, DataRecord, StudyRecord, read_record
-from widthwise.study.spec import StudySpec
+from widthwise.study.spec import HardwareSpec, StudySpec
 from widthwise.training import MAX_TRAIN_EVALUATION
 from widthwise.training.networks import check_batch_size, check_network
 
@@ -86,6 +86,21 @@ class Context:
             for grid in self.spec.grid
             if grid.batch_size is not None and width in grid.widening_factor
         ]
+
+
+def on_this_machine(spec: StudySpec) -> StudySpec:
+    """With the device that "auto" stands for here, and packs that suit it.
+
+    Raises:
+        InputError: if it cannot compute in the precision asked for.
+    """
+    device = resolve_device(spec.hardware.device)
+    require_precision(spec.training.precision, device)
+    memory = card_memory(device)
+    packing = spec.packing if memory is None else spec.packing.on_card(memory)
+    return spec.model_copy(
+        update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
+    )
 
 
 def make_context(spec: StudySpec, dataset: Dataset) -> Context:

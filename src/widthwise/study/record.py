@@ -1,5 +1,8 @@
 """``study.json``: what a study is, written once when it begins."""
 
+import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -65,6 +68,15 @@ class StudyRecord(BaseModel):
             **self.model_dump(mode="json", include={"data", "family", "versions"}),
         }
         store.write_json(STUDY_FILE, content)
+
+
+def installed_versions() -> dict[str, str]:
+    """Of Python and of what computes the results."""
+    versions = {"python": platform.python_version()}
+    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
+        with suppress(PackageNotFoundError):  # numba is optional
+            versions[name] = version(name)
+    return versions
 
 
 def read_record(store: Store) -> StudyRecord:

@@ -2,14 +2,11 @@
 
 import io
 import json
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,26 +19,26 @@ from widthwise.errors import FitError, InputError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.files import explained, write_atomically
-from widthwise.hardware import (
-    card_memory,
-    describe_hardware,
-    precision_note,
-    require_precision,
-    resolve_device,
-)
+from widthwise.hardware import describe_hardware, precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import selected_on
-from widthwise.study.context import describe, load_context, make_context
+from widthwise.study.context import describe, load_context, make_context, on_this_machine
 from widthwise.study.progress import make_reporter
-from widthwise.study.record import DATA_FILE, STUDY_FILE, StudyRecord, read_record
+from widthwise.study.record import (
+    DATA_FILE,
+    STUDY_FILE,
+    StudyRecord,
+    installed_versions,
+    read_record,
+)
 from widthwise.study.rounds import Rounds
 from widthwise.study.running import Runner, missing_packs
 from widthwise.study.schedule import Schedule
 from widthwise.study.scheduling import Scheduler
-from widthwise.study.spec import HardwareSpec, StudySpec, differences
+from widthwise.study.spec import StudySpec, differences
 from widthwise.study.stable_rates import (
     MeasuredRates,
     ProbeOptions,
@@ -108,7 +105,7 @@ class Study:
                 be written or holds a study of another specification.
         """
         refuse_while_importing()
-        parsed = _on_this_machine(StudySpec.parse(spec, overrides))
+        parsed = on_this_machine(StudySpec.parse(spec, overrides))
         directory = Path(directory).expanduser().resolve()
         store = Store(directory)
         with explained(directory):
@@ -133,7 +130,7 @@ class Study:
         if data is not None:
             with explained(directory / DATA_FILE):
                 dataset.save(directory / DATA_FILE)
-        record = describe(context, in_memory=data is not None, versions=_versions())
+        record = describe(context, in_memory=data is not None, versions=installed_versions())
         record.write(store)
         return cls(directory, record)
 
@@ -410,33 +407,10 @@ def compare_studies(first: Study, second: Study) -> tuple[OptimumShift, ...]:
     return compare_optima(first.optima(), second.optima())
 
 
-def _on_this_machine(spec: StudySpec) -> StudySpec:
-    """With the device that "auto" stands for here, and packs that suit it.
-
-    Raises:
-        InputError: if it cannot compute in the precision asked for.
-    """
-    device = resolve_device(spec.hardware.device)
-    require_precision(spec.training.precision, device)
-    memory = card_memory(device)
-    packing = spec.packing if memory is None else spec.packing.on_card(memory)
-    return spec.model_copy(
-        update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
-    )
-
-
 def _executor_by_name(name: str) -> MakeExecutor:
     if name not in EXECUTORS:
         raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
     return EXECUTORS[name]
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
-        with suppress(PackageNotFoundError):  # numba is optional
-            versions[name] = version(name)
-    return versions
 
 
 def _json(fields: Mapping[str, Any]) -> str:
