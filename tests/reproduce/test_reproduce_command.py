@@ -11,7 +11,8 @@ from planted_rates import rates
 from tiny_studies import in_this_process
 
 from widthwise import cli
-from widthwise.reproduce import preset
+from widthwise.errors import InputError
+from widthwise.reproduce import judge_all, preset, specifications, trials
 from widthwise.study import Study, StudySpec
 
 SMALL = [
@@ -184,3 +185,11 @@ class TestRunning:
         code, _, err = call(*arguments, settings=[*COLLAPSE, "analysis.seed=3"])
         assert code == 2
         assert "has another specification" in err
+
+
+def test_judging_measures_nothing(tmp_path):
+    wanted = trials(["stable-rate:mlp-1-ntk"], "minutes")
+    specs = specifications(wanted, size="minutes", overrides=SMALL)
+    with pytest.raises(InputError, match=r"mlp-1-ntk\.json is not there; probe the family first"):
+        judge_all(wanted, specs, tmp_path)
+    assert list(tmp_path.iterdir()) == []
