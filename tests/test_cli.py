@@ -70,6 +70,7 @@ def one_clear_line(code, out, err, message):
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_begins_reports_and_goes_on(self, call, tmp_path, trained):
         spec, place = write_spec(tmp_path), tmp_path / "s"
         code, out, err = call("run", spec, "-o", place, "-q")
@@ -84,6 +85,7 @@ class TestRun:
             assert str(place / "report.html") in out
         assert trained == []
 
+    @pytest.mark.slow
     def test_default_place(self, call, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert call("run", write_spec(tmp_path), "-q", "--workers", 1)[0] == 0
@@ -96,15 +98,18 @@ class TestRun:
         table = Study.open(tmp_path / "s").results()
         assert (len(table), table["batch_size"][0]) == (1, 8)
 
+    @pytest.mark.slow
     def test_a_begun_study_takes_no_options(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         answer = call("run", tmp_path / "s", "--set", "grid.seeds=3")
         one_clear_line(*answer, "leave out --output and --set")
 
+    @pytest.mark.slow
     def test_nothing_to_do_is_said(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         assert "all 6 runs are there" in call("run", tmp_path / "s")[2]
 
+    @pytest.mark.slow
     def test_a_damaged_shard_is_named(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         victim = shard_files(tmp_path / "s")[0]
@@ -116,6 +121,7 @@ class TestRun:
 
 
 class TestJSON:
+    @pytest.mark.slow
     def test_every_command(self, call, tmp_path):
         spec, place = write_spec(tmp_path), tmp_path / "s"
         code, out, _ = call("run", spec, "-o", place, "-q", "--json")
@@ -146,6 +152,7 @@ class TestJSON:
 
 
 class TestText:
+    @pytest.mark.slow
     def test_status(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         _, out, _ = call("status", tmp_path / "s")
@@ -234,6 +241,7 @@ class TestBadInput:
     def test_not_a_study(self, call, tmp_path, command):
         one_clear_line(*call(command, tmp_path), "is not a study: it has no study.json")
 
+    @pytest.mark.slow
     def test_another_specification(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         other = write_spec(tmp_path, training={"steps": 30, "evaluations": 8})
@@ -246,6 +254,7 @@ class TestBadInput:
         answer = call("run", spec, "-o", tmp_path / "s", "-q")
         one_clear_line(*answer, "raised ValueError: two lines")
 
+    @pytest.mark.slow
     def test_by_a_real_process(self, tmp_path):
         spec = write_spec(tmp_path, grid={**SPEC["grid"], "momentum": 2})
         done = subprocess.run(
@@ -310,6 +319,7 @@ class DiskFull:
 
 
 class TestFullDisk:
+    @pytest.mark.slow
     def test_at_every_write_of_a_study(self, tmp_path, monkeypatch):
         """Nothing is damaged, and the study is completed when there is room again."""
         monkeypatch.setattr("widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
@@ -331,6 +341,7 @@ class TestFullDisk:
         # data, specification, 2 packs with 7 checkpoints and a shard: file and directory each.
         assert at - 1 >= 1 + 2 + 2 * 8 * 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("at", [1, 3])
     def test_while_the_report_is_written(self, call, tmp_path, monkeypatch, at):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
@@ -420,6 +431,7 @@ class TestCompare:
         call("run", spec, "-o", tmp_path / "b", "-q")
         return tmp_path / "a", tmp_path / "b"
 
+    @pytest.mark.slow
     def test_other_packs(self, call, tmp_path):
         places = self.studies(call, tmp_path, packing={"size": 3})
         code, out, _ = call("compare", *places)
@@ -430,6 +442,7 @@ class TestCompare:
         assert [row["widening_factor"] for row in rows] == [1.0, 2.0]
         assert {row["verdict"] for row in rows} <= {"did not move", "inconclusive"}
 
+    @pytest.mark.slow
     def test_other_networks(self, call, tmp_path):
         places = self.studies(call, tmp_path, family={"base_width": 5})
         one_clear_line(

@@ -39,6 +39,7 @@ def test_formulas_and_statistics_need_no_torch():
     assert not modules & {"torch", "polars", "matplotlib", "pydantic"}
 
 
+@pytest.mark.slow
 def test_workers_need_no_matplotlib():
     modules = loaded_by("import widthwise.execution.worker, widthwise.study.worker")
     assert "torch" in modules

@@ -50,7 +50,7 @@ _LAZY = {
 _MODULES = ("data", "families")
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "AdviceRefusedError",
     "Calibration",

@@ -122,6 +122,7 @@ def test_planted_resistance_is_confirmed_and_split():
     assert "Wider networks tolerate more noise" in found.tolerance()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "never", "mostly"),
     [
@@ -137,6 +138,7 @@ def test_verdicts_on_planted_claims(changes, never, mostly):
     assert verdicts.count(mostly) >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cliff", [2.0, 3.0])
 def test_intervals_of_tolerated_noise_cover(cliff):
     """120 intervals of 95 %: at least 105 cover (99.9 % point of the binomial, and some slack)."""

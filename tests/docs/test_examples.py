@@ -33,6 +33,7 @@ def test_every_example_is_tested():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CONVOLUTIONAL, "mlp_ntk"])
 def test_plans_every_setting_of_its_grid(name, tmp_path):
     study = Study.create(tmp_path, EXAMPLES / f"{name}.toml", overrides=[FIXED_SIZE])
@@ -43,6 +44,7 @@ def test_plans_every_setting_of_its_grid(name, tmp_path):
     assert not study.plan.unreachable
 
 
+@pytest.mark.slow
 def test_a_search_has_no_plan_before_its_first_round_and_can_reach_all_it_may(tmp_path):
     example = EXAMPLES / "mlp_ntk_adaptive.toml"
     study = Study.create(tmp_path, example, overrides=[FIXED_SIZE])
@@ -50,6 +52,7 @@ def test_a_search_has_no_plan_before_its_first_round_and_can_reach_all_it_may(tm
     assert not study.plan.unreachable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
     in_this_process(monkeypatch)

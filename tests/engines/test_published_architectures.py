@@ -275,6 +275,7 @@ def compare(architecture, *, momentum_alone=MOMENTUM, change_alone=lambda module
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_packed_equals_one_by_one(name):
     found = compare(ARCHITECTURES[name])

@@ -131,6 +131,7 @@ class TestWaysToName:
             run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build", grid={"batch_size": 1})
         assert not (tmp_path / "s").exists()
 
+    @pytest.mark.slow
     def test_in_a_worker_process(self, tmp_path):
         """With everything looked up afresh: the file, the data, the specification."""
         (tmp_path / "nets.py").write_text(RESIDUAL)
@@ -300,10 +301,12 @@ class TestScripts:
         command = [sys.executable, str(tmp_path / "script.py")]
         return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
+    @pytest.mark.slow
     def test_a_function_of_the_script_itself(self, tmp_path):
         done = self.run_script(tmp_path, '\nif __name__ == "__main__":\n    main()\n')
         assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
+    @pytest.mark.slow
     def test_without_a_guard_it_is_told_so(self, tmp_path):
         done = self.run_script(tmp_path, "\nmain()\n")
         assert done.returncode == 1

@@ -228,6 +228,7 @@ class TestInitialOutputs:
             rows = [built.build(width, seed)(image)[0] for seed in range(self.NUM_SEEDS)]
         return torch.stack(rows)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
     @pytest.mark.parametrize("width", [0.5, 1, 2])
     def test_variance_by_hand_at_every_width(self, width, parameterization):

@@ -87,6 +87,7 @@ def test_without_curvature_the_same_limit_is_found():
     assert without.value == pytest.approx(with_it.value, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_size_of_the_packs_does_not_matter():
     found = {on_quadratic(max_replicas=count, seeds=2).value for count in (1, 5, 64)}
     assert len(found) == 1
@@ -111,6 +112,7 @@ def brute_force(family, data, rates, seeds, **shared):
     return np.array(sound).reshape(len(rates), len(seeds)).mean(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_the_interval_holds_what_a_fine_scan_of_other_seeds_finds(parameterization):
     """validation/stability_coverage.py does this at length; one case each here."""

@@ -71,6 +71,7 @@ class TestTables:
             levels.rate_over_batch
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("network", ["mlp-1", "cnn"])
     def test_larger_sizes_are_larger(self, network):
         runs = [study_cost(StudySpec.parse(preset(network, size=size))) for size in SIZES]

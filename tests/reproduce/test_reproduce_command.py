@@ -107,6 +107,7 @@ class TestShowing:
 
 
 class TestRunning:
+    @pytest.mark.slow
     def test_verdicts_page_and_going_on(self, call, tmp_path, trained):
         place = tmp_path / "r"
         arguments = ("law:mlp-1-ntk", "stable-rate:mlp-1-ntk", "batch-size:mlp-1-ntk",
@@ -141,6 +142,7 @@ class TestRunning:
         assert "Not found in what could be read of the paper" in page
         assert not re.search(r"(src|href)=\"http(?!s://arxiv)", page)
 
+    @pytest.mark.slow
     def test_collapse_as_trained(self, call, tmp_path):
         place = tmp_path / "r"
         arguments = ("collapse:mlp-1-ntk-collapse", "-o", place, "-q", "--json")
@@ -150,6 +152,7 @@ class TestRunning:
         assert row["runs"] == 120
         assert "settings of equal ḡ" in row["quantity"]
 
+    @pytest.mark.slow
     def test_interrupted_it_goes_on(self, call, tmp_path, trained, monkeypatch):
         place = tmp_path / "r"
         names = ("law:mlp-1-ntk", "collapse:mlp-1-ntk-collapse")
@@ -177,6 +180,7 @@ class TestRunning:
         assert len(Study.open(place / "mlp-1-ntk-collapse").results()) == 120
         assert "mlp-1-ntk-collapse" in out
 
+    @pytest.mark.slow
     def test_another_specification_in_the_same_place_is_refused(self, call, tmp_path):
         arguments = ("collapse:mlp-1-ntk-collapse", "-o", tmp_path / "r", "-q")
         call(*arguments, settings=COLLAPSE)

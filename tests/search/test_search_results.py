@@ -25,6 +25,7 @@ def cliff(peak):
     return lambda x: 0.8 - 0.004 * (np.expm1(1.5 * (x - peak)) / 1.5 - (x - peak))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [parabola, cliff])
 def test_planted_peaks_are_found_and_covered(shape):
     # 15 searches a shape; at a coverage of 0.9 fewer than 11 hits have a chance of 1 %.
@@ -268,6 +269,7 @@ def test_an_exponent_is_found_where_noise_cuts_every_peak_off(exponent):
     assert low <= exponent <= high
 
 
+@pytest.mark.slow
 def test_an_exponent_that_one_width_alone_would_give_ends_at_the_edge():
     lattices, full = family(1.0)
     full = [full[0], *[table(parabola(-9.0), seed=i) for i in (1, 2, 3)]]

@@ -121,6 +121,7 @@ def test_the_number_of_runs_is_never_exceeded(p, max_runs):
     assert last.spent_runs <= max_runs
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, max_cost=st.floats(0.05, 300.0))
 def test_the_cost_is_never_exceeded(p, max_cost):

@@ -150,6 +150,7 @@ def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
     monkeypatch.setattr(Study, "results", planted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [1.0, 0.5])
 def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
     in_this_process(monkeypatch)
@@ -171,6 +172,7 @@ def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)
@@ -178,6 +180,7 @@ def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, mo
     assert found.plan.evidence == "measured by your study"
 
 
+@pytest.mark.slow
 def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=0.0125)
@@ -186,6 +189,7 @@ def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypat
     assert "above the best one that this study finds" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=10.0)  # ever better with more noise, up to the end of the grid
@@ -197,6 +201,7 @@ def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path
     assert found.plan.exponent == 1.0
 
 
+@pytest.mark.slow
 def test_no_plan_aims_at_the_edge_of_divergence(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=0.05, cliff=0.04)
@@ -206,6 +211,7 @@ def test_no_plan_aims_at_the_edge_of_divergence(spec, tmp_path, monkeypatch):
     assert "bounded from above by divergence" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_command(spec, tmp_path, monkeypatch, capsys):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)

@@ -18,6 +18,8 @@ from tiny_studies import clouds, comparable, shard_files
 
 from widthwise.study import Study
 
+pytestmark = pytest.mark.slow
+
 SPEC = """
 title = "Killed and resumed"
 data = { name = "npz", path = "DATA", preprocessing = "none" }

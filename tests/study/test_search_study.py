@@ -91,11 +91,13 @@ class TestSearch:
         assert len(study.results()) <= 30
         assert Rounds.read(Store(study.directory)).reason == "budget spent"
 
+    @pytest.mark.slow
     def test_the_report_is_written(self, tmp_path, trained):
         assert search(tmp_path / "s").report().exists()
 
 
 class TestInterruption:
+    @pytest.mark.slow
     @pytest.mark.parametrize("stop_before", [1, 2, 3])
     def test_the_same_rounds_follow(self, tmp_path, trained, monkeypatch, stop_before):
         whole = search(tmp_path / "whole")

@@ -438,6 +438,7 @@ class TestFindings:
         "seeds": 3,
     }
 
+    @pytest.mark.slow
     def test_optima_law_and_report(self, tmp_path):
         study = finished_study(tmp_path / "s", fields(grid=self.GRID, training={"epochs": 10}))
         summary = study.summary()
@@ -453,6 +454,7 @@ class TestFindings:
         kept = pl.read_parquet(study.directory / "results.parquet")
         assert_frame_equal(kept, study.results(), check_exact=True)
 
+    @pytest.mark.slow
     def test_one_width_has_no_law(self, tmp_path):
         study = finished_study(tmp_path / "s", fields(grid={**self.GRID, "widening_factor": 1}))
         with pytest.raises(FitError, match="2 widths"):
@@ -466,6 +468,7 @@ class TestFindings:
         assert study.optima() == {}
         assert study.report().exists()
 
+    @pytest.mark.slow
     def test_validation_accuracy_selects(self, tmp_path):
         spec = fields(grid=self.GRID, training={"epochs": 10})
         study = finished_study(tmp_path / "s", spec, clouds(num_validation=30))
