@@ -1,26 +1,31 @@
-"""What README shows runs as shown."""
+"""README: short, and what it shows runs as shown."""
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
+from pages import ROOT, blocks
 
 import widthwise as ww
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MOST_BYTES = 8192
 
 
 def block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-    (found,) = [text for text in blocks if containing in text]
+    (found,) = [b.text for b in blocks(README) if b.language == language and containing in b.text]
     return found
 
 
-def test_the_specification_parses():
-    spec = ww.StudySpec.parse(tomllib.loads(block("toml", "[grid]")))
+def test_it_is_short():
+    assert len(README.encode()) <= MOST_BYTES
+
+
+def test_the_specification_parses_and_is_no_longer_than_promised():
+    text = block("toml", "[grid]")
+    assert len(text.splitlines()) <= 15
+    spec = ww.StudySpec.parse(tomllib.loads(text))
     assert spec.grid[0].batch_size == (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -37,9 +42,8 @@ def test_every_public_name_exists():
         assert hasattr(ww, name), name
 
 
-@pytest.mark.parametrize("path", sorted(re.findall(r"\]\(([a-zA-Z][^):]+)\)", README)))
-def test_linked_files_exist(path):
-    assert (ROOT / path).exists()
+def test_there_is_one_place_for_the_output_of_widen():
+    assert README.count("<!-- widen-output -->") == 1
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
