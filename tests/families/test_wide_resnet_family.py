@@ -312,6 +312,7 @@ class TestTraining:
             losses.append(float(loss.detach()))
         return losses
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("parameterization", "depth", "rate"),
         [("standard", 10, 0.05), ("standard", 28, 0.05), ("ntk", 10, 1.0), ("ntk", 28, 0.4)],

@@ -203,6 +203,7 @@ def test_rates_that_were_not_measured_alike_are_refused(full):
             dataclasses.replace(full, stable_learning_rates=rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "broken"])
 def test_sections_stand_on_the_page_without_nan_and_with_every_width(name, request):
     made = request.getfixturevalue(name)

@@ -106,6 +106,7 @@ def test_needs_more_than_max_seeds():
     assert last.reason == "needs more than max seeds"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_level_curve_never_counts_as_precise(seed):
     target = SearchTarget(precision=1.0, max_seeds=8)
@@ -236,6 +237,7 @@ def test_a_width_at_its_edge_does_not_keep_the_others_from_beginning():
     assert last.reason == "edge of what can be run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("exponent", "verdict"), [(1.0, "proportional"), (0.0, "constant")])
 def test_an_exponent_is_found_to_the_precision_wanted(exponent, verdict):
     lattices, full = family(exponent)
@@ -249,6 +251,7 @@ def test_an_exponent_is_found_to_the_precision_wanted(exponent, verdict):
     assert last.law.verdict == verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
 def test_an_exponent_is_found_where_noise_cuts_every_peak_off(exponent):
     lattices, _ = family(exponent)

@@ -34,6 +34,7 @@ def full_table(p):
     return table(parabola(p["peak"], p["curvature"]), noise=p["noise"], seed=p["seed"])
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, workers=st.integers(1, 40))
 def test_rounds_are_on_the_lattice_new_contiguous_and_full(p, workers):
@@ -112,6 +113,7 @@ def test_results_of_runs_that_no_round_asked_for_change_nothing():
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, max_runs=st.integers(1, 60))
 def test_the_number_of_runs_is_never_exceeded(p, max_runs):

@@ -33,6 +33,7 @@ def test_it_is_stable_and_half_an_octave_more_is_not(parameterization):
     assert not all_stable(network, data, found * math.sqrt(2.0))
 
 
+@pytest.mark.slow
 def test_the_size_of_the_packs_does_not_matter():
     network, data = family("ntk"), clouds()
     found = {
