@@ -33,7 +33,6 @@ class Probe:
         return PLANTED[width]
 
 
-@pytest.mark.slow
 def test_a_killed_probe_goes_on(tmp_path):
     path = tmp_path / "rates" / "mlp.json"
     first, second = Probe(killed_at=4.0), Probe()
