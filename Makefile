@@ -1,19 +1,26 @@
-# `make study` and `make test` set themselves up; nothing else needs to be installed.
+# Every target sets itself up; nothing else needs to be installed.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: study test clean
+.PHONY: study lint check test clean
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
 	$(BIN)/widthwise run examples/mlp_ntk.toml --output studies/mlp_ntk
 
-test: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The quick loop: what takes a second or more is marked slow.
+check: lint
+	$(BIN)/pytest -n 2 -m "not slow"
+
+# Everything, as continuous integration runs it.
+test: lint
 	$(BIN)/pytest -n 2
 
 clean:

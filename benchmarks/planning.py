@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from benchmarks.cells import Cell
-from widthwise.execution.process import prepare_process
+from widthwise.execution.worker import prepare_process
 from widthwise.hardware import card_memory
 from widthwise.sgd.recipe import Precision, Recipe
 from widthwise.study.cost import ModuleCost, module_cost

@@ -22,7 +22,7 @@ from benchmarks.environment import environment
 from benchmarks.summary import Spread, paired_ratios
 from benchmarks.tables import ratio, table
 from widthwise.engines import pooling
-from widthwise.execution.process import prepare_process
+from widthwise.execution.worker import prepare_process
 
 # Batch, channels of all replicas, side: stages of the ConvNets of benchmarks.cnn_peers.
 SHAPES = ((32, 32, 32), (32, 64, 16), (32, 128, 8), (32, 64, 32), (32, 128, 16), (32, 256, 8))

@@ -26,7 +26,7 @@ def serve(connection: Connection, way: Way, core: int | None) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})  # before JAX counts the cores
     try:
-        from widthwise.execution.process import prepare_process
+        from widthwise.execution.worker import prepare_process
         from widthwise.hardware import computing
 
         # Alike for all but one: what is compared is how replicas are trained, and, by itself, what

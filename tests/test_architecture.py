@@ -10,7 +10,7 @@ import widthwise
 ROOT = Path(widthwise.__file__).parent
 # The lowest floor first; a package imports from lower floors only.
 FLOORS: list[tuple[str, ...]] = [
-    ("errors",),
+    ("errors", "deprecated"),
     ("text", "files", "theory", "sgd"),
     ("hardware", "data", "families", "analysis"),
     ("engines", "search", "execution"),

@@ -5,6 +5,7 @@ from collections import deque
 import numpy as np
 
 from widthwise.data import Dataset
+from widthwise.execution import EXECUTORS
 from widthwise.execution.worker import perform
 from widthwise.study import Study
 
@@ -75,7 +76,7 @@ def in_this_process(monkeypatch):
     """Studies train here; returns the growing list of packs that were trained."""
     trained = []
     monkeypatch.setattr(InlineExecutor, "ran", trained)
-    monkeypatch.setattr("widthwise.study.running.LocalExecutor", InlineExecutor)
+    monkeypatch.setitem(EXECUTORS, "local", InlineExecutor)
     return trained
 
 
@@ -92,3 +93,17 @@ def comparable(table):
 
 def shard_files(directory):
     return sorted((directory / "shards").glob("*.parquet"))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))

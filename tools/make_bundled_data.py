@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.data.readers.idx import format_idx
 from widthwise.data.sources import FASHION_MNIST, IDX_STEMS, read_idx_set
 

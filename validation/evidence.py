@@ -1,6 +1,7 @@
 """What the pages of evidence share: the studies to run, what was found in one, and the files."""
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
+from widthwise.adviser.own_studies import FILE as OWN_STUDIES
 from widthwise.analysis import Law, Optimum, Resistance, measure_resistance
 from widthwise.errors import FitError
 from widthwise.runs.analyses import setting_scores, width_curves
@@ -114,9 +116,12 @@ def make(
     variants: Sequence[Variant],
     page: Callable[[Sequence[Found]], str],
     figure: Callable[[Sequence[Found]], Figure],
+    *,
+    for_advice: bool = False,
 ) -> None:
     """Run the studies that the command line names, or all; write page, figure and runs of every
-    complete one to ``stem``.md, figures/``stem``.svg and ``stem``.csv."""
+    complete one to ``stem``.md, figures/``stem``.svg and ``stem``.csv; and, ``for_advice``, what
+    the adviser says of them."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("names", nargs="*", choices=[[], *(v.name for v in variants)])
     parser.add_argument("--workers", type=int, default=2)
@@ -135,10 +140,31 @@ def make(
         if _is_complete(study):
             found.append(Found.of(variant, study))
     (HERE / f"{stem}.md").write_text(page(found), encoding="utf-8")
+    if for_advice:
+        OWN_STUDIES.write_text(own_studies(found, f"validation/{stem}.md"), encoding="utf-8")
     figure(found).savefig(HERE / "figures" / f"{stem}.svg")
     pl.concat(
         f.results.select(pl.lit(f.variant.name).alias("study"), *_COLUMNS) for f in found
     ).write_csv(HERE / f"{stem}.csv", float_precision=6)
+
+
+def own_studies(found: Sequence[Found], page: str) -> str:
+    """What the adviser says of Widthwise's own studies: those whose exponent is known to better
+    than one, a line each.
+    """
+    rows = []
+    for f in found:
+        law = f.law
+        if law is not None and law.interval[1] - law.interval[0] < 1.0:
+            row = {
+                "study": f.variant.name,
+                "parameterization": f.study.spec.family.parameterization,
+                "family": f.study.spec.family.kind,
+                "exponent": round(law.exponent, 2),
+                "interval": [round(end, 2) for end in law.interval],
+            }
+            rows.append("  " + json.dumps(row, ensure_ascii=False))
+    return f'{{\n "page": "{page}",\n "studies": [\n' + ",\n".join(rows) + "\n ]\n}\n"
 
 
 def end_of_search(study: Study) -> str | None:

@@ -6,8 +6,9 @@ ConvNets. Every optimum is sought by adaptive search on the bundled images.
 
     python validation/law_evidence.py [--workers 2] [--directory studies/law_evidence] [NAME ...]
 
-Writes law_evidence.md, its figure, and law_evidence.csv, the runs, beside itself; names restrict
-what is run, the page always holds everything that is complete. Resumes if interrupted.
+Writes law_evidence.md, its figure, and law_evidence.csv, the runs, beside itself, and the numbers
+that advice quotes (src/widthwise/adviser/own_studies.json); names restrict what is run, the page
+always holds everything that is complete. Resumes if interrupted.
 """
 
 import math
@@ -282,4 +283,4 @@ def page(found: Sequence[Found]) -> str:
 
 
 if __name__ == "__main__":
-    make("law_evidence", __doc__, VARIANTS, page, figure)
+    make("law_evidence", __doc__, VARIANTS, page, figure, for_advice=True)

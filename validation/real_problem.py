@@ -23,14 +23,14 @@ from widthwise import Law, Optimum, fit_law, normalized_noise_scale
 from widthwise.analysis.late_times import late_mean
 from widthwise.data import load
 from widthwise.errors import FitError
-from widthwise.execution.process import prepare_process
-from widthwise.runs.summary import limit_of
+from widthwise.execution.worker import prepare_process
+from widthwise.runs.analyses import limit_of
 from widthwise.search import Lattice, Observations, SearchTarget
 from widthwise.search.state import WidthState
 from widthwise.sgd.batches import batch_indices
 from widthwise.study import StudySpec
 from widthwise.study.context import Context, make_context
-from widthwise.study.schedule import Setting, lay_out
+from widthwise.study.schedule import RunSetting, lay_out
 from widthwise.training import PackJob, Replica, train_pack
 
 WIDTHS = (1, 2, 4, 8)
@@ -92,14 +92,14 @@ class Problem:
     """Settings of every width, by rising noise scale; costs are training FLOPs of a run."""
 
     context: Context
-    settings: tuple[tuple[Setting, ...], ...]
+    settings: tuple[tuple[RunSetting, ...], ...]
     lattices: tuple[Lattice, ...]
     precision: float
 
-    def setting(self, run: Run) -> Setting:
+    def setting(self, run: Run) -> RunSetting:
         return self.settings[run.width][run.scale_index]
 
-    def job(self, setting: Setting, seeds: Iterable[int]) -> PackJob:
+    def job(self, setting: RunSetting, seeds: Iterable[int]) -> PackJob:
         """The training of a setting, as the study would plan it."""
         training = self.context.spec.training
         return PackJob(
@@ -126,7 +126,7 @@ def problem_of(size: Size) -> Problem:
     num_train, costs = context.dataset.num_train, context.costs()
     laid_out, _ = lay_out(spec, context.family, num_train, {})
 
-    def scale(s: Setting) -> float:
+    def scale(s: RunSetting) -> float:
         variance = context.family.init_variance(s.widening_factor)
         return float(normalized_noise_scale(s.learning_rate, s.batch_size, init_variance=variance))
 
@@ -229,7 +229,9 @@ def train_loop(size: Size, run: Run, fused: bool | None) -> LoopRun:
 
 
 class _Loop:
-    def __init__(self, problem: Problem, setting: Setting, seed: int, fused: bool | None) -> None:
+    def __init__(
+        self, problem: Problem, setting: RunSetting, seed: int, fused: bool | None
+    ) -> None:
         data = problem.context.dataset
         self._inputs = torch.from_numpy(data.train_inputs)
         self._labels = torch.from_numpy(data.train_labels)

@@ -21,13 +21,14 @@ import polars as pl
 from scipy import stats
 
 import widthwise as ww
+from widthwise.adviser import Keep, Setting
 from widthwise.probes import (
     StabilityLaw,
     StableLearningRate,
     fit_stability_law,
     max_stable_learning_rate,
 )
-from widthwise.study.calibration import Calibration, TunedSetting, calibrate
+from widthwise.study.calibration import Calibration, calibrate
 from widthwise.study.context import load_context
 
 HERE = Path(__file__).parent
@@ -46,6 +47,10 @@ DATA = {"name": "fashion-mnist-mini", "num_train": 1024, "num_validation": 3000}
 MUP = {"kind": str(HERE / "mup_mlp.py:build")}
 CHANCE = 0.1  # accuracy that a diverged run counts as
 WANTED = 0.5  # points
+
+# The default, keep="stability", sets what the first does where ε_max is known, and what the second
+# does where it is not.
+KEPT: tuple[Keep, ...] = ("batch_size", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -120,20 +125,21 @@ class Case:
     def choices(self, width: int) -> Iterator[Choice]:
         tuned, family = self.tuned, self.family
         rates, stability = self.stability
-        known = {
-            "learning_rate": tuned.learning_rate,
-            "batch_size": tuned.batch_size,
-            "widening_factor": width,
-            "parameterization": self.parameterization,
-            "max_stable_learning_rate": rates[width],
-            "stability_exponent": stability,
-        }
+        known = ww.Stability(max_stable_learning_rate=rates[width], stability_exponent=stability)
         laws: dict[str, ww.Law | None] = {"the paper's rule": None}
         if self.law is not None:
             laws["your own law"] = self.law
         for source, law in laws.items():
-            for keep in ("batch_size", "learning_rate"):
-                plan = ww.widen(**known, keep=keep, law=law)
+            for keep in KEPT:
+                plan = ww.widen(
+                    learning_rate=tuned.learning_rate,
+                    batch_size=tuned.batch_size,
+                    widening_factor=width,
+                    parameterization=self.parameterization,
+                    stability=known,
+                    law=law,
+                    keep=keep,
+                )
                 name = f"plan by {source}, keep {keep.replace('_', ' ')}"
                 yield Choice(name, plan.learning_rate, plan.batch_size, family)
         yield Choice("keep everything", tuned.learning_rate, tuned.batch_size, family)
@@ -143,7 +149,7 @@ class Case:
         if self.parameterization == "standard":
             yield Choice("µP", tuned.learning_rate, tuned.batch_size, MUP)
 
-    def tune(self, width: int) -> TunedSetting:
+    def tune(self, width: int) -> Setting:
         """The best setting of the grid by validation accuracy; a diverged run counts as chance."""
         study = self.run(
             f"tune-{self.parameterization}-{width}",
@@ -165,7 +171,7 @@ class Case:
             .tail(1)
             .row(0, named=True)
         )
-        return TunedSetting(learning_rate=best["learning_rate"], batch_size=best["batch_size"])
+        return Setting(learning_rate=best["learning_rate"], batch_size=best["batch_size"])
 
     def fresh(self, width: int, choice: Choice) -> np.ndarray:
         """Test accuracy of every fresh seed, in the order of the seeds; NaN where it diverged."""

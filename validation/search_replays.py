@@ -42,7 +42,7 @@ from search_on_real_data import Trajectory
 
 from widthwise.errors import FitError
 from widthwise.search import Lattice, Observations, SearchTarget, next_round
-from widthwise.study.planning import cost_in_search
+from widthwise.study.scheduling import cost_in_search
 
 NUM_SEEDS = 64
 MOST_TRIALS = NUM_SEEDS * len(WIDTHS)  # no setting can run out of seeds

@@ -2,7 +2,22 @@
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the command line ends with exit code 2."""
+    """Something the user gave is wrong; the command line ends with exit code 2.
+
+    Messages speak of arguments by their names in Python. Those in ``fields`` a front end may
+    write as its own: the command line puts ``--factor`` where a message says
+    ``widening_factor``, if the command that ran has that option.
+
+    Attributes:
+        fields: names of arguments, as they stand in the message.
+
+    >>> InputError("seeds must be at least 2, got 1", fields=("seeds",)).fields
+    ('seeds',)
+    """
+
+    def __init__(self, message: str = "", *, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class DataNotFoundError(InputError):

@@ -1,7 +1,11 @@
 """How numbers, lists and tables are written. A missing number is a dash, never "nan"."""
 
+import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
 from unicodedata import combining
 
 MISSING = "—"
@@ -148,6 +152,15 @@ def estimate(value: float, interval: tuple[float, float]) -> str:
     return text.replace("-", "−")
 
 
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that a capital letter, or a symbol, follows.
+
+    >>> first_sentence("At w^0.5 it grows. Measure it."), first_sentence("ε grows. ḡ stays")
+    ('At w^0.5 it grows.', 'ε grows.')
+    """
+    return re.split(r"(?<=\.)\s+(?=[A-ZḡεσµΣ])", text, maxsplit=1)[0]
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns two blanks apart, each as wide as its widest cell; the last is not padded.
 
@@ -164,6 +177,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def plain(value: Any, *, without: Iterable[str] = (), infinite: bool = False) -> Any:
+    """What JSON can hold: dictionaries, lists, strings, numbers and None.
+
+    Args:
+        value: of these, dataclasses, tuples, arrays and paths, one in another.
+        without: fields to leave out of a dataclass, if that is what ``value`` is; not of those
+            inside it.
+        infinite: whether infinite numbers and NaN stay. JSON knows neither: otherwise an open end
+            or an unknown number is None.
+
+    >>> plain({2: (1.5, float("inf"))}), plain({2: (1.5, float("inf"))}, infinite=True)
+    ({'2': [1.5, None]}, {'2': [1.5, inf]})
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        value = {name: getattr(value, name) for name in names if name not in set(without)}
+    elif hasattr(value, "tolist"):  # arrays and their scalars, without importing their library
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): plain(child, infinite=infinite) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(child, infinite=infinite) for child in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    unknown = isinstance(value, float) and not (infinite or math.isfinite(value))
+    return None if unknown else value
 
 
 def _width(text: str) -> int:

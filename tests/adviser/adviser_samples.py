@@ -1,9 +1,11 @@
 """Plain values with which the adviser is tested."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from widthwise import adviser
+from widthwise.adviser import Network, Stability, Training
 from widthwise.analysis import Law
 from widthwise.analysis.law import verdict_of
 
@@ -69,3 +71,16 @@ class Comparison:
     widened: tuple[str, ...] = ("1.weight",)
     not_widened: tuple[str, ...] = ("0.weight: inputs",)
     questions: tuple[str, ...] = ()
+    residual: bool | None = None
+
+
+def widen(base=None, target=None, **facts):
+    """:func:`widthwise.adviser.widen` with every fact by its own name."""
+    values = {}
+    for name, kind in (("network", Network), ("stability", Stability), ("training", Training)):
+        own = {key: facts.pop(key) for key in kind.__dataclass_fields__ if key in facts}
+        if own:
+            values[name] = kind(**own)
+    if (base, target) != (None, None):
+        values["network"] = replace(values.get("network", Network()), modules=(base, target))
+    return adviser.widen(**facts, **values)

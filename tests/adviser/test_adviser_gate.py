@@ -1,10 +1,10 @@
 """The regime gate, row by row: what lowers the evidence, what is refused, what to measure."""
 
 import pytest
-from adviser_samples import MeasuredRate, MeasuredRateLaw, law
+from adviser_samples import MeasuredRate, MeasuredRateLaw, law, widen
 
-from widthwise.adviser import AdviceRefusedError, widen
-from widthwise.adviser.gate import condition_names
+from widthwise.adviser import AdviceRefusedError
+from widthwise.adviser.cautions import CAUTIONS
 from widthwise.errors import FitError, InputError
 
 EXTRAPOLATED = "extrapolated"
@@ -50,7 +50,7 @@ LOWERED = [
         "batch norm in a ConvNet",
         {"normalization": "batch"},
         CONTRADICTED,
-        "no convolutions, say so",
+        "no convolutions, say convolutional=False",
         "widthwise calibrate",
     ),
     (
@@ -103,9 +103,16 @@ LOWERED = [
     ),
     (
         "batch below 1 or learning rate above the stable range",
-        {"max_stable_learning_rate": 0.05, "max_stable_at": 4},
+        {"max_stable_learning_rate": 0.05, "max_stable_at": 4, "keep": "batch_size"},
         EXTRAPOLATED,
         "what had to give way: batch size",
+        "widthwise probe",
+    ),
+    (
+        "learning rate not known to be stable",
+        {"parameterization": "ntk", "keep": "batch_size"},
+        EXTRAPOLATED,
+        "A learning rate of 0.4 is above 0.1, the largest that is known to be stable",
         "widthwise probe",
     ),
     (
@@ -176,7 +183,7 @@ def test_refused(condition, given, words, command):
 
 
 def test_every_row_is_tried():
-    assert {row[0] for row in (*LOWERED, *REFUSED)} == set(condition_names())
+    assert {row[0] for row in (*LOWERED, *REFUSED)} == {row.name for row in CAUTIONS}
 
 
 @pytest.mark.parametrize(
@@ -243,21 +250,30 @@ class TestQuestions:
     def test_what_was_not_said_is_taken_for_granted_aloud(self):
         plan = ask(epochs=None, normalization=None, num_train=None)
         said = " ".join(plan.assumptions)
-        for name in ("epochs (--epochs)", "normalization (--normalization)", "--num-train"):
+        for name in ("say epochs", "say normalization", "say num_train"):
             assert name in said
 
     def test_convolutional_and_residual_are_asked_for(self):
         (finding,) = ask(normalization="batch").findings
-        assert "--no-convolutional" in finding.text
-        assert "--residual" in finding.text
+        assert "say convolutional=False" in finding.text
+        assert "say residual=True" in finding.text
         (finding,) = ask(normalization="batch", convolutional=True, residual=False).findings
-        assert "say so" not in finding.text
+        assert "say " not in finding.text
 
 
 class TestNotes:
-    def test_an_honest_word_on_the_exponent(self):
-        said = " ".join(ask().notes)
-        assert "w^0.41 (95 % interval 0.26 to 0.76)" in said
+    @pytest.mark.parametrize(
+        ("parameterization", "words"),
+        [
+            ("ntk", "studies of NTK networks (7, MLPs) found w^0.25 to w^0.60: 0 of 7 agree"),
+            ("standard", "studies of standard networks (2, MLPs) found w^0.96 to w^1.15: 2 of 2"),
+            ("default", "studies of standard networks (2, MLPs) found w^0.96 to w^1.15: 2 of 2"),
+            ("mup", "Widthwise has not measured the exponent in this parameterization"),
+        ],
+    )
+    def test_an_honest_word_on_the_exponent(self, parameterization, words):
+        said = " ".join(ask(parameterization=parameterization).notes)
+        assert words in said
         assert "widthwise calibrate" in said
 
     def test_another_momentum_than_the_probes(self):

@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from adviser_samples import Comparison, MeasuredRate, MeasuredRateLaw, law
+from adviser_samples import Comparison, MeasuredRate, MeasuredRateLaw, law, widen
 
-from widthwise.adviser import AdviceRefusedError, widen
+from widthwise.adviser import AdviceRefusedError
 from widthwise.errors import InputError
 from widthwise.theory.noise import normalized_noise_scale
 
@@ -122,6 +122,7 @@ def test_rule(parameterization, keep, momentum, stable, rate, batch, m, g, befor
         keep=keep,
         max_stable_learning_rate=stable,
         max_stable_at=4,
+        init_variance=1.0 / 3.0 if parameterization == "default" else 1.0,
     )
     assert plan.batch_size == batch
     assert type(plan.batch_size) is int
@@ -130,6 +131,7 @@ def test_rule(parameterization, keep, momentum, stable, rate, batch, m, g, befor
     assert plan.noise_scale == pytest.approx(g, rel=1e-12)
     assert plan.base_normalized_noise_scale == pytest.approx(before, rel=1e-12)
     assert plan.normalized_noise_scale == pytest.approx(after, rel=1e-12)
+    assert plan.normalized_noise_ratio == pytest.approx(after / before, rel=1e-12)
     assert plan.noise_reached == 1.0
 
 
@@ -139,6 +141,8 @@ def ask(**changes):
         "batch_size": 32,
         "widening_factor": 4,
         "parameterization": "ntk",
+        "keep": "batch_size",
+        "init_variance": 1.0,
     }
     return widen(**{**given, **changes})
 
@@ -226,10 +230,17 @@ class TestWhatCannotBeKept:
     """g = 0.05 at the base ε = 0.1, B = 2; w = 16 with NTK wants 0.8."""
 
     def test_a_batch_below_one(self):
-        plan = ask(batch_size=2, widening_factor=16, keep="learning_rate")
+        stable = {"max_stable_learning_rate": 4.0, "max_stable_at": 16}  # a quarter is 1
+        plan = ask(batch_size=2, widening_factor=16, keep="learning_rate", **stable)
         assert settled(plan) == pytest.approx((0.8, 1, 0.0))
         assert "would have to be 0.125, and 1 is the smallest" in plan.changes[0]
         assert plan.evidence == "extrapolated"
+
+    def test_a_batch_below_one_where_no_larger_rate_is_known_to_be_stable(self):
+        plan = ask(batch_size=2, widening_factor=16, keep="learning_rate")
+        assert settled(plan) == pytest.approx((0.1, 1, 0.0))
+        assert plan.noise_reached == pytest.approx(0.125)
+        assert "above 0.1, the tuned one, which is the largest that is known" in plan.changes[1]
 
     def test_nor_a_usable_rate_so_that_noise_is_missing(self):
         # A quarter of 1.6 is 0.4, half of the 0.8 that B = 1 needs. Momentum stays.
@@ -285,9 +296,14 @@ class TestWhatCannotBeKept:
 
     def test_a_momentum_too_near_one(self):
         # m = 1 − 1/2000 = 0.9995 > 0.999; ε = 0.1 · 2000 · 0.001
-        plan = ask(widening_factor=2000, keep="learning_rate_and_batch_size")
+        keep = "learning_rate_and_batch_size"
+        stable = {"max_stable_learning_rate": 1.0, "max_stable_at": 2000}
+        plan = ask(widening_factor=2000, keep=keep, **stable)
         assert settled(plan) == pytest.approx((0.2, 32, 0.999))
         assert "0.9995" in plan.changes[0]
+        # Where 0.1 is the largest rate that is known to be stable, half the batch.
+        unknown = ask(widening_factor=2000, keep=keep)
+        assert settled(unknown) == pytest.approx((0.1, 16, 0.999))
 
     @pytest.mark.parametrize("limit", ["max_batch_size", "num_train"])
     def test_a_batch_beyond_its_limit(self, limit):
@@ -303,8 +319,15 @@ class TestWhatCannotBeKept:
 class TestRounding:
     def test_half_goes_up_and_the_rate_follows(self):
         # 32/3 = 10.67 -> 11; ε = 0.1 · 3 · 11/32
-        plan = ask(widening_factor=3, keep="learning_rate")
+        stable = {"max_stable_learning_rate": 1.0, "max_stable_at": 3}
+        plan = ask(widening_factor=3, keep="learning_rate", **stable)
         assert settled(plan) == pytest.approx((0.103125, 11, 0.0), rel=1e-12)
+
+    def test_down_where_the_rate_that_follows_is_not_known_to_be_stable(self):
+        # ε = 0.1 · 3 · 10/32
+        plan = ask(widening_factor=3, keep="learning_rate")
+        assert settled(plan) == pytest.approx((0.09375, 10, 0.0), rel=1e-12)
+        assert plan.changes == ()
 
     @pytest.mark.parametrize(
         ("keep", "stable", "batch"),
@@ -316,7 +339,9 @@ class TestRounding:
         assert plan.changes == ()
 
     def test_halves(self):
-        assert ask(batch_size=5, widening_factor=2, keep="learning_rate").batch_size == 3
+        given = {"batch_size": 5, "widening_factor": 2, "keep": "learning_rate"}
+        assert ask(**given, max_stable_learning_rate=1.0, max_stable_at=2).batch_size == 3
+        assert ask(**given).batch_size == 2
 
 
 class TestCeiling:
@@ -577,7 +602,7 @@ class TestModules:
     )
     def test_a_contradiction_is_an_error(self, seen, given, value):
         seen()
-        with pytest.raises(InputError, match=f"{given} .--.*contradicts the modules"):
+        with pytest.raises(InputError, match=f"{given} contradicts the modules"):
             self.read(**{given: value})
 
     def test_agreement_is_none(self, seen):
@@ -587,9 +612,11 @@ class TestModules:
 
     def test_what_cannot_be_told_is_asked(self, seen):
         seen(parameterization=None, questions=("3.weight matches no scheme.",))
-        with pytest.raises(InputError, match=r"3\.weight matches no scheme\..*--parameterization"):
+        with pytest.raises(
+            InputError, match=r"3\.weight matches no scheme\..*Give parameterization"
+        ):
             self.read()
-        assert self.read(parameterization="ntk").learning_rate == pytest.approx(0.4)
+        assert self.read(parameterization="ntk").batch_size == 8
 
     def test_depth_is_refused(self, seen):
         seen(depth_changed=True)
@@ -612,11 +639,11 @@ WRONG = [
     ({"momentum": -0.1}, "momentum must"),
     ({"widening_factor": 0.0}, "widening_factor must"),
     ({"widening_factor": math.inf}, "widening_factor must"),
-    ({"widening_factor": None}, r"How many times wider.*widening_factor \(--factor\)"),
+    ({"widening_factor": None}, "How many times wider.*Give widening_factor"),
     ({"parameterization": "kaiming"}, "parameterization must be one of standard, ntk"),
-    ({"parameterization": None}, r"How do the initial weights.*\(--parameterization\)"),
-    ({"keep": "noise"}, "keep must be one of batch_size"),
-    ({"keep": "momentum"}, r"Which is it\? Give max_stable_learning_rate .*widthwise probe"),
+    ({"parameterization": None}, "How do the initial weights.*Give parameterization"),
+    ({"keep": "noise"}, "keep must be one of stability, batch_size"),
+    ({"keep": "momentum"}, r"Which is it\? Give max_stable_learning_rate, .*widthwise probe"),
     ({"keep": "largest_batch", "max_stable_learning_rate": 1.0}, "stability_exponent"),
     ({"normalization": "bn"}, "normalization must be one of none, batch"),
     ({"max_stable_learning_rate": 0.0}, "max_stable_learning_rate must"),

@@ -5,6 +5,7 @@ import signal
 import sys
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 from adviser_samples import law
 
@@ -71,7 +72,12 @@ def study(monkeypatch):
     """A finished study, wherever one is opened."""
     family = SimpleNamespace(parameterization="standard", normalization=None)
     training = SimpleNamespace(schedule="cosine", weight_decay=0.001)
-    opened = SimpleNamespace(spec=SimpleNamespace(family=family, training=training), law=law)
+    results = pl.DataFrame(
+        {"parameterization": ["standard"], "widening_factor": [2.0], "init_variance": [1.0]}
+    )
+    opened = SimpleNamespace(
+        spec=SimpleNamespace(family=family, training=training), law=law, results=lambda: results
+    )
     monkeypatch.setattr(Study, "open", classmethod(lambda cls, directory: opened))
 
 
@@ -79,6 +85,24 @@ def test_text(call):
     code, out, err = call(*NTK)
     assert (code, err) == (0, "")
     assert out.startswith("SGD for a network 4 times as wide (NTK parameterization)")
+
+
+def test_at_most_fifteen_lines_unless_reasons_are_asked_for(call):
+    _, short, _ = call(*NTK)
+    assert len(short.splitlines()) <= 15
+    assert short.endswith("--explain; everything: --json.\n")
+    _, long, _ = call(*NTK, "--explain")
+    for section in ("Why these numbers", "Other choices with the same noise", "arXiv:1905.03776"):
+        assert section in long
+        assert section not in short
+
+
+def test_what_it_asks_for_is_an_option_of_this_command(call):
+    _, out, _ = call(*NTK, "--normalization", "batch", "--explain")
+    said = " ".join(out.split())
+    assert "say --no-convolutional" in said
+    assert "say --residual" in said
+    assert "convolutional=" not in said
 
 
 def test_json(call):
@@ -167,7 +191,7 @@ class TestNetworks:
 
     def test_the_gradient_noise_scale_under_its_own_name(self, call, networks):
         arguments = ("--base", f"{networks}:signals", "--factor", 4, "--gradient-noise", "mnist1d")
-        code, out, err = call(*TUNED, *arguments)
+        code, out, err = call(*TUNED, *arguments, "--explain")
         assert (code, err) == (0, "")
         assert "Gradient noise scale tr(Σ)/|G|² (McCandlish et al. 2018)" in out
         content = json.loads(call(*TUNED, *arguments, "--json")[1])

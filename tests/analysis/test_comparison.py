@@ -176,6 +176,7 @@ def trials(request):
     return request.param, shifts
 
 
+@pytest.mark.slow
 class TestPlanted:
     """Two studies of noisy scores: is the true shift inside the interval?"""
 

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from widthwise import analysis
 from widthwise.analysis import (
-    StableRate,
+    LargestRate,
     WidthCurve,
     locate_optimum,
     measure_batch_ceiling,
@@ -122,6 +123,7 @@ def test_planted_resistance_is_confirmed_and_split():
     assert "Wider networks tolerate more noise" in found.tolerance()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "never", "mostly"),
     [
@@ -137,6 +139,7 @@ def test_verdicts_on_planted_claims(changes, never, mostly):
     assert verdicts.count(mostly) >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cliff", [2.0, 3.0])
 def test_intervals_of_tolerated_noise_cover(cliff):
     """120 intervals of 95 %: at least 105 cover (99.9 % point of the binomial, and some slack)."""
@@ -220,7 +223,7 @@ def test_bad_requests_are_refused():
 
 def rates(values, *, spread=0.05, bounds=()):
     return [
-        StableRate(
+        LargestRate(
             value=value,
             samples=np.random.default_rng(k).normal(math.log(value), spread, 500),
             is_bound=k in bounds,
@@ -240,7 +243,7 @@ def test_ceiling_matches_hand_calculation():
     curves = planted(0)
     optima = [dataclasses.replace(c.optimum, noise_scale=0.5) for c in curves]
     found = measure_batch_ceiling(
-        [1, 2, 4, 8], optima, [StableRate(value=2.0)] * 4, init_variances=[0.25] * 4, momentum=0.9
+        [1, 2, 4, 8], optima, [LargestRate(value=2.0)] * 4, init_variances=[0.25] * 4, momentum=0.9
     )
     # 2 / ((1 - 0.9) * 0.25 * 0.5) = 160
     assert [point.batch_size for point in found.points] == pytest.approx([160.0] * 4)
@@ -319,3 +322,8 @@ def test_without_two_widths_there_is_no_exponent_but_the_reason():
 def test_bad_ceilings_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         ceiling(planted(1)[:2], rates([8.0, 8.0]), **changes)
+
+
+def test_the_old_name_of_the_largest_rate_warns():
+    with pytest.warns(DeprecationWarning, match="is widthwise.analysis.LargestRate"):
+        assert analysis.StableRate is LargestRate

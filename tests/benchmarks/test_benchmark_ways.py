@@ -31,6 +31,7 @@ def _task(cell, steps=3):
     return Task(cell=cell, seeds=SEEDS, steps=steps, blocks=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.network)
 def test_all_ways_train_alike(cell):
     reference = _losses(ours.start, _task(cell))
@@ -74,6 +75,7 @@ def test_products_train_nothing():
     assert _losses(product.start, task) == []
 
 
+@pytest.mark.slow
 def test_ways_in_processes_are_timed_and_a_slow_one_may_train_fewer():
     cell = Cell("cnn", 4, 8, num_replicas=3)
     few = Way(name="few", groups=("loops",), module="loops", processes=1, threads=1, replicas=2)

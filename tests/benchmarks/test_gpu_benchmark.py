@@ -100,6 +100,7 @@ def test_bad_options_are_refused(options, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_script_runs_on_the_cpu_and_its_page_says_so(in_threads, tmp_path, capsys):
     output = tmp_path / "page.md"
     options = ["--device", "cpu", "--quick", "--pack-size", "3", "--cells", "0"]
@@ -117,6 +118,7 @@ def test_the_script_runs_on_the_cpu_and_its_page_says_so(in_threads, tmp_path, c
     assert str(tmp_path) not in json.dumps(record)
 
 
+@pytest.mark.slow
 def test_without_output_the_page_is_printed(in_threads, capsys):
     options = ["--device", "cpu", "--quick", "--pack-size", "2", "--cells", "1", "--replicas", "2"]
     assert gpu_peers.main(options) == 0

@@ -34,6 +34,7 @@ def test_subsets_are_nested_and_apart_from_validation():
     assert not large & validation
 
 
+@pytest.mark.slow
 def test_fingerprint_follows_the_specification():
     specs = [
         DataSpec(num_train=50, num_test=50),

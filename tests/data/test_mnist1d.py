@@ -27,6 +27,7 @@ def test_templates_are_the_published_ones():
     np.testing.assert_array_equal(_templates(), oracle.get_templates()["x"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_train", "num_test", "seed"), [(4000, 1000, 42), (100, 300, 0), (70, 30, 2**32 - 1)]
 )

@@ -33,29 +33,32 @@ def test_every_example_is_tested():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CONVOLUTIONAL, "mlp_ntk"])
 def test_plans_every_setting_of_its_grid(name, tmp_path):
     study = Study.create(tmp_path, EXAMPLES / f"{name}.toml", overrides=[FIXED_SIZE])
     (grid,) = study.spec.grid
     settings = len(grid.batch_size or grid.normalized_noise_scale or ())
     expected = len(grid.widening_factor) * settings * len(grid.seeds)
-    assert study.plan.num_runs == expected
-    assert not study.plan.unreachable
+    assert study.schedule.num_runs == expected
+    assert not study.schedule.unreachable
 
 
+@pytest.mark.slow
 def test_a_search_has_no_plan_before_its_first_round_and_can_reach_all_it_may(tmp_path):
     example = EXAMPLES / "mlp_ntk_adaptive.toml"
     study = Study.create(tmp_path, example, overrides=[FIXED_SIZE])
-    assert study.plan.packs == ()
-    assert not study.plan.unreachable
+    assert study.schedule.packs == ()
+    assert not study.schedule.unreachable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     study = Study.create(tmp_path, EXAMPLES / f"{name}.toml", overrides=REDUCED)
     study.run(1, progress=False)
-    assert study.results().height == study.plan.num_runs == 8
+    assert study.results().height == study.schedule.num_runs == 8
     page = html.unescape(study.report().read_text("utf-8"))
     assert study.spec.title in page
     assert f"{study.spec.family.kind}: standard parameterization" in page
@@ -65,10 +68,10 @@ def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
     paper = "the paper's setting: constant learning rate, SGD, cross-entropy"
     assert (paper in page) == (name != "cnn_batch_norm")
     assert ("batch norm over parts of 4 examples" in page) == (name == "cnn_batch_norm")
-    assert ("Park et al. (2019) report the law not to hold" in page) == normalized
+    assert ("the best noise does not grow with width as the rule says" in page) == normalized
 
 
 def test_a_batch_that_ghost_batch_norm_cannot_cut_is_refused(tmp_path):
     overrides = [FIXED_SIZE, "grid.batch_size=[4, 6]"]
     with pytest.raises(InputError, match=r"multiple of .*ghost_batch_size.*4"):
-        _ = Study.create(tmp_path, EXAMPLES / "cnn_batch_norm.toml", overrides=overrides).plan
+        _ = Study.create(tmp_path, EXAMPLES / "cnn_batch_norm.toml", overrides=overrides).schedule

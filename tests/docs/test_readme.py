@@ -1,26 +1,33 @@
-"""What README shows runs as shown."""
+"""README: short, and what it shows runs as shown."""
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
+from pages import ROOT, blocks
+from typer.testing import CliRunner
 
 import widthwise as ww
+from widthwise.cli import app
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MOST_BYTES = 8192
 
 
 def block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-    (found,) = [text for text in blocks if containing in text]
+    (found,) = [b.text for b in blocks(README) if b.language == language and containing in b.text]
     return found
 
 
-def test_the_specification_parses():
-    spec = ww.StudySpec.parse(tomllib.loads(block("toml", "[grid]")))
+def test_it_is_short():
+    assert len(README.encode()) <= MOST_BYTES
+
+
+def test_the_specification_parses_and_is_no_longer_than_promised():
+    text = block("toml", "[grid]")
+    assert len(text.splitlines()) <= 15
+    spec = ww.StudySpec.parse(tomllib.loads(text))
     assert spec.grid[0].batch_size == (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -37,9 +44,13 @@ def test_every_public_name_exists():
         assert hasattr(ww, name), name
 
 
-@pytest.mark.parametrize("path", sorted(re.findall(r"\]\(([a-zA-Z][^):]+)\)", README)))
-def test_linked_files_exist(path):
-    assert (ROOT / path).exists()
+def test_the_plan_is_shown_as_the_command_prints_it():
+    pattern = r"```sh\nwidthwise ([^\n]*)\n```\n+<!-- widen-output -->\n+```text\n(.*?)```"
+    ((arguments, shown),) = re.findall(pattern, README, flags=re.DOTALL)
+    printed = CliRunner().invoke(app, arguments.split())
+    assert printed.exit_code == 0
+    assert shown.strip() == printed.stdout.strip()
+    assert len(shown.strip().splitlines()) <= 15
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)

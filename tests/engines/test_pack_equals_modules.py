@@ -90,6 +90,7 @@ def test_float64_to_1e_10_after_100_steps(architecture, momenta):
     assert error < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momenta", [MOMENTA["mixed"], MOMENTA["none"]], ids=["mixed", "none"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_to_1e_9_after_50_steps(family, momenta):

@@ -258,6 +258,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("engine", NETWORKS)
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ FORWARDS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORWARDS)
 def test_what_is_fused_and_that_it_learns_the_same(name, way):
     forward, wanted = FORWARDS[name]

@@ -103,6 +103,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_training_is_close_to_float32_and_not_equal(case, operands):
     build, num_layers, options, momenta = CASES[case]

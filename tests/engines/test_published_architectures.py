@@ -14,29 +14,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torchvision_here import import_torchvision
 
 from widthwise.engines import pack
 from widthwise.errors import InputError
-
-
-def import_torchvision():
-    """PyPI's torchvision, beside a CPU build of PyTorch too.
-
-    Its compiled operators need the CUDA build of PyTorch. Without them `import torchvision`
-    stops at two of object detection that it wants to add shapes to; their signatures, without
-    any kernel, satisfy it. The networks are plain Python and use none of these operators.
-    """
-    for name in (None, "nms", "qnms"):
-        if name is not None:
-            signature = "(Tensor boxes, Tensor scores, float threshold) -> Tensor"
-            torch.library.define(f"torchvision::{name}", signature)
-        try:
-            return pytest.importorskip("torchvision", reason="torchvision is not installed")
-        except RuntimeError as error:
-            if "nms does not exist" not in str(error):
-                raise
-    raise AssertionError("torchvision needs more operators than nms and qnms")
-
 
 with warnings.catch_warnings():
     # What these packages warn of when imported is not ours to mend.
@@ -275,6 +256,7 @@ def compare(architecture, *, momentum_alone=MOMENTUM, change_alone=lambda module
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_packed_equals_one_by_one(name):
     found = compare(ARCHITECTURES[name])

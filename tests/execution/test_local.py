@@ -75,6 +75,7 @@ def numbers(path):
     return [int(line) for line in path.read_text().split()]
 
 
+@pytest.mark.slow
 def test_one_worker_does_everything_in_order_and_survives_failures(executor, tmp_path):
     tasks = [
         Task("a", Note(tmp_path / "a")),
@@ -154,6 +155,7 @@ def test_available_cores_respects_the_affinity_mask():
     assert available_cores() == len(mask)
 
 
+@pytest.mark.slow
 def test_a_worker_goes_when_its_parent_is_not_its_parent(tmp_path):
     """Whoever was started by a process that died meanwhile ends at once."""
     import subprocess

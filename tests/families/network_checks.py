@@ -39,7 +39,11 @@ def traced(module):
 @pytest.fixture
 def unscaled_rule(monkeypatch):
     """The standard parameterization without its 1/√fan_in: what the variance checks must notice."""
-    monkeypatch.setitem(PARAMETERIZATIONS, "standard", WidthRule(0.0, 0.0))
+    monkeypatch.setitem(
+        PARAMETERIZATIONS,
+        "standard",
+        WidthRule(init_exponent=0.0, forward_exponent=0.0, meaning="none", drawn=True),
+    )
 
 
 def mean_square_is(values, expected, largest_error=0.15):

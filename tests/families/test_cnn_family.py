@@ -187,6 +187,7 @@ class TestInitialOutputsWithBatchNorm:
         z = (z - z.mean((0, 2, 3), keepdim=True)) / z.std((0, 2, 3), correction=0, keepdim=True)
         return float(nn.functional.max_pool2d(z.relu(), 2).square().mean())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
     @pytest.mark.parametrize("width", [1, 2, 8])
     def test_variance_at_every_width(self, width, parameterization):

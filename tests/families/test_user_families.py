@@ -1,6 +1,7 @@
 """Families of the user's own: found, checked, trained, recognized when edited."""
 
 import functools
+import importlib.util
 import subprocess
 import sys
 
@@ -11,8 +12,9 @@ from tiny_studies import clouds, comparable, fields, in_this_process
 from torch import nn
 
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, reference_to, source_hash, user_family
+from widthwise.families import UserFamily, mlp, reference_to, source_hash, user, user_family
 from widthwise.study import Study
+from widthwise.study.family_spec import FamilySpec
 
 CHAIN = """
 from torch import nn
@@ -131,11 +133,102 @@ class TestWaysToName:
             run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build", grid={"batch_size": 1})
         assert not (tmp_path / "s").exists()
 
+    @pytest.mark.slow
     def test_in_a_worker_process(self, tmp_path):
         """With everything looked up afresh: the file, the data, the specification."""
         (tmp_path / "nets.py").write_text(RESIDUAL)
         spec = {"family": f"{tmp_path / 'nets.py'}:build", "grid": {"widening_factor": 1}}
         assert set(run(tmp_path / "s", **spec).results()["engine"]) == {"graph"}
+
+
+BESIDE = """
+from torch import nn
+import {one}
+
+def build(width):
+    import {two}
+    return nn.Sequential(nn.Flatten(), {two}.Net(width))
+"""
+HELPER = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(6, 4 * width)
+
+    def forward(self, x):
+        import {three}
+        return {three}.activation(self.layer(x))
+"""
+
+
+class TestImports:
+    """Modules beside the user are found, and the path is left as it was."""
+
+    @pytest.fixture
+    def names(self, tmp_path, monkeypatch):
+        """Modules of their own for each test, in the working directory."""
+        unique = f"beside_{abs(hash(tmp_path))}"
+        names = {name: f"{unique}_{name}" for name in ("nets", "one", "two", "three")}
+        texts = {
+            "nets": BESIDE,
+            "one": "",
+            "two": HELPER,
+            "three": "from torch import relu as activation",
+        }
+        for name, text in texts.items():
+            (tmp_path / f"{names[name]}.py").write_text(text.format(**names))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+        monkeypatch.setattr(user, "_directories", [])
+        yield names
+        for name in names.values():
+            sys.modules.pop(name, None)
+
+    def test_while_it_is_imported_called_and_run(self, names, monkeypatch):
+        before = list(sys.path)
+        family = user_family(f"{names['nets']}:build")
+        assert names["one"] in sys.modules
+        assert sys.path == before
+        monkeypatch.chdir("/")
+        module = family.build(2)
+        assert names["two"] in sys.modules
+        assert sys.path == before
+        assert module(torch.ones(1, 6)).shape == (1, 8)
+        assert names["three"] in sys.modules
+
+    def test_the_users_own_comes_first_while_it_is_called(self, names, tmp_path, monkeypatch):
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / f"{names['two']}.py").write_text("raise RuntimeError('another module')")
+        monkeypatch.syspath_prepend(other)
+        user_family(f"{names['nets']}:build").build(1)
+
+    def test_the_path_is_left_alone_where_the_import_fails(self, names, tmp_path):
+        before = list(sys.path)
+        (tmp_path / f"{names['one']}.py").write_text("raise RuntimeError('boom')")
+        with pytest.raises(InputError, match="boom"):
+            user_family(f"{names['nets']}:build")
+        assert sys.path == before
+
+    def test_what_the_user_adds_stays(self, names, tmp_path):
+        (tmp_path / f"{names['one']}.py").write_text("import sys\nsys.path.append('/of/the/user')")
+        user_family(f"{names['nets']}:build")
+        assert sys.path[-1] == "/of/the/user"
+
+    def test_workers_look_there_too(self, names, tmp_path):
+        assert user.import_path() == sys.path
+        user_family(f"{names['nets']}:build")
+        assert user.import_path() == [str(tmp_path), *sys.path]
+
+    def test_other_modules_do_not_see_it(self, names, tmp_path, monkeypatch):
+        """What is found elsewhere is not shadowed by a file beside the user."""
+        user_family(f"{names['nets']}:build")
+        (tmp_path / "this.py").write_text("raise RuntimeError('shadowed')")
+        monkeypatch.delitem(sys.modules, "this", raising=False)
+        assert str(tmp_path) not in importlib.util.find_spec("this").origin
 
 
 class TestBuilding:
@@ -173,6 +266,22 @@ class TestBuilding:
         assert [family.init_variance(w) for w in (1, 4)] == [1.0, 0.25]
         ntk = UserFamily(reference="m:f", function=top_level_family, parameterization="ntk")
         assert [ntk.init_variance(w) for w in (1, 4)] == [1.0, 1.0]
+
+    def test_pytorchs_own_initialization(self):
+        """Whatever the table of parameterizations has is accepted; built-in families draw two."""
+        names = {"parameterization": "default"}
+        family = UserFamily(reference="m:f", function=top_level_family, **names)
+        assert [family.init_variance(w) for w in (1, 4)] == [1.0, 0.25]
+        spec = FamilySpec(kind=f"{__name__}:top_level_family", **names)
+        assert spec.family((6,), 3).parameterization == "default"
+        with pytest.raises(InputError, match="standard, ntk, got 'default': built-in families"):
+            mlp((6,), 3, **names)
+        with pytest.raises(ValueError, match="use a function of your own"):
+            FamilySpec(kind="mlp", **names)
+
+    def test_other_parameterizations_are_refused(self):
+        with pytest.raises(InputError, match="got 'unknown'"):
+            UserFamily(reference="m:f", function=top_level_family, parameterization="unknown")
 
 
 class TestSource:
@@ -300,10 +409,12 @@ class TestScripts:
         command = [sys.executable, str(tmp_path / "script.py")]
         return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
+    @pytest.mark.slow
     def test_a_function_of_the_script_itself(self, tmp_path):
         done = self.run_script(tmp_path, '\nif __name__ == "__main__":\n    main()\n')
         assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
+    @pytest.mark.slow
     def test_without_a_guard_it_is_told_so(self, tmp_path):
         done = self.run_script(tmp_path, "\nmain()\n")
         assert done.returncode == 1

@@ -228,6 +228,7 @@ class TestInitialOutputs:
             rows = [built.build(width, seed)(image)[0] for seed in range(self.NUM_SEEDS)]
         return torch.stack(rows)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
     @pytest.mark.parametrize("width", [0.5, 1, 2])
     def test_variance_by_hand_at_every_width(self, width, parameterization):
@@ -311,6 +312,7 @@ class TestTraining:
             losses.append(float(loss.detach()))
         return losses
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("parameterization", "depth", "rate"),
         [("standard", 10, 0.05), ("standard", 28, 0.05), ("ntk", 10, 1.0), ("ntk", 28, 0.4)],

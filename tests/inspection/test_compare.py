@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from widthwise.cli.output import finite
 from widthwise.families import cnn, mlp, wide_resnet
 from widthwise.families.layers import ScaledLinear
 from widthwise.inspection import compare, inspect
 from widthwise.inspection.scaling import read_scalings
+from widthwise.text import plain
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_parameterizations(name):
     draw, parameterization = DRAWS[name]
     found = compare(network(1, draw=draw), network(4, draw=draw))
     assert found.parameterization == parameterization
-    asked = [text for text in found.questions if "--parameterization" in text]
+    asked = [text for text in found.questions if "give the plan parameterization" in text.lower()]
     assert len(asked) == (parameterization is None)
 
 
@@ -188,7 +188,7 @@ def test_different_factors_are_a_question():
     assert found.widening_factor is None
     assert dict(found.factors) == {4.0: 2, 2.0: 1}
     assert "4 (2 weights), 2 (1 weights)" in found.questions[0]
-    assert "--widening-factor" in found.questions[0]
+    assert "give the plan widening_factor" in found.questions[0]
 
 
 def test_only_the_classes_grew():
@@ -296,5 +296,44 @@ def test_the_text_says_everything():
 
 def test_dictionary_is_json():
     content = compare(network(1), network(2)).to_dict()
-    assert json.loads(json.dumps(finite(content)))["widening_factor"] == 2.0
+    assert json.loads(json.dumps(plain(content)))["widening_factor"] == 2.0
     assert content["base"]["parameterization"] == "default"
+
+
+def test_plain_values():
+    found = compare(nn.Linear(20, 30), nn.Linear(20, 60))
+    assert found.to_dict() == {
+        "widening_factor": found.widening_factor,
+        "factors": [list(pair) for pair in found.factors],
+        "parameterization": found.parameterization,
+        "parameterization_reason": found.parameterization_reason,
+        "widened": ["weight", "bias"],
+        "not_widened": list(found.not_widened),
+        "depth_changed": False,
+        "only_in_base": [],
+        "only_in_target": [],
+        "normalization": "none",
+        "convolutional": False,
+        "residual": False,
+        "questions": list(found.questions),
+        "growth": [
+            {
+                "path": "weight",
+                "base_shape": [30, 20],
+                "target_shape": [60, 20],
+                "ratios": [2.0, 1.0],
+                "fan_in": 1.0,
+                "fan_out": 2.0,
+            },
+            {
+                "path": "bias",
+                "base_shape": [30],
+                "target_shape": [60],
+                "ratios": [2.0],
+                "fan_in": 1.0,
+                "fan_out": 2.0,
+            },
+        ],
+        "base": found.base.to_dict(),
+        "target": found.target.to_dict(),
+    }

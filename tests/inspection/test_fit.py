@@ -42,6 +42,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("distribution", "n", "dtype"), SETTINGS)
 def test_a_true_distribution_is_kept_at_the_stated_rate(distribution, n, dtype):
     """300 samples at 90 %; so few are kept once in 1,000 times if the rate is 90 %."""
@@ -58,6 +59,7 @@ def test_the_rate_is_not_kept_by_keeping_everything(distribution):
     assert kept < 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_default_confidence_holds(distribution):
     """2,000 samples at 99.9 %: at most 8 rejected, but for once in 1,000 times."""

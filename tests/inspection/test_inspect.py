@@ -353,3 +353,46 @@ def test_table_rows_and_frame():
     assert frame["path"].to_list() == ["0.weight", "0.bias"]
     assert frame["std of lecun_normal"].to_list() == [pytest.approx(0.1), None]
     assert frame.schema["num_elements"] == pl.Int64
+
+
+def test_plain_values():
+    found = inspect(nn.Linear(1, 3), learning_rate=0.1, batch_size=2)
+    weight = found["weight"]
+    content = found.to_dict()
+    assert content["parameters"][0] == {
+        "path": "weight",
+        "names": ["weight"],
+        "layer": "Linear",
+        "role": "weight",
+        "shape": [3, 1],
+        "dtype": "float32",
+        "num_elements": 3,
+        "fan_in": 1,
+        "fan_out": 3,
+        "std": weight.std,
+        "mean": weight.mean,
+        "std_error": weight.std_error,
+        "multiplier": 1.0,
+        "mup_dims": None,
+        "status": weight.recognition.status,
+        "matches": list(weight.matches),
+        "expected_std": weight.expected_std,
+        "verdict": weight.verdict,
+        "scheme_stds": dict(weight.recognition.scheme_stds),
+        "effective_learning_rate": 0.1,
+        "normalized_noise_scale": weight.normalized_noise_scale,
+        "notes": list(weight.notes),
+    }
+    assert {name: content[name] for name in content if name != "parameters"} == {
+        "parameterization": found.parameterization,
+        "common_schemes": [],
+        "confidence": 0.999,
+        "learning_rate": 0.1,
+        "batch_size": 2,
+        "momentum": 0.0,
+    }
+
+
+def test_what_cannot_be_measured_stays_not_a_number():
+    counts = nn.Embedding.from_pretrained(torch.ones(2, 2, dtype=torch.int64))
+    assert math.isnan(inspect(counts)["weight"].to_dict()["std"])

@@ -115,7 +115,7 @@ BAD = [
     ("build", ("--factor", 1, 2, 3), "at most two"),
     ("build", ("--factor", -1), "must be positive"),
     ("build", (3,), "given by --factor"),
-    ("plain", ("--batch-size", 4), "learning_rate"),
+    ("plain", ("--batch-size", 4), "give --learning-rate as well"),
     ("plain", ("--confidence", 2), "confidence must lie in (0, 1)"),
 ]
 

@@ -289,6 +289,21 @@ class TestWords:
         assert fields["interval"][1] is None
         assert fields["bounded"] is False
 
+    def test_plain_values(self):
+        found = of([(1.0,), (3.0,)] * 20)
+        assert found.to_dict() == {
+            "value": found.value,
+            "interval": list(found.interval),
+            "trace": found.trace,
+            "squared_norm": found.squared_norm,
+            "squared_norm_interval": list(found.squared_norm_interval),
+            "num_examples": 40,
+            "batch_size": 1,
+            "confidence": 0.95,
+            "bounded": True,
+            "how_it_differs": HOW_IT_DIFFERS,
+        }
+
 
 X, Y = torch.ones(20, 3), torch.arange(20) % 2
 NETWORK = nn.Linear(3, 2)

@@ -65,6 +65,7 @@ def by_curvlinops(module, inputs, targets, loss):
         return float(eigsh(operator.to_scipy(dtype=np.float64), k=1, which="LA", tol=1e-6)[0][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_agrees_with_curvlinops(name, loss):

@@ -51,6 +51,7 @@ def test_full_batch_descent_on_a_quadratic(momentum):
     assert found.curvature_bound == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_nesterov_momentum_on_a_quadratic():
     """2(1+m)/((1+2m)λ), from the root of z² − (1+m)(1−ελ)z + m(1−ελ) at −1."""
     m = 0.9
@@ -68,6 +69,7 @@ def lucky_beyond_the_edge(found):
     return [share for rate, share in shares if rate > 1.05 * edge and share > 0]
 
 
+@pytest.mark.slow
 def test_a_short_run_overestimates():
     """The check can fail: within 4 steps some runs past the edge have had no time to grow."""
     assert lucky_beyond_the_edge(on_quadratic(steps=4))
@@ -80,6 +82,7 @@ def test_weight_decay_adds_to_the_curvature():
     assert found.curvature == pytest.approx(quadratic_curvature(plane()) + 0.5, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_without_curvature_the_same_limit_is_found():
     with_it, without = on_quadratic(), on_quadratic(curvature=False)
     assert without.curvature is None
@@ -87,11 +90,13 @@ def test_without_curvature_the_same_limit_is_found():
     assert without.value == pytest.approx(with_it.value, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_size_of_the_packs_does_not_matter():
     found = {on_quadratic(max_replicas=count, seeds=2).value for count in (1, 5, 64)}
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_the_schedule_does_not_count():
     recipe = Recipe(loss="mean-squared-error", schedule="cosine", warmup=0.5)
     assert on_quadratic(recipe=recipe).value == on_quadratic().value
@@ -111,6 +116,7 @@ def brute_force(family, data, rates, seeds, **shared):
     return np.array(sound).reshape(len(rates), len(seeds)).mean(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_the_interval_holds_what_a_fine_scan_of_other_seeds_finds(parameterization):
     """validation/stability_coverage.py does this at length; one case each here."""

@@ -5,9 +5,10 @@ import signal
 import sys
 
 import pytest
-from tiny_studies import clouds
+from tiny_studies import clouds, in_this_process
 
 from widthwise import cli
+from widthwise.study import Study
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +108,35 @@ def test_a_function_of_ones_own_with_data_by_name(call, tmp_path):
     assert (code, "at widening factor 1" in out) == (0, True)
 
 
+class TestStudy:
+    @pytest.fixture
+    def study(self, spec, tmp_path, monkeypatch):
+        in_this_process(monkeypatch)
+        study = Study.create(tmp_path / "s", spec)
+        study.run(1, progress=False)
+        return study
+
+    def test_its_rates_are_kept_and_shown(self, call, study):
+        code, out, err = call("probe", study.directory, *QUICK)
+        assert code == 0
+        first, second, *_ = out.splitlines()
+        assert "at widening factor 1" in first
+        assert "at widening factor 2" in second
+        assert "w = 1: 6 runs at 3 learning rates, " in err
+        again = call("probe", study.directory, *QUICK)
+        assert again == (0, out, "")
+        page = study.report().read_text()
+        assert "How large can the best batch be?" in page
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("--spec", "o.toml"), ("--data", "mnist"), ("--set", "a=1")]
+    )
+    def test_what_is_fixed_is_refused(self, call, study, option, value):
+        code, out, err = call("probe", study.directory, option, value)
+        assert (code, out) == (2, "")
+        assert f"leave out {option}" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -115,7 +145,7 @@ def test_a_function_of_ones_own_with_data_by_name(call, tmp_path):
         (("SPEC", "--widths", "0"), "--widths must be positive widening factors"),
         (("SPEC", "--spec", "other.toml"), "is a specification already"),
         (("SPEC", "--momentum", "1"), "momentum must lie in"),
-        (("SPEC", "--set", "grid.momentum=[0.0, 0.9]"), "choose one with --momentum"),
+        (("SPEC", "--set", "grid.momentum=[0.0, 0.9]"), "choose one: give --momentum"),
         (("SPEC", "--batch-size", "1000"), "batch_size must lie in"),
     ],
 )
@@ -131,6 +161,6 @@ def test_interrupted_is_130(call, spec, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("widthwise.cli.probe.max_stable_learning_rate", interrupted)
+    monkeypatch.setattr("widthwise.study.stable_rates.max_stable_learning_rate", interrupted)
     code, out, _ = call("probe", spec, "-q")
     assert (code, out) == (130, "")

@@ -78,6 +78,36 @@ def test_a_width_where_nothing_failed_is_left_out():
     assert law.to_dict()["num_censored"] == 1
 
 
+def test_plain_values():
+    law = fit_stability_law([1, 2, 4], [measured(1 / w, w) for w in (1, 2, 4)], confidence=0.9)
+    assert law.to_dict() == {
+        "exponent": law.exponent,
+        "interval": list(law.interval),
+        "intercept": law.intercept,
+        "confidence": 0.9,
+        "widening_factors": [1.0, 2.0, 4.0],
+        "num_censored": 0,
+        "lack_of_fit": law.lack_of_fit,
+    }
+    assert censored(4).to_dict() == {
+        "value": 9.0,
+        "interval": [9.0, math.inf],
+        "confidence": 0.95,
+        "widening_factor": 4,
+        "batch_size": 64,
+        "momentum": 0.0,
+        "nesterov": False,
+        "steps": 200,
+        "seeds": 10,
+        "share": 0.9,
+        "censored": True,
+        "curvature": None,
+        "curvature_bound": None,
+        "learning_rates": [],
+        "shares": [],
+    }
+
+
 def test_the_sentence():
     law = fit_stability_law([1, 2, 4], [measured(1 / w, w) for w in (1, 2, 4)])
     assert str(law).startswith("The largest stable learning rate goes as w^−q with q = ")

@@ -359,6 +359,7 @@ def test_practice_is_given_only_where_the_parameterization_is_known(sample):
     assert practice_sentence(undecided, ["ntk"]) is None
 
 
+@pytest.mark.slow
 def test_same_study_gives_the_same_bytes(page, sample, tmp_path):
     again = write_report(sample, tmp_path)
     for path in (page, *(page.parent / "figures").iterdir()):
@@ -459,6 +460,7 @@ def rendered_width(text: str, directory: Path) -> int:
     return int(width[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_page_does_not_overflow_a_phone(sample, page, tmp_path):
     # The closed table counts too: a reader may open it.

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from report_samples import WIDTHS, content, results_table, stable_rates
 
+from widthwise.adviser import widen
 from widthwise.errors import InputError
 from widthwise.report.page import render_page, report_figures, typeset
 from widthwise.report.resistance_figure import resistance_figure
@@ -203,6 +204,7 @@ def test_rates_that_were_not_measured_alike_are_refused(full):
             dataclasses.replace(full, stable_learning_rates=rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "broken"])
 def test_sections_stand_on_the_page_without_nan_and_with_every_width(name, request):
     made = request.getfixturevalue(name)
@@ -247,7 +249,8 @@ def test_a_bounded_optimum_is_drawn_open_and_others_are_not(full):
 def planned(parameterization_exponent, exponent, interval):
     """A page whose law is stated rather than fitted, σ_init² ∝ w^parameterization_exponent."""
     table = results_table(widths=(1.0, 2.0, 4.0)).with_columns(
-        init_variance=2.0 * pl.col("widening_factor") ** parameterization_exponent
+        init_variance=2.0 * pl.col("widening_factor") ** parameterization_exponent,
+        parameterization=pl.lit("standard" if parameterization_exponent else "ntk"),
     )
     made = content(table)
     law = dataclasses.replace(made.law, exponent=exponent, interval=interval)
@@ -258,20 +261,46 @@ def test_plan_section_in_hand_worked_numbers():
     # σ_init² ∝ 1/w and ḡ ∝ w^1.5 (1.25 to 2): ε/(B(1−m)) ∝ w^0.5 (0.25 to 1).
     section = named(planned(-1.0, 1.5, (1.25, 2.0)))["plan"]
     assert "k^0.50 (95 %: k^0.25 to k^1.00)" in section.answers[0]
-    assert "ε up to 2 trained, with m = 0" in section.answers[0]
+    assert "from the best setting at w = 1" in section.answers[0]
     rows = {row[0]: row[1:] for row in section.table.rows}
-    assert rows["4"] == ("× 2", "1.41 to 4", "× 1", "yes")
-    assert rows["16"] == ("× 4", "2 to 16", "× 1", "no: extrapolated")
+    # The best of w = 1 is ε = 2, B = 32; by half at k = 4, and a quarter at 16.
+    assert rows["4"] == ("2", "16", "0", "× 2", "1.41 to 4", "× 1", "measured by your study")
+    assert rows["16"] == ("2", "8", "0", "× 4", "2 to 16", "× 1", "extrapolated")
     # NTK: the paper's rule is a factor of w.
     rows = {row[0]: row[1:] for row in named(planned(0.0, 0.5, (0.25, 1.0)))["plan"].table.rows}
-    assert rows["4"] == ("× 2", "1.41 to 4", "× 4", "yes")
+    assert rows["4"] == ("2", "16", "0", "× 2", "1.41 to 4", "× 4", "measured by your study")
+
+
+def test_the_plans_are_the_advisers():
+    """Row by row what widen says for the best setting of the narrowest width."""
+    made = planned(0.0, 0.5, (0.25, 1.0))
+    table = named(made)["plan"].table
+    for row in table.rows:
+        plan = widen(
+            learning_rate=2.0,
+            batch_size=32,
+            widening_factor=float(row[0]),
+            parameterization="ntk",
+            law=made.law,
+        )
+        assert row[1:4] == (number(plan.learning_rate), str(plan.batch_size), "0")
+        assert row[7] == plan.evidence
+
+
+def test_its_cautions_are_the_advisers():
+    made = planned(0.0, 0.5, (0.25, 1.0))
+    cosine = made.results.with_columns(schedule=pl.lit("cosine"), epochs=pl.lit(0.5))
+    section = named(dataclasses.replace(made, results=cosine))["plan"]
+    assert section.table.rows == ()
+    assert "No advice" in section.answers[0]
+    assert "no regularizer" in section.cautions[0]
 
 
 def test_a_plan_by_optima_at_the_edge_of_divergence_warns():
     made = planned(0.0, 0.5, (0.25, 1.0))
     assert not any("edge" in text for text in named(made)["plan"].cautions)
     made = dataclasses.replace(made, law=dataclasses.replace(made.law, num_cut_off=2))
-    assert "At 2 widths of 3" in named(made)["plan"].cautions[-1]
+    assert any("At 2 of 3 widths" in text for text in named(made)["plan"].cautions)
 
 
 def test_no_plan_without_a_bounded_exponent():

@@ -1,15 +1,14 @@
-"""Studies and rates whose truth is known, as the judges receive them. Nothing is trained."""
+"""Studies whose truth is known, as the judges receive them. Nothing is trained."""
 
 import math
 
 import numpy as np
 import polars as pl
+from planted_rates import WIDTHS
 
-from widthwise.probes import StableLearningRate
 from widthwise.reproduce.judging import Evidence
-from widthwise.runs.summary import summarize
+from widthwise.runs.analyses import summarize
 
-WIDTHS = (1.0, 2.0, 4.0, 8.0)
 LEARNING_RATE = 4.0
 NUM_TRAIN = 1024
 
@@ -91,31 +90,3 @@ def equal_scales(fall_by_rate, *, seeds=6, noise=0.001, diverges_from=math.inf):
                 lost = rate >= diverges_from
                 rows.append(row(2.0, rate, round(rate / ratio), seed, None if lost else accuracy))
     return evidence(rows)
-
-
-def rates(exponent, *, widths=WIDTHS, spread=0.03, at_one=20.0, censored=False):
-    """ε_max = at_one · w^−exponent, each with an interval of ± 2·spread in its logarithm."""
-    rng = np.random.default_rng(7)
-    made = []
-    for width in widths:
-        value = at_one * width**-exponent
-        samples = math.log(value) + spread * rng.standard_normal(2000)
-        low, high = np.exp(np.quantile(samples, [0.025, 0.975]))
-        made.append(
-            StableLearningRate(
-                value=value,
-                interval=(float(low), math.inf if censored else float(high)),
-                confidence=0.95,
-                widening_factor=width,
-                batch_size=64,
-                momentum=0.0,
-                steps=200,
-                seeds=10,
-                share=0.9,
-                curvature=None,
-                learning_rates=(value, 1.1 * value),
-                shares=(1.0, 0.5),
-                samples=np.full(2000, np.nan) if censored else samples,
-            )
-        )
-    return tuple(made)

@@ -3,7 +3,8 @@
 import math
 
 import pytest
-from planted import equal_scales, evidence, rates, row, study
+from planted import equal_scales, evidence, row, study
+from planted_rates import rates
 
 from widthwise.reproduce.judging import (
     Judgement,

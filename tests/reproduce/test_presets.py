@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from widthwise import reproduce
 from widthwise.errors import InputError
 from widthwise.reproduce import CLAIMS, all_presets, preset, trials
 from widthwise.reproduce.cost import Cost, study_cost
@@ -71,6 +72,7 @@ class TestTables:
             levels.rate_over_batch
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("network", ["mlp-1", "cnn"])
     def test_larger_sizes_are_larger(self, network):
         runs = [study_cost(StudySpec.parse(preset(network, size=size))) for size in SIZES]
@@ -193,3 +195,8 @@ def test_a_small_data_set_gives_no_more_than_it_has(size):
     data = preset("mlp-1", size=size, data="mnist1d")["data"]
     assert data["num_train"] <= 4000
     assert data.get("num_test", 0) <= 1000
+
+
+def test_the_old_name_of_a_result_warns():
+    with pytest.warns(DeprecationWarning, match="widthwise.reproduce.TrialResult"):
+        assert reproduce.Finding is reproduce.TrialResult

@@ -7,11 +7,12 @@ import sys
 import tomllib
 
 import pytest
-from planted import rates
+from planted_rates import rates
 from tiny_studies import in_this_process
 
 from widthwise import cli
-from widthwise.reproduce import preset
+from widthwise.errors import InputError
+from widthwise.reproduce import judge_all, preset, specifications, trials
 from widthwise.study import Study, StudySpec
 
 SMALL = [
@@ -30,7 +31,8 @@ PLANTED = {rate.widening_factor: rate for rate in rates(0.0)}
 def trained(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(
-        "widthwise.reproduce.rates.probe", lambda spec, dataset, width: PLANTED[width]
+        "widthwise.study.stable_rates.probe_width",
+        lambda spec, dataset, width, options: PLANTED[width],
     )
     yield in_this_process(monkeypatch)
     signal.signal(signal.SIGTERM, before)
@@ -107,6 +109,7 @@ class TestShowing:
 
 
 class TestRunning:
+    @pytest.mark.slow
     def test_verdicts_page_and_going_on(self, call, tmp_path, trained):
         place = tmp_path / "r"
         arguments = ("law:mlp-1-ntk", "stable-rate:mlp-1-ntk", "batch-size:mlp-1-ntk",
@@ -117,7 +120,7 @@ class TestRunning:
             assert words in out
         first = len(trained)
         # One study serves three claims, and is not trained again.
-        assert first == len(Study.open(place / "mlp-1-ntk").plan.packs)
+        assert first == len(Study.open(place / "mlp-1-ntk").schedule.packs)
         code, out, _ = call(*arguments, "--json", settings=LAW)
         assert len(trained) == first
         content = json.loads(out)
@@ -141,6 +144,7 @@ class TestRunning:
         assert "Not found in what could be read of the paper" in page
         assert not re.search(r"(src|href)=\"http(?!s://arxiv)", page)
 
+    @pytest.mark.slow
     def test_collapse_as_trained(self, call, tmp_path):
         place = tmp_path / "r"
         arguments = ("collapse:mlp-1-ntk-collapse", "-o", place, "-q", "--json")
@@ -150,6 +154,7 @@ class TestRunning:
         assert row["runs"] == 120
         assert "settings of equal ḡ" in row["quantity"]
 
+    @pytest.mark.slow
     def test_interrupted_it_goes_on(self, call, tmp_path, trained, monkeypatch):
         place = tmp_path / "r"
         names = ("law:mlp-1-ntk", "collapse:mlp-1-ntk-collapse")
@@ -177,9 +182,18 @@ class TestRunning:
         assert len(Study.open(place / "mlp-1-ntk-collapse").results()) == 120
         assert "mlp-1-ntk-collapse" in out
 
+    @pytest.mark.slow
     def test_another_specification_in_the_same_place_is_refused(self, call, tmp_path):
         arguments = ("collapse:mlp-1-ntk-collapse", "-o", tmp_path / "r", "-q")
         call(*arguments, settings=COLLAPSE)
         code, _, err = call(*arguments, settings=[*COLLAPSE, "analysis.seed=3"])
         assert code == 2
         assert "has another specification" in err
+
+
+def test_judging_measures_nothing(tmp_path):
+    wanted = trials(["stable-rate:mlp-1-ntk"], "minutes")
+    specs = specifications(wanted, size="minutes", overrides=SMALL)
+    with pytest.raises(InputError, match=r"mlp-1-ntk\.json is not there; probe the family first"):
+        judge_all(wanted, specs, tmp_path)
+    assert list(tmp_path.iterdir()) == []

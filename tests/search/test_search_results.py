@@ -9,8 +9,7 @@ from planted_search import LATTICE, drive, parabola, table
 
 from widthwise.analysis import locate_optimum
 from widthwise.search import Lattice, Observations, SearchTarget, octave_lattice
-from widthwise.search.bracket import opening
-from widthwise.search.neighbors import PRIOR_EXPONENT
+from widthwise.search.bracket import PRIOR_EXPONENT, opening
 from widthwise.search.state import WidthState
 
 TARGET = SearchTarget(precision=1.0)
@@ -25,6 +24,7 @@ def cliff(peak):
     return lambda x: 0.8 - 0.004 * (np.expm1(1.5 * (x - peak)) / 1.5 - (x - peak))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [parabola, cliff])
 def test_planted_peaks_are_found_and_covered(shape):
     # 15 searches a shape; at a coverage of 0.9 fewer than 11 hits have a chance of 1 %.
@@ -105,6 +105,7 @@ def test_needs_more_than_max_seeds():
     assert last.reason == "needs more than max seeds"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_level_curve_never_counts_as_precise(seed):
     target = SearchTarget(precision=1.0, max_seeds=8)
@@ -235,6 +236,7 @@ def test_a_width_at_its_edge_does_not_keep_the_others_from_beginning():
     assert last.reason == "edge of what can be run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("exponent", "verdict"), [(1.0, "proportional"), (0.0, "constant")])
 def test_an_exponent_is_found_to_the_precision_wanted(exponent, verdict):
     lattices, full = family(exponent)
@@ -248,6 +250,7 @@ def test_an_exponent_is_found_to_the_precision_wanted(exponent, verdict):
     assert last.law.verdict == verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
 def test_an_exponent_is_found_where_noise_cuts_every_peak_off(exponent):
     lattices, _ = family(exponent)
@@ -268,6 +271,7 @@ def test_an_exponent_is_found_where_noise_cuts_every_peak_off(exponent):
     assert low <= exponent <= high
 
 
+@pytest.mark.slow
 def test_an_exponent_that_one_width_alone_would_give_ends_at_the_edge():
     lattices, full = family(1.0)
     full = [full[0], *[table(parabola(-9.0), seed=i) for i in (1, 2, 3)]]

@@ -34,6 +34,7 @@ def full_table(p):
     return table(parabola(p["peak"], p["curvature"]), noise=p["noise"], seed=p["seed"])
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, workers=st.integers(1, 40))
 def test_rounds_are_on_the_lattice_new_contiguous_and_full(p, workers):
@@ -77,7 +78,8 @@ def test_whatever_part_of_a_round_has_landed_the_rest_of_that_round_is_proposed(
     for (runs, s), has in zip(pieces, arrived, strict=True):
         if not has:
             scores[runs.scale_index, s], ran[runs.scale_index, s] = np.nan, False
-    resumed = propose([Observations(scores=scores, ran=ran)], [LATTICE], TARGET, workers=8)
+    with pytest.warns(DeprecationWarning, match="next_round"):
+        resumed = propose([Observations(scores=scores, ran=ran)], [LATTICE], TARGET, workers=8)
     if pieces and not all(arrived):
         missing = [x for x, has in zip(pieces, arrived, strict=True) if not has]
         assert resumed.round == proposal.round
@@ -106,12 +108,12 @@ def test_results_of_runs_that_no_round_asked_for_change_nothing():
     scores, ran = landed[0].scores.copy(), landed[0].ran.copy()
     scores[0, 0], ran[0, 0] = 0.99, True  # the dearest setting, far below the peak
     more = Observations(scores=scores, ran=ran)
-    assert (
-        propose([more], [LATTICE], TARGET, workers=8).runs
-        == next_round(landed, [LATTICE], TARGET, workers=8).runs
-    )
+    with pytest.warns(DeprecationWarning, match="next_round"):
+        proposal = propose([more], [LATTICE], TARGET, workers=8)
+    assert proposal.runs == next_round(landed, [LATTICE], TARGET, workers=8).runs
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, max_runs=st.integers(1, 60))
 def test_the_number_of_runs_is_never_exceeded(p, max_runs):
@@ -121,6 +123,7 @@ def test_the_number_of_runs_is_never_exceeded(p, max_runs):
     assert last.spent_runs <= max_runs
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, max_cost=st.floats(0.05, 300.0))
 def test_the_cost_is_never_exceeded(p, max_cost):
@@ -158,15 +161,17 @@ NO_RUNS = Observations.none(LATTICE)
             lambda: Lattice(widening_factor=0.0, noise_scale=(1.0, 2.0, 4.0), cost=(1.0,) * 3),
             "widening_factor",
         ),
-        (lambda: propose([], [LATTICE], TARGET, workers=1), "one set of observations"),
-        (lambda: propose([NO_RUNS], [LATTICE], TARGET, workers=0), "workers"),
-        (lambda: propose([NO_RUNS] * 2, [LATTICE] * 2, TARGET, workers=1), "must differ"),
+        (lambda: next_round([], [LATTICE], TARGET, workers=1), "one set of observations"),
+        (lambda: next_round([NO_RUNS], [LATTICE], TARGET, workers=0), "workers"),
+        (lambda: next_round([NO_RUNS] * 2, [LATTICE] * 2, TARGET, workers=1), "must differ"),
         (
-            lambda: propose([NO_RUNS], [LATTICE], SearchTarget(exponent_precision=1.0), workers=1),
+            lambda: next_round(
+                [NO_RUNS], [LATTICE], SearchTarget(exponent_precision=1.0), workers=1
+            ),
             "at least 2 widths",
         ),
         (
-            lambda: propose(
+            lambda: next_round(
                 [Observations(scores=np.zeros((3, 1)), ran=np.ones((3, 1), dtype=bool))],
                 [LATTICE],
                 TARGET,

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widthwise.sgd.batches import batch_indices
+from widthwise.errors import InputError
+from widthwise.sgd.batches import batch_indices, require_whole_batches, whole_batch
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(sorted)
 SAMPLING = st.sampled_from(["epochs", "replacement"])
@@ -76,3 +77,17 @@ def test_replacement_is_uniform():
 @pytest.mark.parametrize("sampling", ["epochs", "replacement"])
 def test_far_steps_cost_nothing(sampling):
     assert draw(10**12, 2, (4, 64), sampling).shape == (2, 4)
+
+
+@given(most=st.integers(1, 200), ghost=st.none() | st.integers(2, 40))
+def test_a_whole_batch_is_the_largest_that_fits(most, ghost):
+    found = whole_batch(most, ghost)
+    require_whole_batches(found, ghost)
+    assert found <= most or found == ghost
+    assert most < found + (ghost or 1)
+
+
+def test_other_batches_are_refused_in_the_users_words():
+    require_whole_batches(7, None)
+    with pytest.raises(InputError, match=r"training\.ghost = 8, got 20 at width 2; change"):
+        require_whole_batches(20, 8, name="training.ghost", where="at width 2")

@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 from tiny_studies import clouds, in_this_process
 
+import widthwise as ww
 from widthwise import cli
+from widthwise.adviser import Setting
 from widthwise.errors import InputError
 from widthwise.study import Study, StudySpec
-from widthwise.study.calibration import TunedSetting, calibrate, calibration_fields
+from widthwise.study.calibration import calibrate, calibration_fields
 
-TUNED = TunedSetting(learning_rate=0.05, batch_size=4, momentum=0.5)
+TUNED = Setting(learning_rate=0.05, batch_size=4, momentum=0.5)
 OWN = """
 import torch
 from torch import nn
@@ -71,7 +73,7 @@ class TestGrid:
     def test_beyond_a_batch_of_1_the_learning_rate_makes_the_noise(self, spec):
         # ḡ = 0.05/(2·0.5) = 0.05 is tuned, 0.0125 to 0.2 the grid at w = 1; B = 1 has 0.1 at the
         # tuned ε. Above it lie 0.1·√2 and 0.2, with ε = ḡ·0.5.
-        tuned = TunedSetting(learning_rate=0.05, batch_size=2, momentum=0.5)
+        tuned = Setting(learning_rate=0.05, batch_size=2, momentum=0.5)
         by_batch, by_rate = StudySpec.parse(calibration_fields(spec, tuned, widths=[1, 2])).grid[:2]
         assert by_batch.normalized_noise_scale[-1] == pytest.approx(0.1)
         assert by_rate.batch_size == (1,)
@@ -128,9 +130,14 @@ class TestGrid:
 
     @pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"batch_size": 0}, {"momentum": 1}])
     def test_the_tuned_setting_is_checked(self, spec, wrong):
-        tuned = TunedSetting(**{"learning_rate": 0.1, "batch_size": 4, **wrong})
         with pytest.raises(InputError, match=next(iter(wrong))):
-            calibration_fields(spec, tuned)
+            calibration_fields(spec, Setting(**{"learning_rate": 0.1, "batch_size": 4, **wrong}))
+
+
+def test_the_old_name_of_the_tuned_setting_warns():
+    with pytest.warns(DeprecationWarning, match=r"is widthwise\.adviser\.Setting"):
+        old = ww.TunedSetting
+    assert old(learning_rate=0.05, batch_size=4, momentum=0.5) == TUNED
 
 
 def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
@@ -150,6 +157,7 @@ def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
     monkeypatch.setattr(Study, "results", planted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [1.0, 0.5])
 def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
     in_this_process(monkeypatch)
@@ -171,6 +179,7 @@ def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
     assert found.notes == ()
 
 
+@pytest.mark.slow
 def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)
@@ -178,6 +187,7 @@ def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, mo
     assert found.plan.evidence == "measured by your study"
 
 
+@pytest.mark.slow
 def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=0.0125)
@@ -186,6 +196,7 @@ def test_a_tuned_setting_that_is_not_the_best_is_named(spec, tmp_path, monkeypat
     assert "above the best one that this study finds" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=10.0)  # ever better with more noise, up to the end of the grid
@@ -197,6 +208,7 @@ def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path
     assert found.plan.exponent == 1.0
 
 
+@pytest.mark.slow
 def test_no_plan_aims_at_the_edge_of_divergence(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0, level=0.05, cliff=0.04)
@@ -206,6 +218,7 @@ def test_no_plan_aims_at_the_edge_of_divergence(spec, tmp_path, monkeypatch):
     assert "bounded from above by divergence" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_command(spec, tmp_path, monkeypatch, capsys):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)
@@ -221,7 +234,12 @@ def test_command(spec, tmp_path, monkeypatch, capsys):
         said = capsys.readouterr().out
         if extra:
             answer = json.loads(said)
-            assert answer["plan"]["batch_size"] == 4
+            plan = answer["plan"]
+            grown = 16 ** (answer["exponent"] - 1.0)  # standard: w^(s−1)
+            assert plan["noise_ratio"] == pytest.approx(grown)
+            # By a smaller batch, or a smaller rate: never by a larger one.
+            assert 1 <= plan["batch_size"] <= 4
+            assert plan["learning_rate"] <= 0.05
             assert answer["interval"][0] < answer["exponent"] < answer["interval"][1]
         else:
             assert "The law behind it: " in said

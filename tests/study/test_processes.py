@@ -18,6 +18,8 @@ from tiny_studies import clouds, comparable, shard_files
 
 from widthwise.study import Study
 
+pytestmark = pytest.mark.slow
+
 SPEC = """
 title = "Killed and resumed"
 data = { name = "npz", path = "DATA", preprocessing = "none" }
@@ -37,9 +39,9 @@ FAMILY = """
 import sys
 from pathlib import Path
 from torch import nn
-import widthwise.study.worker
+import widthwise.study.running
 
-widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 
 def network(width):
     if "widthwise.execution.worker" in sys.orig_argv:

@@ -9,7 +9,7 @@ from tiny_studies import clouds, fields, in_this_process
 
 from widthwise.execution import Finished, Progressed
 from widthwise.study import Study, progress
-from widthwise.study.speed import Speed
+from widthwise.study.timing import Speed
 
 LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")
 
@@ -98,9 +98,9 @@ class TestTally:
 
     def tally(self, study, workers=1):
         # A second for each of the two packs.
-        self.packs = list(study.plan.packs)
+        self.packs = list(study.schedule.packs)
         assert len(self.packs) == 2
-        return progress._Tally(study.plan, self.packs, Speed(1 / 24, 0.0), workers)
+        return progress._Tally(study.schedule, self.packs, Speed(1 / 24, 0.0), workers)
 
     def test_by_hand(self, study, clock):
         tally = self.tally(study)

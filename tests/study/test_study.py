@@ -1,7 +1,6 @@
 """Studies in a directory: results, resuming, damage, leftovers, data in memory."""
 
 import dataclasses
-import json
 import os
 import time
 
@@ -11,22 +10,21 @@ from polars.testing import assert_frame_equal
 from tiny_studies import (
     clouds,
     comparable,
+    empty,
     fields,
     finished_study,
+    flip_a_bit,
     in_this_process,
     shard_files,
+    truncate,
 )
 
-from widthwise.errors import FitError, InputError, StudyError
-from widthwise.execution import Progressed
+from widthwise.errors import FitError, InputError
 from widthwise.runs.schema import RESULTS_SCHEMA
-from widthwise.runs.store import Store
 from widthwise.sgd.recipe import Recipe
 from widthwise.study import Study
 from widthwise.study.spec import PackingSpec
-from widthwise.study.worker import PackCall
 from widthwise.theory.noise import normalized_noise_scale
-from widthwise.training import PackTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +99,7 @@ class TestResults:
         study = finished_study(tmp_path / "s", fields(grid=grid), clouds(num_validation=20))
         table = study.results()
         settings = ["widening_factor", "learning_rate", "momentum", "seed"]
-        assert len(table) == len(table.unique(settings)) == study.plan.num_runs == 16
+        assert len(table) == len(table.unique(settings)) == study.schedule.num_runs == 16
         assert table["run_id"].n_unique() == 16
         for row in table.iter_rows(named=True):
             assert row["normalized_noise_scale"] == pytest.approx(
@@ -181,85 +179,13 @@ class TestResults:
         assert study.status().runs_planned == 8
 
 
-class TestSpecificationIsKept:
-    def test_shards_hold_it(self, tmp_path):
-        study = finished_study(tmp_path / "s")
-        for path in shard_files(study.directory):
-            held = json.loads(pl.read_parquet_metadata(path)["widthwise_spec"])
-            assert held == study.spec.fields()
-
-    def test_no_results_without_it(self, tmp_path):
-        study = finished_study(tmp_path / "s")
-        (study.directory / "study.json").unlink()
-        with pytest.raises(InputError, match=r"not a study: it has no study.json"):
-            Study.open(study.directory)
-
-    def alter(self, study, change):
-        path = study.directory / "study.json"
-        description = json.loads(path.read_text())
-        change(description)
-        path.write_text(json.dumps(description))
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda d: d["spec"]["training"].update(steps=25), "was altered"),
-            (lambda d: d["spec"].update(title="Nicer"), "was altered"),
-            (lambda d: d["spec"].update(nonsense=1), "unknown key 'nonsense'"),
-            (lambda d: d.pop("spec"), "must hold 'spec'"),
-            (lambda d: d.pop("data"), "must hold 'data'"),
-            (lambda d: d.update(format="widthwise-study-0"), "another version"),
-        ],
-    )
-    def test_no_results_with_another(self, tmp_path, change, message):
-        study = finished_study(tmp_path / "s")
-        self.alter(study, change)
-        with pytest.raises(InputError, match=message):
-            Study.open(study.directory)
-
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
-    def test_nor_with_a_damaged_one(self, tmp_path, content):
-        study = finished_study(tmp_path / "s")
-        (study.directory / "study.json").write_bytes(content)
-        with pytest.raises(InputError, match=r"study\.json"):
-            Study.open(study.directory)
-
-    def test_shards_of_another_study_are_refused(self, tmp_path):
-        study = finished_study(tmp_path / "a")
-        other = finished_study(tmp_path / "b", fields(title="Other", training={"steps": 16}))
-        stray = shard_files(other.directory)[0]
-        (study.directory / "shards" / stray.name).write_bytes(stray.read_bytes())
-        with pytest.raises(InputError, match="belongs to another"):
-            study.results()
-
-    def test_another_specification_in_the_same_directory(self, tmp_path):
-        study = finished_study(tmp_path / "s")
-        with pytest.raises(InputError, match=r"training.steps: 24 against 30"):
-            Study.create(study.directory, fields(training={"steps": 30, "evaluations": 8}))
-
-    def test_the_same_specification_goes_on(self, tmp_path, trained):
-        study = finished_study(tmp_path / "s")
-        trained.clear()
-        Study.create(study.directory, fields()).run(1, progress=False)
-        assert trained == []
-
-    def test_another_study_in_the_place_of_a_removed_one(self, tmp_path):
-        import shutil
-
-        finished_study(tmp_path / "s")
-        shutil.rmtree(tmp_path / "s")
-        wider = finished_study(tmp_path / "s", fields(family={"base_width": 6}), clouds(seed=3))
-        assert set(wider.results()["num_parameters"]) == {6 * 7 + 3 * 7, 12 * 7 + 3 * 13}
-        assert set(wider.results()["data_fingerprint"]) == {clouds(seed=3).fingerprint}
-
-
 class TestDataInMemory:
     def test_resumes_from_disk_alone(self, tmp_path, trained):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         assert (tmp_path / "s" / "data.npz").exists()
         other_session = Study.open(tmp_path / "s")
         other_session.run(1, progress=False)
-        assert len(trained) == len(study.plan.packs)
+        assert len(trained) == len(study.schedule.packs)
         direct = finished_study(tmp_path / "direct")
         assert_frame_equal(
             comparable(other_session.results()), comparable(direct.results()), check_exact=True
@@ -278,20 +204,6 @@ class TestDataInMemory:
         clouds(seed=4).save(tmp_path / "d.npz")
         with pytest.raises(InputError, match="must be those with which the study"):
             Study.open(tmp_path / "s").run(1, progress=False)
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
 
 
 class TestDamage:
@@ -350,87 +262,6 @@ class TestDamage:
         assert left == {".tmp-young"}  # another process may be writing it
 
 
-class StoppedError(Exception):
-    pass
-
-
-def stop_at(monkeypatch, step):
-    """Training is cut off, as by a crash, once it reaches this step."""
-    advance = PackTrainer.advance
-
-    def cut_short(self, on_progress=None):
-        if self.step >= step:
-            raise StoppedError
-        advance(self, on_progress)
-
-    monkeypatch.setattr(PackTrainer, "advance", cut_short)
-    return lambda: monkeypatch.setattr(PackTrainer, "advance", advance)
-
-
-class TestCheckpoints:
-    def interrupted(self, directory, monkeypatch):
-        monkeypatch.setattr("widthwise.study.worker._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-        study = Study.create(directory, fields(), data=clouds())
-        go_on = stop_at(monkeypatch, 12)
-        with pytest.raises(StudyError, match="StoppedError"):
-            study.run(1, progress=False)
-        go_on()
-        (checkpoint,) = (directory / "checkpoints").glob("*.checkpoint")
-        return study, checkpoint
-
-    def steps_trained(self, study):
-        seen = []
-        pack = study.plan.packs[0]
-        PackCall(study.directory, pack)(seen.append)
-        return [event.steps for event in seen if isinstance(event, Progressed)]
-
-    def test_goes_on_where_it_was(self, tmp_path, monkeypatch):
-        study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
-        assert min(self.steps_trained(study)) > 12
-        assert not checkpoint.exists()
-        study.run(1, progress=False)
-        straight = finished_study(tmp_path / "straight")
-        assert_frame_equal(
-            comparable(study.results()), comparable(straight.results()), check_exact=True
-        )
-
-    @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
-    def test_a_damaged_one_is_ignored(self, tmp_path, monkeypatch, damage):
-        study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
-        damage(checkpoint)
-        assert min(self.steps_trained(study)) == 3  # from the beginning
-        study.run(1, progress=False)
-        straight = finished_study(tmp_path / "straight")
-        assert_frame_equal(
-            comparable(study.results()), comparable(straight.results()), check_exact=True
-        )
-
-
-class TestClaims:
-    def test_a_pack_is_held_by_one(self, tmp_path):
-        store = Store(tmp_path)
-        store.prepare()
-        with store.claim("pack") as mine, Store(tmp_path).claim("pack") as theirs:
-            assert mine
-            assert not theirs
-        with store.claim("pack") as mine:
-            assert mine
-
-    def test_a_busy_pack_is_left_and_a_landed_one_not_repeated(self, tmp_path):
-        study = Study.create(tmp_path / "s", fields(), data=clouds())
-        call = PackCall(study.directory, study.plan.packs[0])
-        with Store(study.directory).claim(call.pack.key):
-            assert call(lambda event: None).outcome == "busy"
-        assert call(lambda event: None).outcome == "landed"
-        assert call(lambda event: None).outcome == "already landed"
-
-    def test_a_failure_while_holding_is_not_blamed_on_the_lock(self, tmp_path):
-        store = Store(tmp_path)
-        store.prepare()
-        with pytest.raises(PermissionError), store.claim("pack"):
-            raise PermissionError(13, "something of the user's")
-
-
 class TestFindings:
     GRID = {  # noqa: RUF012 - a table
         "batch_size": [1, 2, 4, 8, 16, 32],
@@ -438,6 +269,7 @@ class TestFindings:
         "seeds": 3,
     }
 
+    @pytest.mark.slow
     def test_optima_law_and_report(self, tmp_path):
         study = finished_study(tmp_path / "s", fields(grid=self.GRID, training={"epochs": 10}))
         summary = study.summary()
@@ -453,6 +285,7 @@ class TestFindings:
         kept = pl.read_parquet(study.directory / "results.parquet")
         assert_frame_equal(kept, study.results(), check_exact=True)
 
+    @pytest.mark.slow
     def test_one_width_has_no_law(self, tmp_path):
         study = finished_study(tmp_path / "s", fields(grid={**self.GRID, "widening_factor": 1}))
         with pytest.raises(FitError, match="2 widths"):
@@ -466,6 +299,7 @@ class TestFindings:
         assert study.optima() == {}
         assert study.report().exists()
 
+    @pytest.mark.slow
     def test_validation_accuracy_selects(self, tmp_path):
         spec = fields(grid=self.GRID, training={"epochs": 10})
         study = finished_study(tmp_path / "s", spec, clouds(num_validation=30))
@@ -487,26 +321,26 @@ def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
         asked.append((width, momentum))
         return 0.8 / width
 
-    monkeypatch.setattr("widthwise.study.measured.stable_learning_rate", measured)
+    monkeypatch.setattr("widthwise.study.scheduling.stable_learning_rate", measured)
     grid = [{"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02], "seeds": 1}]
     study = finished_study(tmp_path / "s", fields(grid=grid))
     assert asked == [(1.0, 0.0), (2.0, 0.0)]
-    assert again(study).plan == study.plan
+    assert again(study).schedule == study.schedule
     assert len(asked) == 2
     assert set(study.results()["normalized_noise_scale"].round(9)) == {0.01, 0.02}
 
 
-def test_workers_must_be_one_at_least(tmp_path, monkeypatch):
-    monkeypatch.undo()
-    study = Study.create(tmp_path / "s", fields(), data=clouds())
-    with pytest.raises(InputError, match="workers must be at least 1, got 0"):
-        study.run(0, progress=False)
+def test_the_old_name_of_the_schedule_warns(tmp_path):
+    study = finished_study(tmp_path / "s")
+    with pytest.warns(DeprecationWarning, match=r"called Study\.schedule"):
+        old = study.plan
+    assert old == study.schedule
 
 
 class TestCard:
     def test_the_study_keeps_packs_that_fill_it(self, tmp_path, monkeypatch):
         # A card is only pretended: a study that begins on it records what it chose.
-        monkeypatch.setattr("widthwise.study.study.card_memory", lambda device: 80 * 10**9)
+        monkeypatch.setattr("widthwise.study.context.card_memory", lambda device: 80 * 10**9)
         study = Study.create(tmp_path / "s", fields(packing={"memory_mb": 7.0}), data=clouds())
         packing = Study.open(study.directory).spec.packing
         assert (packing.max_replicas, packing.memory_mb) == (512, 7.0)

@@ -23,6 +23,7 @@ from widthwise.theory.parameterization import (
     init_std,
     init_variance,
     mup_factors_of,
+    noise_growth,
     standard_weight_learning_rate,
 )
 
@@ -141,7 +142,7 @@ class TestTable:
         np.testing.assert_allclose(init_variance("standard", [1, 2, 4], 2.0), [2, 1, 0.5])
         np.testing.assert_allclose(init_variance("ntk", [1, 2, 4], 2.0), [2, 2, 2])
 
-    @pytest.mark.parametrize("name", PARAMETERIZATIONS)
+    @pytest.mark.parametrize("name", [n for n, rule in PARAMETERIZATIONS.items() if rule.drawn])
     def test_preactivations_start_alike(self, name):
         """Multiplier · standard deviation is √(gain / fan-in), whoever carries it."""
         product = forward_multiplier(name, 50) * init_std(name, 50, gain=2.0)
@@ -150,6 +151,14 @@ class TestTable:
     def test_unknown_name(self):
         with pytest.raises(InputError, match=r"one of standard, ntk, got 'mup'"):
             init_std("mup", 4)
+        with pytest.raises(InputError, match=r"one of standard, ntk, default, mup, got 'kaiming'"):
+            init_variance("kaiming", 4)
+
+    def test_noise_growth(self):
+        """w^(s+e) by hand: e = −1 but for NTK."""
+        grown = {name: noise_growth(name, 16, 0.5) for name in PARAMETERIZATIONS}
+        assert grown == {"standard": 0.25, "ntk": 4.0, "default": 0.25, "mup": 0.25}
+        assert [noise_growth(name, 4) for name in PARAMETERIZATIONS] == [1.0, 4.0, 1.0, 1.0]
 
     @pytest.mark.parametrize("fan_in", [0, -1, float("nan")])
     def test_fan_in_is_positive(self, fan_in):

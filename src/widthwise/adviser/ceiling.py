@@ -138,7 +138,10 @@ def stable_range(
         InputError: if a number is not positive and finite.
     """
     if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise InputError(f"max_stable_batch_size must be at least 1, got {batch_size!r}")
+        raise InputError(
+            f"max_stable_batch_size must be at least 1, got {batch_size!r}",
+            fields=("max_stable_batch_size",),
+        )
     q, q_interval, law = _exponent(exponent)
     if max_stable is None:
         return _from_law(law, q, widening_factor, batch_size)
@@ -174,7 +177,7 @@ def stable_range(
         momentum=momentum,
         batch_size=batch_size,
         source=f"{here}, but how it changes with width is not known: give stability_exponent "
-        "(--stability-exponent), or measure it at the target",
+        "or measure it at the target",
     )
 
 
@@ -282,7 +285,9 @@ def _exponent(
         return exponent.exponent, exponent.interval, exponent
     value = float(exponent)
     if not math.isfinite(value):
-        raise InputError(f"stability_exponent must be finite, got {exponent!r}")
+        raise InputError(
+            f"stability_exponent must be finite, got {exponent!r}", fields=("stability_exponent",)
+        )
     return value, None, None
 
 
@@ -302,8 +307,7 @@ def _from_law(
     return StableRange(
         value=None,
         exponent=q,
-        source="the largest stable learning rate is not known: give max_stable_learning_rate "
-        "(--max-stable-learning-rate)",
+        source="the largest stable learning rate is not known: give max_stable_learning_rate",
     )
 
 
@@ -315,4 +319,7 @@ def _carried(interval: Interval, ratio: float, exponents: Interval | None) -> In
 
 def _require_positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0.0):
-        raise InputError(f"{name} must be positive and finite, got {value!r}")
+        raise InputError(
+            f"{name} must be positive and finite, got {value!r}",
+            fields=("max_stable_learning_rate",),
+        )

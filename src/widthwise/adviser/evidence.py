@@ -33,7 +33,7 @@ class Facts:
     Attributes:
         base: the tuned setting.
         widening_factor: w.
-        parameterization: a key of :data:`widthwise.adviser.rules.SCALINGS`.
+        parameterization: a key of :data:`widthwise.theory.parameterization.PARAMETERIZATIONS`.
         optimizer: lower case; only "sgd" is what the rule is about.
         schedule: of the learning rate; "constant" is the paper's.
         epochs: passes through the training data.
@@ -46,6 +46,8 @@ class Facts:
         num_train: examples in the training set.
         base_above_stable: the base's learning rate is above the largest stable one given for it.
         changed: what could not be kept, as knobs.
+        unproven_learning_rate: the plan's, where it is above the base's and nothing says that it
+            is stable; else None.
         law: measured by a study of the user's own.
         build: "module:function" of the user's network, for commands.
     """
@@ -65,6 +67,7 @@ class Facts:
     num_train: int | None = None
     base_above_stable: bool = False
     changed: tuple[str, ...] = ()
+    unproven_learning_rate: float | None = None
     law: Law | None = None
     build: str | None = None
 

@@ -1,15 +1,64 @@
-"""For each number of a plan its reason and its source; and what was taken for granted."""
+"""For each number of a plan its reason and source; what to doubt; what was taken for granted."""
 
+from collections.abc import Sequence
+
+from widthwise.adviser.cautions import PAPER
 from widthwise.adviser.ceiling import Ceiling, StableRange
-from widthwise.adviser.conditions import OWN_STUDIES, PAPER
-from widthwise.adviser.facts import Networks, option
-from widthwise.adviser.plan import Reason
-from widthwise.adviser.rules import noise_growth, scaling_of
+from widthwise.adviser.content import Reason
+from widthwise.adviser.evidence import Finding, Grade
+from widthwise.adviser.given import Known
+from widthwise.adviser.own_studies import own_studies, own_studies_sentence
 from widthwise.adviser.solving import SAFE_SHARE, Keep, Setting
 from widthwise.analysis import Law
+from widthwise.text import first_sentence
+from widthwise.theory.parameterization import (
+    PAPER_EXPONENT,
+    PARAMETERIZATIONS,
+    noise_growth,
+    width_rule,
+)
+
+# What ḡ_opt ∝ w asks of ε/(B(1−m)), in words.
+RULES = {
+    "standard": "ε/(B(1−m)) stays as it is, because σ_init² already falls as 1/w",
+    "ntk": "ε/(B(1−m)) grows in proportion to w, because σ_init² does not change",
+    "default": "ε/(B(1−m)) stays as it is, because σ_init² already falls as 1/w",
+    "mup": "ε, B and m stay as they are: under µP every layer's ḡ grows in proportion to w "
+    "by itself",
+}
+
+# What ε/(B(1−m)) ∝ w^total asks for.
+_PRACTICE = {
+    1.0: "raise ε/(B(1 − m)) in proportion to w when the network is widened: by a smaller B, or by "
+    "a larger ε as far as that is known to be stable.",
+    0.0: "keep ε/(B(1 − m)) as it is when the network is widened.",
+    -1.0: "lower ε/(B(1 − m)) in proportion to 1/w when the network is widened.",
+}
+_VERDICTS = {"proportional": 1.0, "constant": 0.0}
+
+
+def practice(verdict: str, parameterization: str) -> str | None:
+    """What a law's verdict asks of ε, B and m; None where it decides nothing.
+
+    >>> practice("proportional", "default")
+    'keep ε/(B(1 − m)) as it is when the network is widened.'
+    >>> practice("inconclusive", "ntk") is None
+    True
+    """
+    if verdict not in _VERDICTS or parameterization not in PARAMETERIZATIONS:
+        return None
+    rule = PARAMETERIZATIONS[parameterization]
+    return _PRACTICE[_VERDICTS[verdict] + rule.variance_exponent]
+
 
 # What each choice of `keep` makes of the three hyper-parameters, in words.
 _ROLES: dict[Keep, dict[str, str]] = {
+    "stability": {
+        "learning_rate": "It goes no higher than is known to be stable, and is solved for the "
+        "whole-numbered batch size.",
+        "batch_size": "It stays, or is as much smaller as the noise asks for.",
+        "momentum": "It stays.",
+    },
     "batch_size": {
         "learning_rate": "It follows: batch size and momentum were to stay.",
         "batch_size": "It was to stay.",
@@ -45,6 +94,7 @@ _ROLES: dict[Keep, dict[str, str]] = {
 _MOMENTUM_MATTERS = "it differs by up to a factor of 2, and where noise limits it, it falls as 1−m"
 # What is solved for; the rest is the user's.
 _SOLVED: dict[Keep, frozenset[str]] = {
+    "stability": frozenset({"learning_rate", "batch_size"}),
     "batch_size": frozenset({"learning_rate"}),
     "learning_rate": frozenset({"learning_rate", "batch_size"}),
     "learning_rate_and_batch_size": frozenset({"momentum"}),
@@ -56,7 +106,7 @@ _SOLVED: dict[Keep, frozenset[str]] = {
 def reasons(
     base: Setting,
     setting: Setting,
-    known: Networks,
+    known: Known,
     keep: Keep,
     exponent: float,
     law: Law | None,
@@ -71,12 +121,12 @@ def reasons(
         changed: the hyper-parameters that had to give way.
         reached: the part of the wanted noise that the setting has.
     """
-    scaling = scaling_of(known.parameterization)
+    scaling = width_rule(known.parameterization)
     growth = noise_growth(known.parameterization, known.widening_factor, exponent)
     source = PAPER if law is None else _law_source(law)
     total = exponent + scaling.variance_exponent
     rule = (
-        scaling.rule
+        RULES[known.parameterization]
         if law is None
         else f"σ_init² ∝ w^{scaling.variance_exponent:g}, so ε/(B(1−m)) must go as w^{total:.3g}"
     )
@@ -132,38 +182,57 @@ def _knob_text(
 def notes(
     base: Setting,
     setting: Setting,
-    known: Networks,
+    known: Known,
     law: Law | None,
     stable: StableRange,
 ) -> tuple[str, ...]:
     """Remarks that change no grade."""
-    said = [
-        _exponent_note(law),
+    return (
+        _exponent_note(known, law),
         "The base must be tuned: the rule carries its noise over, good or bad.",
-    ]
-    rate = stable.value
-    if rate is None:
-        grows = setting.learning_rate > base.learning_rate
-        said.append(
-            f"Whether a learning rate of {setting.learning_rate:.6g} is stable at the target is "
-            "not known"
-            + (", and it is larger than the base's" if grows else "")
-            + (
-                "; with the standard parameterization the largest stable one falls with width"
-                if known.parameterization in ("standard", "default")
-                else ""
-            )
-            + "."
-        )
-    else:
-        said += _stability_notes(base, setting, stable, rate)
-    return tuple(said)
+        *_stability_notes(base, setting, known, stable),
+    )
+
+
+def doubts(
+    changes: Sequence[str],
+    findings: Sequence[Finding],
+    grade: Grade,
+    remarks: Sequence[str],
+    known: Known,
+    law: Law | None,
+) -> tuple[str, ...]:
+    """What matters most, a sentence each, the loudest first: what gave way, findings besides the
+    one that decides the grade, our own studies where they disagree, stability.
+
+    Args:
+        remarks: as :func:`notes` gives them.
+    """
+    decisive = next((f for f in findings if f.effect == grade), None)
+    others = [finding.text for finding in findings if finding is not decisive]
+    found = own_studies(known.parameterization)
+    disagree = any(not study.holds(PAPER_EXPONENT) for study in found)
+    exponent, _, *stability = remarks
+    own = [exponent] if law is None and disagree else []
+    return tuple(first_sentence(text) for text in (*changes, *others, *own, *stability))
 
 
 def _stability_notes(
-    base: Setting, setting: Setting, stable: StableRange, rate: float
+    base: Setting, setting: Setting, known: Known, stable: StableRange
 ) -> list[str]:
-    """Where the largest stable learning rate was measured otherwise than the plan is."""
+    """What is not known of stability at the target, or was measured otherwise than the plan is."""
+    rate = stable.value
+    if rate is None:
+        at = f"{known.widening_factor:g} times the width"
+        grows = setting.learning_rate > base.learning_rate
+        falls = width_rule(known.parameterization).variance_exponent < 0.0
+        smaller = setting.batch_size < base.batch_size
+        return [
+            f"Whether ε = {setting.learning_rate:.4g} is stable at {at} is not known."
+            + (" It is larger than the base's." if grows else "")
+            + (" In this parameterization the largest stable one may fall." if falls else "")
+            + (" Smaller batches are noisier, and bear less." if smaller else "")
+        ]
     said = []
     if setting.learning_rate > SAFE_SHARE * rate * (1.0 + 1e-12):
         said.append(
@@ -197,11 +266,11 @@ def _stability_notes(
     return said
 
 
-def _exponent_note(law: Law | None) -> str:
+def _exponent_note(known: Known, law: Law | None) -> str:
     if law is None:
         return (
-            f"How steeply the best noise grows with width differs: {OWN_STUDIES}. Measure your "
-            "own with `widthwise calibrate`."
+            f"{own_studies_sentence(known.parameterization, PAPER_EXPONENT)} Measure your own "
+            "with `widthwise calibrate`."
         )
     return (
         f"{law.sentence()} It counts for networks trained as that study trained them: the same "
@@ -215,16 +284,13 @@ def _law_source(law: Law) -> str:
     return f"your study: exponent {law.exponent:.2f} ({low:.2f} to {high:.2f})"
 
 
-def assumptions(known: Networks, epochs: float | None, num_train: int | None) -> tuple[str, ...]:
-    """What was not said and was taken for granted, with the option that says it."""
+def assumptions(known: Known, epochs: float | None, num_train: int | None) -> tuple[str, ...]:
+    """What was not said and was taken for granted, with the field that says it."""
     said = []
     if epochs is None:
-        said.append(
-            "training lasts many epochs, until test accuracy no longer changes: say "
-            f"{option('epochs')}"
-        )
+        said.append("training lasts many epochs, until test accuracy no longer changes: say epochs")
     if known.normalization is None:
-        said.append(f"there is no normalization layer: say {option('normalization')}")
+        said.append("there is no normalization layer: say normalization")
     if num_train is None:
-        said.append("batches are much smaller than the training set: say " + option("num_train"))
+        said.append("batches are much smaller than the training set: say num_train")
     return tuple(said)

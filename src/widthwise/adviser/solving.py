@@ -1,10 +1,11 @@
-"""Solve ε/(B(1−m)) = wanted for ε, B and m: what is kept, what follows, what had to give way.
+"""Solve ε/(B(1−m)) = wanted for ε, B and m: what is kept, what follows, what had to give way; and
+the line of all choices with the same noise.
 
 Everything is written as ratios to the base, so that a growth of exactly 1 changes no bit.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -12,9 +13,14 @@ from widthwise.errors import InputError
 from widthwise.theory.noise import noise_scale
 
 Keep = Literal[
-    "batch_size", "learning_rate", "learning_rate_and_batch_size", "momentum", "largest_batch"
+    "stability",
+    "batch_size",
+    "learning_rate",
+    "learning_rate_and_batch_size",
+    "momentum",
+    "largest_batch",
 ]
-KEEPS: tuple[str, ...] = get_args(Keep)
+KEEPS: tuple[Keep, ...] = get_args(Keep)
 Knob = Literal["learning_rate", "batch_size", "momentum"]
 
 # The default of a study's grid: ḡ alone decides only while ε is well below the largest stable one.
@@ -22,6 +28,10 @@ Knob = Literal["learning_rate", "batch_size", "momentum"]
 SAFE_SHARE = 0.25
 # Guess. Heavy-ball SGD needs about 1/(1−m) steps to follow its gradients.
 MAX_MOMENTUM = 0.999
+# Momenta that people use, beside the base's and the plan's.
+COMMON_MOMENTA = (0.0, 0.9)
+# The line goes on to twice the largest batch size of interest, up to this one.
+_LARGEST_BATCH = 2**20
 # Slack of comparisons that rounding must not decide.
 _SLACK = 1e-12
 
@@ -67,7 +77,8 @@ class Request:
         base: the setting tuned at w = 1.
         growth: factor on ε/(B(1−m)).
         keep: what stays as it is.
-        max_stable: largest stable learning rate at the target; None if it is not known.
+        max_stable: largest stable learning rate at the target; None if it is not known. Then the
+            base's own is the largest that is known to be stable.
         usable_share: the part of it that a plan goes up to, unless the largest batch is asked for.
         max_batch_size: largest B allowed; None for no limit.
     """
@@ -81,9 +92,10 @@ class Request:
 
     @property
     def largest_rate(self) -> float | None:
-        """The largest learning rate that the plan may have."""
+        """The largest learning rate that the plan may have; None for no limit: whoever keeps the
+        batch size takes the rate that follows, where nothing says that it is unstable."""
         if self.max_stable is None:
-            return None
+            return None if self.keep == "batch_size" else self.base.learning_rate
         return self.max_stable * (1.0 if self.keep == "largest_batch" else self.usable_share)
 
 
@@ -134,7 +146,7 @@ def solve(request: Request) -> Solution:
         InputError: if what is kept refers to the largest stable learning rate and it is unknown.
 
     >>> base = Setting(learning_rate=0.1, batch_size=32)
-    >>> solve(Request(base=base, growth=4.0, keep="learning_rate")).setting
+    >>> solve(Request(base=base, growth=4.0, keep="stability")).setting
     Setting(learning_rate=0.1, batch_size=8, momentum=0.0)
     >>> solve(Request(base=base, growth=4.0, keep="batch_size")).setting
     Setting(learning_rate=0.4, batch_size=32, momentum=0.0)
@@ -146,7 +158,7 @@ def solve(request: Request) -> Solution:
     rate = needed_learning_rate(request, batch, momentum)
     reached = 1.0
     limit = request.largest_rate
-    if limit is not None and rate > limit * (1.0 + _SLACK):
+    if limit is not None and rate > _up_to(limit):
         batch, stabilized, reached = _stabilize(request, limit, batch, momentum, rate)
         changes += stabilized
         rate = needed_learning_rate(request, batch, momentum) if reached == 1.0 else limit
@@ -192,6 +204,7 @@ def _batch_at_largest_rate(request: Request, momentum: float) -> float:
 
 
 _WANTED_BATCH: dict[Keep, Callable[[Request, float], float]] = {
+    "stability": _base_batch,
     "batch_size": _base_batch,
     "learning_rate": _batch_at_base_rate,
     "learning_rate_and_batch_size": _base_batch,
@@ -231,7 +244,14 @@ def _whole(request: Request, wanted: float, momentum: float) -> tuple[int, tuple
     if request.keep in NEEDS_MAX_STABLE:
         return max(1, math.floor(wanted * (1.0 + _SLACK))), ()
     # Half up, not to even: Python's round() sends 2.5 to 2 and 3.5 to 4.
-    return max(1, math.floor(wanted * (1.0 + _SLACK) + 0.5)), ()
+    nearest = max(1, math.floor(wanted * (1.0 + _SLACK) + 0.5))
+    below = max(1, math.floor(wanted * (1.0 + _SLACK)))
+    # Unless that alone would lift the rate above what is known to be stable.
+    largest = request.largest_rate
+    if largest is None or needed_learning_rate(request, nearest, momentum) <= _up_to(largest):
+        return nearest, ()
+    fits = needed_learning_rate(request, below, momentum) <= _up_to(largest)
+    return below if fits else nearest, ()
 
 
 def _stabilize(
@@ -239,28 +259,101 @@ def _stabilize(
 ) -> tuple[int, tuple[Change, ...], float]:
     """A smaller B for which ε is usable; where even B = 1 is not enough, less noise."""
     largest = real_batch_size(request, limit, momentum) * (1.0 + _SLACK)
-    whole = request.keep == "largest_batch" or request.usable_share == 1.0
-    part = "" if whole else f"{request.usable_share:.0%} of "
     over = (
         f"At batch size {batch} the rule needs a learning rate of {rate:.6g}, above {limit:.6g}, "
-        f"{part}the largest stable one."
+        f"{_limit_words(request)}."
     )
     if largest >= 1.0:
         lower = math.floor(largest)
         text = f"{over} The batch size is lowered to {lower}, which has the same noise below it."
-        return lower, (Change(knob="batch_size", text=text),), 1.0
+        # Where only stability is to be kept, nothing had to give way.
+        change = Change(knob="batch_size", text=text)
+        return lower, () if request.keep == "stability" else (change,), 1.0
     needed = needed_learning_rate(request, 1, momentum)
     reached = limit / needed
     text = (
         f"{over} No batch size is small enough"
         + (f": even 1 would need {needed:.6g}" if batch > 1 else "")
         + f". The batch size is 1, the learning rate {limit:.6g}, and the noise "
-        f"{100.0 * reached:.3g} % of what the rule asks for: more is not safe at this width."
+        f"{100.0 * reached:.3g} % of what the rule asks for: more is not known to be safe at this "
+        "width."
     )
     changes = (Change(knob="batch_size", text=text), Change(knob="learning_rate", text=text))
     return 1, changes if batch > 1 else changes[1:], reached
 
 
+def _limit_words(request: Request) -> str:
+    if request.max_stable is None:
+        return "the tuned one, which is the largest that is known to be stable"
+    whole = request.keep == "largest_batch" or request.usable_share == 1.0
+    part = "" if whole else f"{request.usable_share:.0%} of "
+    return f"{part}the largest stable one"
+
+
+def _up_to(limit: float) -> float:
+    return limit * (1.0 + _SLACK)
+
+
 def with_growth(request: Request, growth: float, max_stable: float | None) -> Request:
     """The same request at another noise and another largest stable learning rate."""
     return replace(request, growth=growth, max_stable=max_stable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EquivalentChoice:
+    """One point of the line.
+
+    Attributes:
+        learning_rate, batch_size, momentum: ε, B, m with the plan's ḡ.
+        usable: whether ε is at most the part of the largest stable learning rate that a plan
+            goes up to; None if that rate is unknown.
+        stable: whether ε is at most the largest stable learning rate itself; None likewise. Both
+            take that rate to be the same at every batch size and momentum.
+        chosen: whether it is the plan's own.
+    """
+
+    learning_rate: float
+    batch_size: int
+    momentum: float
+    usable: bool | None
+    stable: bool | None
+    chosen: bool = False
+
+
+def equivalent_choices(
+    request: Request, chosen: Setting, ceiling_batch_size: int | None
+) -> tuple[EquivalentChoice, ...]:
+    """Choices of the same ḡ: B from 1 upward in powers of two, and the plan's, at a few momenta.
+
+    Args:
+        request: whose base, growth and limits define the line; its growth is the plan's own.
+        chosen: the plan's setting.
+        ceiling_batch_size: the largest batch size that is still optimal, if known.
+    """
+    momenta = sorted({*COMMON_MOMENTA, request.base.momentum, chosen.momentum})
+    last = max(chosen.batch_size, request.base.batch_size, ceiling_batch_size or 1)
+    limit = min(request.max_batch_size or _LARGEST_BATCH, 2 * min(last, _LARGEST_BATCH))
+    batches = sorted({*_powers_of_two(limit), chosen.batch_size})
+    return tuple(
+        _choice(request, chosen, batch, momentum) for momentum in momenta for batch in batches
+    )
+
+
+def _choice(request: Request, chosen: Setting, batch: int, momentum: float) -> EquivalentChoice:
+    rate = needed_learning_rate(request, batch, momentum)
+    return EquivalentChoice(
+        learning_rate=rate,
+        batch_size=batch,
+        momentum=momentum,
+        usable=_within(rate, request.max_stable, request.usable_share),
+        stable=_within(rate, request.max_stable, 1.0),
+        chosen=(batch, momentum) == (chosen.batch_size, chosen.momentum),
+    )
+
+
+def _within(rate: float, max_stable: float | None, share: float) -> bool | None:
+    return None if max_stable is None else rate <= share * max_stable * (1.0 + _SLACK)
+
+
+def _powers_of_two(limit: int) -> Iterable[int]:
+    return (2**i for i in range(limit.bit_length()) if 2**i <= limit)

@@ -1,6 +1,8 @@
 """From scores to findings: tables in, values out. No training framework is imported here."""
 
-from widthwise.analysis.batch_ceiling import BatchCeiling, StableRate, measure_batch_ceiling
+from typing import TYPE_CHECKING, Any
+
+from widthwise.analysis.batch_ceiling import BatchCeiling, LargestRate, measure_batch_ceiling
 from widthwise.analysis.collapse import measure_collapse
 from widthwise.analysis.collapse_result import Collapse, CollapseVerdict
 from widthwise.analysis.comparison import (
@@ -14,6 +16,7 @@ from widthwise.analysis.law import Law, Verdict, fit_law
 from widthwise.analysis.optimum import Censoring, Optimum, locate_optimum
 from widthwise.analysis.resistance import WidthCurve, measure_resistance
 from widthwise.analysis.resistance_result import ClaimVerdict, Resistance
+from widthwise.deprecated import old_name
 
 __all__ = [
     "BatchCeiling",
@@ -21,12 +24,12 @@ __all__ = [
     "ClaimVerdict",
     "Collapse",
     "CollapseVerdict",
+    "LargestRate",
     "Law",
     "Optimum",
     "OptimumShift",
     "Resistance",
     "ShiftVerdict",
-    "StableRate",
     "Verdict",
     "WidthCurve",
     "compare_optima",
@@ -39,3 +42,9 @@ __all__ = [
     "plateau_slope",
     "summarize_shifts",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)

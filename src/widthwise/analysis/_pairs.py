@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
 
 from widthwise.analysis.settings import SAME_SETTING, STABLE_SHARE
 
@@ -127,6 +126,8 @@ def moderated(
     variances = np.maximum(variances, floor)
     if variances.size < 3 or floor <= 0.0:
         return variances, degrees
+    from scipy import special  # SciPy is slow to import
+
     half = degrees / 2.0
     logs = np.log(variances) - special.digamma(half) + np.log(half)
     different = np.unique(np.round(place, 2)).size
@@ -145,6 +146,8 @@ def moderated(
 
 def _inverse_trigamma(value: float) -> float:
     """x > 0 with trigamma(x) = value; trigamma lies between 1/x and 1/x + 1/x²."""
+    from scipy import optimize, special  # SciPy is slow to import
+
     low, high = 0.5 / value, 1.0 + 2.0 / value + 1.0 / np.sqrt(value)
     return float(optimize.brentq(lambda x: special.polygamma(1, x) - value, low, high))
 
@@ -250,6 +253,8 @@ def _chance(lost: int, runs: int, reference_lost: int, reference_runs: int) -> f
     >>> round(1.0 / _chance(8, 8, 0, 8))
     12870
     """
+    from scipy import special  # SciPy is slow to import
+
     total, all_runs = lost + reference_lost, runs + reference_runs
     ways = special.comb(all_runs, total, exact=True)
     likely = sum(

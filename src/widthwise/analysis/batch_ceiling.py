@@ -22,7 +22,7 @@ _ZONE = ZONES["constant"][1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StableRate:
+class LargestRate:
     """The largest stable learning rate of one width, as the ceiling needs it.
 
     Attributes:
@@ -137,7 +137,7 @@ def ceiling_verdict(interval: tuple[float, float]) -> CeilingVerdict:
 def measure_batch_ceiling(
     widening_factors: ArrayLike,
     optima: Sequence[Optimum],
-    stable_rates: Sequence[StableRate],
+    stable_rates: Sequence[LargestRate],
     *,
     init_variances: ArrayLike,
     momentum: float = 0.0,
@@ -205,7 +205,7 @@ def measure_batch_ceiling(
 
 
 def _inverse(
-    optimum: Optimum, rate: StableRate, damping: float, index: int, confidence: float
+    optimum: Optimum, rate: LargestRate, damping: float, index: int, confidence: float
 ) -> tuple[Optimum, bool]:
     """1 / ceiling = (1 - m) σ² ḡ_opt / ε_max as if it were an optimum, and whether its bounds
     leave it known at all: the fit of optima then serves, inequalities included."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from widthwise.analysis._pairs import Pair, SettingTable, find_pairs, moderated
 from widthwise.analysis.collapse_result import (
@@ -281,6 +280,8 @@ def _outcome(
 def _interval(
     center: float, error: float, degrees: float, alpha: float, slack: float
 ) -> tuple[float, float]:
+    from scipy import special  # SciPy is slow to import
+
     half = float(special.stdtrit(degrees, 1.0 - alpha / 2.0)) * float(error) + slack
     return center - half, center + half
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from widthwise.analysis.optimum import Optimum
+from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
 from widthwise.theory.power_law import stretch_for_scatter
 
@@ -279,3 +280,9 @@ def _describe(factors: FloatArray, optima: Sequence[Optimum], informative: Seque
             )
             parts.append(f"widening factor {factor:g} ({why})")
     return ", ".join(parts) or "all at one widening factor"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)

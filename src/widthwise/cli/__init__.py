@@ -1,41 +1,54 @@
 """The command line: arguments in, exit codes out.
 
 Exit codes: 0 done, 1 the work failed, 2 bad input, 130 interrupted.
+
+A command imports its work when it runs, so that help and completion load neither PyTorch nor
+Matplotlib.
 """
 
+import importlib
 import logging
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from widthwise.cli import calibrate, inspect, probe, reproduce, studies, widen
+from widthwise.cli.command import Command
 from widthwise.errors import FitError, InputError, StudyError
 
-# In the order in which `widthwise --help` lists them.
-_COMMANDS: tuple[Callable[..., Any], ...] = (
-    widen.widen,
-    studies.run,
-    studies.status,
-    studies.report,
-    studies.compare,
-    calibrate.calibrate,
-    inspect.inspect,
-    probe.probe,
-    reproduce.reproduce,
-    studies.datasets,
+# In the order in which `widthwise --help` lists them; each with an example, as one would type it.
+_COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
+    (
+        widen.widen,
+        "widthwise widen --learning-rate 1 --batch-size 64 -w 4 --parameterization ntk",
+    ),
+    (studies.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
+    (studies.status, "widthwise status studies/three-seeds"),
+    (studies.report, "widthwise report studies/three-seeds"),
+    (studies.compare, "widthwise compare studies/float32 studies/bf16"),
+    (
+        calibrate.calibrate,
+        "widthwise calibrate study.toml --learning-rate 0.1 --batch-size 32 -w 16",
+    ),
+    (inspect.inspect, "widthwise inspect networks.py:build --factor 1 4"),
+    (probe.probe, "widthwise probe networks.py:build --data mnist1d --widths 1,4"),
+    (reproduce.reproduce, "widthwise reproduce law:mlp-1-ntk --size minutes"),
+    (studies.datasets, "widthwise datasets --json"),
 )
 
 app = typer.Typer(
-    help="What happens to SGD's best hyper-parameters when a network gets wider.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    epilog="Help for a command: widthwise COMMAND --help",
 )
-for _command in _COMMANDS:
-    app.command()(_command)
+for _command, _example in _COMMANDS:
+    app.command(
+        cls=Command,
+        epilog=f"Example:\n\n{_example}",
+    )(_command)
 
 
 def main() -> None:
@@ -44,7 +57,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("torch").setLevel(logging.ERROR)
     try:
-        app(standalone_mode=True)
+        app(prog_name="widthwise", standalone_mode=True)
     except InputError as error:
         _fail(error, 2)
     except (StudyError, FitError) as error:
@@ -56,3 +69,21 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     print(f"widthwise: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(importlib.import_module("widthwise").__version__)  # not imported upwards
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What happens to SGD's best hyper-parameters when a network gets wider."""

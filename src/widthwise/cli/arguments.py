@@ -17,5 +17,8 @@ def widening_factors(text: str) -> list[float]:
     except ValueError:
         factors = []
     if not factors or not all(0.0 < factor < float("inf") for factor in factors):
-        raise InputError(f"--widths must be positive widening factors, as in 1,2,4, got {text!r}")
+        raise InputError(
+            f"widths must be positive widening factors, as in 1,2,4, got {text!r}",
+            fields=("widths",),
+        )
     return factors

@@ -7,38 +7,52 @@ import typer
 
 from widthwise.cli.arguments import widening_factors
 from widthwise.cli.output import AsJson, print_json
-from widthwise.study.calibration import TunedSetting
-from widthwise.study.calibration import calibrate as run_calibration
+
+_STUDY = "The study that measures"
 
 
 def calibrate(
     spec: Annotated[
         Path,
-        typer.Argument(help="TOML or JSON file with tables family, data and training; no grid."),
+        typer.Argument(
+            metavar="SPEC", help="TOML or JSON file with tables family, data and training; no grid."
+        ),
     ],
     learning_rate: Annotated[float, typer.Option(help="Tuned at widening factor 1.")],
     batch_size: Annotated[int, typer.Option(help="Tuned at widening factor 1.")],
     widening_factor: Annotated[
-        float, typer.Option("--widening-factor", "--factor", "-w", help="To plan for.")
+        float, typer.Option("--factor", "-w", help="Widening factor to plan for.")
     ],
     momentum: Annotated[float, typer.Option(help="Tuned at widening factor 1.")] = 0.0,
     keep: Annotated[
         str | None, typer.Option(help="What the plan leaves as it is: see `widthwise widen`.")
     ] = None,
     widths: Annotated[
-        str, typer.Option(help="Widening factors to measure at, at least two.")
+        str,
+        typer.Option(help="Widening factors to measure at, at least two.", rich_help_panel=_STUDY),
     ] = "1,2,4",
-    seeds: Annotated[int, typer.Option(help="Runs a setting.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Runs a setting.", rich_help_panel=_STUDY)] = 5,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Directory; default studies/<name of SPEC>-law."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Directory; default studies/<name of SPEC>-law.",
+            rich_help_panel=_STUDY,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.num_train=9."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key, as in data.num_train=9.",
+            rich_help_panel=_STUDY,
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default one a core.")
+        int | None,
+        typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_STUDY),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
@@ -47,11 +61,14 @@ def calibrate(
 
     Trains a few small widths round the tuned setting. Interrupted, the same command goes on.
     """
+    from widthwise.adviser import Setting
+    from widthwise.study.calibration import calibrate as run_calibration
+
     advice: dict[str, Any] = {} if keep is None else {"keep": keep}
     found = run_calibration(
         output if output is not None else Path("studies") / f"{spec.stem}-law",
         spec,
-        TunedSetting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum),
+        Setting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum),
         widening_factor=widening_factor,
         widths=widening_factors(widths),
         seeds=seeds,

@@ -1,15 +1,16 @@
 """Commands that look at networks."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
-from widthwise.families.user import UserFamily, user_family
-from widthwise.inspection import CONFIDENCE, Inspection, Widening
-from widthwise.inspection import compare as compare_networks
-from widthwise.inspection import inspect as inspect_network
+
+if TYPE_CHECKING:
+    from widthwise.families import UserFamily
+
+_SGD = "How SGD is set"
 
 
 def inspect(
@@ -20,50 +21,41 @@ def inspect(
             help="Function that builds the network; also path/to/file.py:function.",
         ),
     ],
-    more_factors: Annotated[list[float] | None, typer.Argument(metavar="[W]", hidden=True)] = None,
+    more_factors: Annotated[list[float] | None, typer.Argument(metavar="W", hidden=True)] = None,
     factor: Annotated[
         list[float] | None,
         typer.Option(
-            "--factor", metavar="W [W]", help="Widening factor(s) to build; two are compared."
+            "--factor", "-w", metavar="W [W]", help="Widening factor(s) to build; two are compared."
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="MODULE:FUNCTION", help="Function that builds the wider network."),
     ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="ε: adds effective rates; with --batch-size also ḡ.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="B of SGD.")] = None,
-    momentum: Annotated[float, typer.Option(help="m of SGD.")] = 0.0,
     confidence: Annotated[
-        float, typer.Option(help="Probability, a parameter, that its scheme is listed.")
-    ] = CONFIDENCE,
+        float | None,
+        typer.Option(help="Probability, a parameter, that its scheme is listed; default 0.999."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="ε: adds effective rates; with --batch-size also ḡ.", rich_help_panel=_SGD
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="B.", rich_help_panel=_SGD)] = None,
+    momentum: Annotated[float, typer.Option(help="m.", rich_help_panel=_SGD)] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Which known initialization each parameter has, and what a wider network changed."""
-    factors = _factors(factor, more_factors)
-    builds = _builds(reference, target, factors)
+    from widthwise import inspection
+
+    options: dict[str, Any] = {} if confidence is None else {"confidence": confidence}
+    builds = _builds(reference, target, _factors(factor, more_factors))
     networks = [family.network(width, seed) for family, width in builds]
-    found: Inspection | Widening
-    if len(networks) == 1:
-        found = inspect_network(
-            networks[0],
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            momentum=momentum,
-            confidence=confidence,
-        )
-    else:
-        found = compare_networks(
-            networks[0],
-            networks[1],
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            momentum=momentum,
-            confidence=confidence,
-        )
+    found = inspection.inspect(
+        *networks, learning_rate=learning_rate, batch_size=batch_size, momentum=momentum, **options
+    )
     if as_json:
         print_json(found.to_dict())
     else:
@@ -85,8 +77,10 @@ def _factors(options: list[float] | None, more: list[float] | None) -> list[floa
 
 def _builds(
     reference: str, target: str | None, factors: list[float]
-) -> list[tuple[UserFamily, float | None]]:
+) -> list[tuple["UserFamily", float | None]]:
     """What to build: one network or two, each with its widening factor."""
+    from widthwise.families import user_family
+
     base = user_family(reference)
     if target is None:
         return [(base, width) for width in factors] if factors else [(base, None)]

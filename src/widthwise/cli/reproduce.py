@@ -7,32 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
-from widthwise.files import make_directory, write_atomically
-from widthwise.reproduce.claims import CLAIMS, Trial, trials
-from widthwise.reproduce.cost import Cost, study_cost
-from widthwise.reproduce.paper import provenance
-from widthwise.reproduce.presets import PresetName, all_presets, dump, fields_of, require
-from widthwise.reproduce.running import (
-    Finding,
-    in_all,
-    judge_all,
-    needed_rates,
-    needed_studies,
-    run_needed,
-    specifications,
-)
-from widthwise.reproduce.sizes import SIZES
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from widthwise.reproduce.claims import Trial
+    from widthwise.reproduce.cost import Cost
+    from widthwise.reproduce.presets import PresetName
+    from widthwise.reproduce.running import TrialResult
     from widthwise.study.spec import StudySpec
 
 _DIRECTORY = Path("reproduction")
 _FILE_WIDTH = 120
+# Panels of the help.
+_STUDIES, _SHOW = "The studies", "Show or write, and run nothing"
 _COLORS = {"confirmed": "bold blue", "contradicted": "bold red", "inconclusive": "dim"}
 
 
@@ -40,7 +31,7 @@ def reproduce(
     claims: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLAIM]...",
+            metavar="CLAIM",
             help="Claims, or families of them as in law:mlp-1-ntk; default all. See --list.",
         ),
     ] = None,
@@ -48,31 +39,44 @@ def reproduce(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where studies, page and figures go.")
     ] = _DIRECTORY,
+    yes: Annotated[bool, typer.Option("--yes", help="Start --size paper.")] = False,
     data: Annotated[
-        str | None, typer.Option(help="fashion-mnist (default), mnist, cifar10 or mnist1d.")
+        str | None,
+        typer.Option(
+            help="fashion-mnist (default), mnist, cifar10 or mnist1d.", rich_help_panel=_STUDIES
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a key of all studies: search.max_runs=40."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of all studies: search.max_runs=40.",
+            rich_help_panel=_STUDIES,
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default one a core.")
+        int | None,
+        typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_STUDIES),
     ] = None,
-    gflops: Annotated[
-        float, typer.Option(min=1e-3, help="Speed behind the hours that --size paper prints.")
-    ] = 1000.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Start --size paper.")] = False,
     show_list: Annotated[
-        bool, typer.Option("--list", help="Show claims and families, run nothing.")
+        bool,
+        typer.Option("--list", help="The claims and their families.", rich_help_panel=_SHOW),
     ] = False,
     write_specs: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIRECTORY", help="Write the specifications as TOML to edit, run nothing."
+            metavar="DIRECTORY", help="The specifications, as TOML to edit.", rich_help_panel=_SHOW
         ),
     ] = None,
+    gflops: Annotated[
+        float,
+        typer.Option(
+            min=1e-3,
+            help="Speed behind the hours that --size paper prints.",
+            rich_help_panel=_STUDIES,
+        ),
+    ] = 1000.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -80,6 +84,10 @@ def reproduce(
 
     A finding that contradicts a claim is no failure: the exit code is 0.
     """
+    from widthwise.reproduce.claims import trials
+    from widthwise.reproduce.presets import require
+    from widthwise.reproduce.sizes import SIZES
+
     require(size, SIZES, "size")
     wanted = trials(claims or [], size)
     if show_list:
@@ -88,6 +96,11 @@ def reproduce(
     if write_specs is not None:
         _write_specs(write_specs, claims, wanted, size, data, as_json)
         return
+    from rich.console import Console
+
+    from widthwise.files import make_directory
+    from widthwise.reproduce.running import judge_all, run_needed, specifications
+
     specs = specifications(wanted, size=size, data=data, overrides=settings or ())
     console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
     _announce(wanted, specs, size, gflops, console)
@@ -120,12 +133,17 @@ def reproduce(
 
 
 def _announce(
-    wanted: Sequence[Trial],
-    specs: Mapping[PresetName, "StudySpec"],
+    wanted: Sequence["Trial"],
+    specs: Mapping["PresetName", "StudySpec"],
     size: str,
     gflops: float,
-    console: Console,
+    console: "Console",
 ) -> None:
+    from rich.console import Console
+
+    from widthwise.reproduce.cost import Cost, study_cost
+    from widthwise.reproduce.running import needed_rates, needed_studies
+
     costs = {preset: study_cost(specs[preset]) for preset in needed_studies(wanted)}
     total = sum(costs.values(), Cost())
     # Of the cost this must be seen, also by those who asked for quiet.
@@ -142,14 +160,19 @@ def _announce(
     )
 
 
-def _cost_words(cost: Cost, gflops: float) -> str:
+def _cost_words(cost: "Cost", gflops: float) -> str:
     return (
         f"at most {cost.runs:,} runs, about {cost.steps:.2g} steps and {cost.flops:.2g} "
         f"floating-point operations, {cost.hours(gflops):,.3g} hours at {gflops:g} GFLOP/s"
     )
 
 
-def _show_list(wanted: Sequence[Trial], as_json: bool) -> None:
+def _show_list(wanted: Sequence["Trial"], as_json: bool) -> None:
+    from rich.console import Console
+
+    from widthwise.reproduce.claims import CLAIMS
+    from widthwise.reproduce.sizes import SIZES
+
     if as_json:
         rows = [
             {"name": trial.name, "claim": trial.claim.words, "family": str(trial.preset)}
@@ -171,12 +194,16 @@ def _show_list(wanted: Sequence[Trial], as_json: bool) -> None:
 def _write_specs(
     directory: Path,
     claims: list[str] | None,
-    wanted: Sequence[Trial],
+    wanted: Sequence["Trial"],
     size: str,
     data: str | None,
     as_json: bool,
 ) -> None:
     """Presets of the claims that were named, or all that go with the data."""
+    from widthwise.files import make_directory, write_atomically
+    from widthwise.reproduce.paper import provenance
+    from widthwise.reproduce.presets import all_presets, dump, fields_of
+
     chosen = dict.fromkeys(trial.preset for trial in wanted) if claims else all_presets()
     make_directory(directory)
     paths = []
@@ -200,12 +227,13 @@ def _write_specs(
 
 
 def _write_results(
-    findings: Sequence[Finding], size: str, data: str | None, directory: Path, command: str
+    findings: Sequence["TrialResult"], size: str, data: str | None, directory: Path, command: str
 ) -> Path:
     from importlib.metadata import version
 
     from widthwise.hardware import describe_hardware
-    from widthwise.reproduce.page import Shown, write_page  # needs Matplotlib
+    from widthwise.reproduce.page import Shown, write_page
+    from widthwise.reproduce.sizes import SIZES
 
     return write_page(
         Shown(
@@ -224,7 +252,12 @@ def _write_results(
     )
 
 
-def _show(findings: Sequence[Finding], page: Path) -> None:
+def _show(findings: Sequence["TrialResult"], page: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from widthwise.reproduce.running import in_all
+
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     for name in ("claim", "family", "measured", "verdict"):
         table.add_column(name, overflow="fold", no_wrap=name != "measured")
@@ -262,7 +295,9 @@ def _show(findings: Sequence[Finding], page: Path) -> None:
     plain.print(f"\n{runs:,} runs, {seconds / 60:.1f} core minutes\n{page}", markup=False)
 
 
-def _content(findings: Sequence[Finding], size: str, page: Path) -> dict[str, Any]:
+def _content(findings: Sequence["TrialResult"], size: str, page: Path) -> dict[str, Any]:
+    from widthwise.reproduce.running import in_all
+
     runs, seconds = in_all(findings)
     return {
         "size": size,

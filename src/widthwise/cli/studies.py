@@ -2,26 +2,24 @@
 
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from widthwise.analysis.comparison import summarize_shifts
 from widthwise.cli.output import AsJson, print_json
-from widthwise.data import available
 from widthwise.errors import InputError
-from widthwise.study import Study
-from widthwise.study.comparing import compare_studies
+
+if TYPE_CHECKING:
+    from widthwise.study import Study
 
 _Directory = Annotated[Path, typer.Argument(help="Directory of a study.")]
 
 
 def run(
     spec: Annotated[
-        Path, typer.Argument(help="Specification (TOML or JSON), or a study's folder.")
+        Path,
+        typer.Argument(metavar="SPEC", help="Specification (TOML or JSON), or a study's folder."),
     ],
     output: Annotated[
         Path | None,
@@ -38,6 +36,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with an interrupted one, and write its report."""
+    from widthwise.study import Study
+
     if spec.is_dir():
         if output is not None or settings:
             raise InputError(
@@ -63,15 +63,19 @@ def run(
 
 def report(directory: _Directory, as_json: AsJson = False) -> None:
     """Write the report of what a study has found so far."""
+    from widthwise.study import Study
+
     _show_report(Study.open(directory), as_json)
 
 
 def status(directory: _Directory, as_json: AsJson = False) -> None:
     """How far a study has come."""
+    from widthwise.study import Study
+
     study = Study.open(directory)
     now = study.status()
     if as_json:
-        print_json(asdict(now))
+        print_json(now)
         return
     print(f"{study.directory}: {study.spec.title}")
     print(f"runs   {now.runs_landed} of {now.runs_planned} ({now.runs_diverged} diverged)")
@@ -82,9 +86,13 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
 
 def compare(first: _Directory, second: _Directory, as_json: AsJson = False) -> None:
     """Whether the optima moved between two studies that differ in precision, device or packing."""
+    from widthwise.analysis.comparison import summarize_shifts
+    from widthwise.study import Study
+    from widthwise.study.comparing import compare_studies
+
     shifts = compare_studies(Study.open(first), Study.open(second))
     if as_json:
-        print_json([asdict(shift) for shift in shifts])
+        print_json(shifts)
         return
     for shift in shifts:
         print(shift.sentence())
@@ -93,16 +101,20 @@ def compare(first: _Directory, second: _Directory, as_json: AsJson = False) -> N
 
 def datasets(as_json: AsJson = False) -> None:
     """Which data sets there are, whether they are here, and how to get them."""
+    from widthwise.data import available
+
     rows = available()
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json(rows)
         return
     for row in rows:
         print(f"{row.name}\n  {row.description}")
         print(f"  here: {row.location}" if row.location else f"  not here: {row.how_to_get}")
 
 
-def _show_report(study: Study, as_json: bool) -> None:
+def _show_report(study: "Study", as_json: bool) -> None:
+    from rich.console import Console
+
     page = study.report(command=" ".join(["widthwise", *map(shlex.quote, sys.argv[1:])]))
     summary = study.summary()
     verdict = summary.law.sentence() if summary.law else summary.law_problem

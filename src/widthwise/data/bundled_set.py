@@ -4,7 +4,7 @@ scikit-learn's digits.
 
 from importlib import resources
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.data.readers.files import decompress
 from widthwise.data.readers.idx import parse_idx
 from widthwise.data.sources import verify

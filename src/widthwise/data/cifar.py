@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.data.readers.cifar import IMAGE_SHAPE, read_cifar_binary
 from widthwise.data.readers.npz import read_npz
 from widthwise.data.readers.parquet import find_parquet_folder, read_parquet_folder

@@ -1,8 +1,6 @@
 """The one in-memory form that every data set takes."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +10,7 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.data._arrays import (
+from widthwise.data.arrays import (
     Inputs,
     Labels,
     check_inputs,
@@ -24,6 +22,7 @@ from widthwise.data.preprocessing import Preprocessing, fit_center_scale, to_flo
 from widthwise.data.readers.npz import open_npz
 from widthwise.data.splits import split_training, stratified_subset
 from widthwise.errors import InputError
+from widthwise.files import written_atomically
 
 _FORMAT = "widthwise-dataset-1"
 
@@ -209,16 +208,8 @@ class Dataset:
             "num_classes": np.array(self.num_classes),
             "fingerprint": np.array(self.fingerprint),
         }
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **metadata, **dict(self._arrays()))  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with written_atomically(target) as file:
+            np.savez_compressed(file, **metadata, **dict(self._arrays()))  # type: ignore[arg-type]
         return target
 
     @classmethod

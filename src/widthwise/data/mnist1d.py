@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.errors import InputError
 
 NUM_TRAIN = 4000
@@ -126,6 +125,8 @@ def _draw(rng: np.random.RandomState, num_examples: int) -> _Draws:
 
 def _deform(templates: Floats, labels: NDArray[np.int64], draws: _Draws) -> Floats:
     """Pad, stretch, scale, translate, add noise, shear and subsample; shape (len(labels), 40)."""
+    from scipy.ndimage import gaussian_filter1d  # SciPy is slow to import
+
     signals = np.empty((len(labels), _STRETCHED))
     for i, label in enumerate(labels):
         padded = np.concatenate([templates[label] + _NOT_ZERO, np.zeros(draws.padding[i])])

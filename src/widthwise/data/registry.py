@@ -1,6 +1,6 @@
 """The table of data sets: what each is, how it is loaded, how to get it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from widthwise.data import bundled_set, mnist1d, sources
+from widthwise.data.arrays import RawData
 from widthwise.data.bundled_set import read_digits
 from widthwise.data.cifar import (
     CIFAR10,
@@ -20,7 +21,6 @@ from widthwise.data.cifar import (
 )
 from widthwise.data.dataset import Dataset
 from widthwise.data.preprocessing import Preprocessing
-from widthwise.data.raw import RawData
 from widthwise.data.readers.npz import read_npz
 from widthwise.data.readers.parquet import read_parquet_folder
 from widthwise.errors import InputError
@@ -107,46 +107,53 @@ def _load_mnist1d(spec: "DataSpec") -> RawData:
     )
 
 
-def _idx_entry(idx_set: sources.IdxSet, description: str, how_to_get: str) -> Entry:
+def _published_entry(
+    name: str,
+    description: str,
+    how_to_get: str,
+    *,
+    locate: Callable[[str | None], Path | None],
+    read: Callable[[Path], RawData],
+    places: Callable[[str | None], Sequence[Path]],
+) -> Entry:
+    """Published files, sought where the user says or where they usually lie."""
+
     def load(spec: "DataSpec") -> RawData:
-        folder = sources.locate_idx_set(idx_set, spec.path)
-        if folder is None:
-            places = sources.search_places(spec.path, idx_set.folders, idx_set.system_folders)
-            raise sources.not_found(idx_set.name, places, how_to_get)
-        return sources.read_idx_set(folder, idx_set)
+        place = locate(spec.path)
+        if place is None:
+            raise sources.not_found(name, places(spec.path), how_to_get)
+        return read(place)
 
-    def locate() -> str | None:
-        folder = sources.locate_idx_set(idx_set, None)
-        return None if folder is None else str(folder)
+    def found() -> str | None:
+        place = locate(None)
+        return None if place is None else str(place)
 
-    return Entry(
-        name=idx_set.name,
-        description=description,
-        how_to_get=how_to_get,
-        load=load,
-        locate=locate,
+    return Entry(name=name, description=description, how_to_get=how_to_get, load=load, locate=found)
+
+
+def _idx_entry(idx_set: sources.IdxSet, description: str, how_to_get: str) -> Entry:
+    return _published_entry(
+        idx_set.name,
+        description,
+        how_to_get,
+        locate=lambda path: sources.locate_idx_set(idx_set, path),
+        read=lambda folder: sources.read_idx_set(folder, idx_set),
+        places=lambda path: sources.search_places(path, idx_set.folders, idx_set.system_folders),
     )
 
 
 def _cifar_entry(cifar_set: CifarSet, description: str, how_to_get: str) -> Entry:
-    def load(spec: "DataSpec") -> RawData:
-        place = locate_cifar(cifar_set, spec.path)
-        if place is None:
-            refuse_pickles(cifar_set, spec.path)
-            places = sources.search_places(spec.path, cifar_set.folders)
-            raise sources.not_found(cifar_set.name, places, how_to_get)
-        return load_cifar(cifar_set, place)
+    def places(path: str | None) -> Sequence[Path]:
+        refuse_pickles(cifar_set, path)
+        return sources.search_places(path, cifar_set.folders)
 
-    def locate() -> str | None:
-        place = locate_cifar(cifar_set, None)
-        return None if place is None else str(place)
-
-    return Entry(
-        name=cifar_set.name,
-        description=description,
-        how_to_get=how_to_get,
-        load=load,
-        locate=locate,
+    return _published_entry(
+        cifar_set.name,
+        description,
+        how_to_get,
+        locate=lambda path: locate_cifar(cifar_set, path),
+        read=lambda place: load_cifar(cifar_set, place),
+        places=places,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.data.readers.files import read_file
 from widthwise.data.readers.idx import parse_idx
 from widthwise.errors import DataNotFoundError, InputError

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.engines.draws import Draws
-from widthwise.engines.stacked import Stacked, laid_out
+from widthwise.engines.modules import Stacked, laid_out
 from widthwise.engines.update import Update
 from widthwise.sgd.losses import loss_and_gradient
 from widthwise.sgd.recipe import Recipe
@@ -79,10 +79,10 @@ class AutogradPack:
         if draws.used:
             self.host_work = "masks of dropout are drawn on the CPU"
         with torch.no_grad():
-            pull = loss_and_gradient(logits.detach().to(losses), targets, losses, self._recipe)
-            pull.div_(targets.shape[1])
+            gradient = loss_and_gradient(logits.detach().to(losses), targets, losses, self._recipe)
+            gradient.div_(targets.shape[1])
         gradients = torch.autograd.grad(
-            logits, trained, grad_outputs=pull.to(logits), allow_unused=True
+            logits, trained, grad_outputs=gradient.to(logits), allow_unused=True
         )
         named = dict(zip(stacked.trained, gradients, strict=True))
         self._update(stacked.parameters, named, self._velocities, rate_factor)

@@ -10,10 +10,9 @@ from widthwise.engines.autograd_pack import AutogradPack, Forward
 from widthwise.engines.base import Pack
 from widthwise.engines.chain import ChainLayer, read_chain
 from widthwise.engines.chain_pack import ChainPack
+from widthwise.engines.modules import NotPackableError, check_alike
 from widthwise.engines.program import Program
 from widthwise.engines.proof import DisagreementError, prove
-from widthwise.engines.stacked import check_alike
-from widthwise.engines.tracing import NotPackableError
 from widthwise.engines.vmapped import vmapped_forward
 from widthwise.errors import InputError
 from widthwise.sgd.recipe import Recipe
@@ -102,16 +101,9 @@ def _choose(
 
 
 def _chain(layers: Sequence[ChainLayer]) -> _Build:
-    def build(
-        modules: Sequence[nn.Module],
-        learning_rates: Tensor,
-        momenta: Tensor,
-        recipe: Recipe,
-        seeds: Sequence[int],
-    ) -> Pack:
-        return ChainPack(layers, modules, learning_rates, momenta, recipe)
-
-    return build
+    return lambda modules, rates, momenta, recipe, seeds: ChainPack(
+        layers, modules, rates, momenta, recipe
+    )
 
 
 def _graph(module: nn.Module, reason: str) -> _Build:
@@ -128,26 +120,17 @@ def _evaluating(module: nn.Module) -> nn.Module:
 
 
 def _autograd(train: Forward, evaluate: Forward, engine: str, reason: str) -> _Build:
-    def build(
-        modules: Sequence[nn.Module],
-        learning_rates: Tensor,
-        momenta: Tensor,
-        recipe: Recipe,
-        seeds: Sequence[int],
-    ) -> Pack:
-        return AutogradPack(
-            modules,
-            learning_rates,
-            momenta,
-            recipe=recipe,
-            seeds=seeds,
-            train=train,
-            evaluate=evaluate,
-            engine=engine,
-            reason=reason,
-        )
-
-    return build
+    return lambda modules, rates, momenta, recipe, seeds: AutogradPack(
+        modules,
+        rates,
+        momenta,
+        recipe=recipe,
+        seeds=seeds,
+        train=train,
+        evaluate=evaluate,
+        engine=engine,
+        reason=reason,
+    )
 
 
 def _check(

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 
 from widthwise.engines.activations import FUNCTION_RULES, MODULE_RULES, ActivationRule
-from widthwise.engines.tracing import NotPackableError, trace
+from widthwise.engines.modules import NotPackableError, trace
 from widthwise.families.layers import ScaledLinear
 
 

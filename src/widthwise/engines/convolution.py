@@ -59,8 +59,8 @@ class _BiasGradient(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    def backward(ctx: Any, pull: Tensor) -> tuple[Tensor, Tensor]:
-        return pull, pull.sum((0, *range(2, pull.ndim)), dtype=ctx.dtype)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, gradient.sum((0, *range(2, gradient.ndim)), dtype=ctx.dtype)
 
 
 def _channels_last(value: Tensor) -> Tensor:

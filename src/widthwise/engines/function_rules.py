@@ -20,7 +20,7 @@ from widthwise.engines.layer_rules import (
     layer_norm,
     linear,
 )
-from widthwise.engines.tracing import NotPackableError
+from widthwise.engines.modules import NotPackableError
 from widthwise.engines.values import PerReplica, Run, axis, reshape, shape_of
 
 FunctionRule = Callable[..., Any]

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from widthwise.engines.convolution import convolution
 from widthwise.engines.draws import mask_shape
-from widthwise.engines.tracing import NotPackableError
+from widthwise.engines.modules import NotPackableError
 from widthwise.engines.values import PerReplica, Run, axis, merge, split
 from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
 from widthwise.families.layers import ScaledConv2d, ScaledLinear

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from widthwise.engines.tracing import NotPackableError
+from widthwise.engines.modules import NotPackableError
 from widthwise.engines.values import Run, merge, split
 
 SIZE = 2
@@ -107,16 +107,18 @@ class _CompiledPool(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, pull: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         (chosen,) = ctx.saved_tensors
         _, height, width, channels = ctx.shape
-        to_image, to_bias = pull.new_empty(ctx.shape), pull.new_zeros(channels)
+        to_image, to_bias = gradient.new_empty(ctx.shape), gradient.new_zeros(channels)
         if height % SIZE:
             to_image[:, -1] = 0.0
         if width % SIZE:
             to_image[:, :, -1] = 0.0
-        pulls = pull.permute(0, 2, 3, 1).contiguous()
-        _kernels().pool_backward(pulls.numpy(), chosen.numpy(), to_image.numpy(), to_bias.numpy())
+        gradients = gradient.permute(0, 2, 3, 1).contiguous()
+        _kernels().pool_backward(
+            gradients.numpy(), chosen.numpy(), to_image.numpy(), to_bias.numpy()
+        )
         return to_image.permute(0, 3, 1, 2), to_bias, None
 
 

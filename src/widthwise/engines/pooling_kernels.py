@@ -69,23 +69,23 @@ def pool(image: _Array, bias: _Array, rectify: bool, out: _Array, chosen: _Array
 
 
 @_compiled
-def pool_backward(pull: _Array, chosen: _Array, to_image: _Array, to_bias: _Array) -> None:
+def pool_backward(gradient: _Array, chosen: _Array, to_image: _Array, to_bias: _Array) -> None:
     """The transpose of :func:`pool`'s derivative.
 
     Args:
-        pull: (B, H // 2, W // 2, N).
+        gradient: (B, H // 2, W // 2, N).
         chosen: of the forward pass.
         to_image: (B, H, W, N), overwritten but for an odd last row or column.
         to_bias: (N,), to which its gradient is added.
     """
     zero = to_bias.dtype.type(0)
-    batch, height, width, channels = pull.shape
+    batch, height, width, channels = gradient.shape
     of_image = np.empty_like(to_bias)  # sums of sums: a long sum in float32 loses digits
     for b in range(batch):
         of_image[:] = zero
         for i in range(height):
             for j in range(width):
-                p, which = pull[b, i, j], chosen[b, i, j]
+                p, which = gradient[b, i, j], chosen[b, i, j]
                 first, second = to_image[b, 2 * i, 2 * j], to_image[b, 2 * i, 2 * j + 1]
                 third, fourth = to_image[b, 2 * i + 1, 2 * j], to_image[b, 2 * i + 1, 2 * j + 1]
                 for n in range(channels):

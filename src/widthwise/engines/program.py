@@ -11,9 +11,8 @@ from torch import Tensor, fx, nn
 from widthwise.engines.draws import Draws
 from widthwise.engines.function_rules import FUNCTION_RULES, IN_PLACE
 from widthwise.engines.layer_rules import LAYER_RULES
+from widthwise.engines.modules import NotPackableError, aliases, trace
 from widthwise.engines.rewriting import fuse_pooling, layer_of, pool_before_relu
-from widthwise.engines.stacked import aliases
-from widthwise.engines.tracing import NotPackableError, trace
 from widthwise.engines.values import PerReplica, Run
 
 

@@ -108,10 +108,10 @@ def _gradients(
     """Of the module by itself; those that take no part are left out. Buffers are updated."""
     with OwnDropout(Draws([seed], 0), torch.tensor(0, device=inputs.device)):
         logits = module(inputs)
-    pull = loss_and_gradient(
+    gradient = loss_and_gradient(
         logits.detach().unsqueeze(0), targets.unsqueeze(0), logits.new_empty(1), recipe
     )
-    logits.backward(pull[0] / len(targets))
+    logits.backward(gradient[0] / len(targets))
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 

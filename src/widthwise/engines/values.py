@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from widthwise.engines.draws import Draws
-from widthwise.engines.tracing import NotPackableError
+from widthwise.engines.modules import NotPackableError
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widthwise.engines.draws import Draws, OwnDropout
-from widthwise.engines.stacked import aliases
+from widthwise.engines.modules import aliases
 from widthwise.errors import InputError
 
 _Tensors = dict[str, Tensor]

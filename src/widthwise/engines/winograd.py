@@ -131,22 +131,24 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, pull: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         tiles, kernels = ctx.saved_tensors
-        batch, height, width, replicas, _ = pull.shape
+        batch, height, width, replicas, _ = gradient.shape
         rows, columns = -(-height // _OUT), -(-width // _OUT)
-        input_of, kernel_of, output_of = (t.T.contiguous() for t in _transforms(pull.dtype))
+        input_of, kernel_of, output_of = (t.T.contiguous() for t in _transforms(gradient.dtype))
         if height % _OUT or width % _OUT:
             beyond = (0, _OUT * columns - width, 0, _OUT * rows - height)
-            pull = functional.pad(pull, (0, 0, 0, 0, *beyond))
-        pulls = pull.reshape(batch, rows, _OUT, columns, _OUT, *pull.shape[3:]).transpose(2, 3)
-        pulls = _each(output_of, pulls.reshape(-1, _OUT**2, *pull.shape[3:]))
+            gradient = functional.pad(gradient, (0, 0, 0, 0, *beyond))
+        gradients = gradient.reshape(
+            batch, rows, _OUT, columns, _OUT, *gradient.shape[3:]
+        ).transpose(2, 3)
+        gradients = _each(output_of, gradients.reshape(-1, _OUT**2, *gradient.shape[3:]))
         to_value = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             to_tiles = torch.empty_like(tiles)
             for r in range(replicas):
                 torch.bmm(
-                    pulls[:, :, r].transpose(0, 1),
+                    gradients[:, :, r].transpose(0, 1),
                     kernels[r].transpose(0, 1),
                     out=to_tiles[:, :, r].transpose(0, 1),
                 )
@@ -156,7 +158,7 @@ class _Convolution(torch.autograd.Function):
             to_kernels = torch.empty_like(kernels)
             for r in range(replicas):
                 torch.bmm(
-                    pulls[:, :, r].permute(1, 2, 0),
+                    gradients[:, :, r].permute(1, 2, 0),
                     tiles[:, :, r].transpose(0, 1),
                     out=to_kernels[r].transpose(0, 1),
                 )
@@ -164,7 +166,7 @@ class _Convolution(torch.autograd.Function):
             grid = (*kernels.shape[:2], _KERNEL, _KERNEL, -1)
             to_weight = to_weight.view(grid).permute(0, 1, 4, 2, 3)
         if ctx.has_bias and ctx.needs_input_grad[2]:
-            to_bias = pulls[:, _ONE].sum(0)
+            to_bias = gradients[:, _ONE].sum(0)
         return to_value, to_weight, to_bias
 
 

@@ -6,19 +6,22 @@ from widthwise.execution.base import (
     Executor,
     Failed,
     Finished,
+    MakeExecutor,
     Outcome,
     Progressed,
     Task,
 )
-from widthwise.execution.local import LocalExecutor, available_cores
+from widthwise.execution.local import EXECUTORS, LocalExecutor, available_cores
 
 __all__ = [
+    "EXECUTORS",
     "Emit",
     "Event",
     "Executor",
     "Failed",
     "Finished",
     "LocalExecutor",
+    "MakeExecutor",
     "Outcome",
     "Progressed",
     "Task",

@@ -83,3 +83,6 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop at once, whatever is in flight."""
         ...
+
+
+MakeExecutor = Callable[[int], Executor]  # of the number of workers

@@ -9,7 +9,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
 from widthwise.errors import InputError
-from widthwise.execution.base import Event, Failed, Progressed, Task
+from widthwise.execution.base import Event, Failed, MakeExecutor, Progressed, Task
+from widthwise.families.user import import_path
 
 _SECONDS_TO_DIE = 2.0
 
@@ -31,7 +32,7 @@ class LocalExecutor:
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
-            raise InputError(f"workers must be at least 1, got {workers}")
+            raise InputError(f"workers must be at least 1, got {workers}", fields=("workers",))
         self._waiting: deque[Task] = deque()
         self._target = workers
         self._workers: dict[Connection, subprocess.Popen[bytes]] = {}
@@ -90,7 +91,7 @@ class LocalExecutor:
         )
         theirs.close()
         # Tasks may name modules that only this process's path finds.
-        ours.send(sys.path)
+        ours.send(import_path())
         self._workers[ours] = process
         return ours
 
@@ -106,3 +107,8 @@ class LocalExecutor:
             "Run the same command again to go on",
             bad_input=False,
         )
+
+
+# Name → executor: who can be asked to train. A program may add its own, or put its own in the place
+# of one: tests train in their own process that way.
+EXECUTORS: dict[str, MakeExecutor] = {"local": LocalExecutor}

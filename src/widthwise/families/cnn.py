@@ -8,8 +8,8 @@ from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.families.base import Width, image_size, require_at_least_one
-from widthwise.families.layers import activation, as_image, conv, linear, norm, pool
-from widthwise.theory.parameterization import READOUT_GAIN, init_variance, width_rule
+from widthwise.families.layers import activation, as_image, conv, linear, norm, pool, require_drawn
+from widthwise.theory.parameterization import READOUT_GAIN, init_variance
 
 _POOL_SIZE = 2
 
@@ -55,7 +55,7 @@ class CNNFamily:
     pooling: str = "max"
 
     def __post_init__(self) -> None:
-        width_rule(self.parameterization)
+        require_drawn(self.parameterization)
         activation(self.activation)
         pool(self.pooling, _POOL_SIZE)
         norm(self.normalization, 1)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from widthwise.errors import InputError
 from widthwise.theory.parameterization import (
+    PARAMETERIZATIONS,
     READOUT_GAIN,
     RELU_GAIN,
     Multipliers,
@@ -38,8 +39,29 @@ POOLINGS: dict[str, Callable[[int], nn.Module]] = {
     "average": nn.AvgPool2d,
 }
 
+# Parameterizations that these layers are drawn in.
+DRAWN = tuple(name for name, rule in PARAMETERIZATIONS.items() if rule.drawn)
+_ELSEWHERE = {
+    "default": ": built-in families draw their own weights; for PyTorch's initialization use a "
+    "function of your own that builds the network",
+    "mup": ": for µP see widthwise.conversion.mup_family, or use a function of your own",
+}
+
 _Layer = TypeVar("_Layer", nn.Linear, nn.Conv2d)
 _Row = TypeVar("_Row")
+
+
+def require_drawn(parameterization: str) -> None:
+    """Make sure that networks of these layers can be drawn in a parameterization.
+
+    Raises:
+        InputError: if they cannot.
+    """
+    if parameterization not in DRAWN:
+        raise InputError(
+            f"parameterization must be one of {', '.join(DRAWN)}, got {parameterization!r}"
+            f"{_ELSEWHERE.get(parameterization, '')}"
+        )
 
 
 def activation(name: str) -> tuple[nn.Module, float]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.families.base import Width
-from widthwise.families.layers import activation, linear
-from widthwise.theory.parameterization import READOUT_GAIN, init_variance, width_rule
+from widthwise.families.layers import activation, linear, require_drawn
+from widthwise.theory.parameterization import READOUT_GAIN, init_variance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class MLPFamily:
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        width_rule(self.parameterization)
+        require_drawn(self.parameterization)
         activation(self.activation)
         for name in ("base_width", "depth", "num_classes"):
             if getattr(self, name) < 1:

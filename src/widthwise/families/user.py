@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,7 +32,8 @@ class UserFamily:
         reference: "module:function" or "path/to/file.py:function".
         function: what the reference names.
         parameterization: how σ_init² of a widening layer depends on width: "standard" if ∝ 1/w
-            (PyTorch's default initialization, Kaiming, Xavier), "ntk" if independent of it.
+            (PyTorch's default initialization, Kaiming, Xavier), "ntk" if independent of it; see
+            :func:`widthwise.theory.parameterization.width_rule`.
     """
 
     reference: str
@@ -97,7 +101,8 @@ class UserFamily:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
+                with _imports_beside_the_user():
+                    module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
             except Exception as error:
                 raise InputError(
                     f"{called} must return a module, but it raised {type(error).__name__}: {error}"
@@ -127,6 +132,50 @@ def user_family(reference: str, parameterization: str = "standard") -> UserFamil
     if not callable(function):
         raise InputError(f"{reference!r} must be a function, got {type(function).__name__}")
     return UserFamily(reference=reference, function=function, parameterization=parameterization)
+
+
+# Working directories in which families were sought, the latest first.
+_directories: list[str] = []
+
+
+def import_path() -> list[str]:
+    """``sys.path`` of a process that finds everything that this one finds for its families."""
+    return [*_not_on_the_path(_directories), *sys.path]
+
+
+def _not_on_the_path(directories: list[str]) -> list[str]:
+    known = [entry or str(Path.cwd()) for entry in sys.path]
+    return [directory for directory in directories if directory not in known]
+
+
+@contextmanager
+def _imports_beside_the_user() -> Iterator[None]:
+    """As `python -m` does: a module in the working directory is found, before others."""
+    added = _not_on_the_path(_directories)
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for directory in added:
+            if directory in sys.path:
+                sys.path.remove(directory)
+
+
+class _BesideTheUser(importlib.abc.MetaPathFinder):
+    """Finds modules there, after everything else has failed, when networks import them later."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, _directories) if path is None else None
+
+
+def _look_in(directory: str) -> None:
+    if directory in _directories or not _not_on_the_path([directory]):
+        return
+    if not _directories:
+        sys.meta_path.append(_BesideTheUser())
+    _directories.insert(0, directory)
 
 
 _being_imported: list[Path] = []
@@ -185,10 +234,9 @@ def _load_module(target: str, reference: str) -> ModuleType:
     try:
         if target.endswith(".py"):
             return _load_file(Path(target))
-        # As `python -m` does: a module beside the user is found.
-        if "" not in sys.path and str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
-        return importlib.import_module(target)
+        _look_in(str(Path.cwd()))
+        with _imports_beside_the_user():
+            return importlib.import_module(target)
     except Exception as error:
         raise InputError(
             f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"

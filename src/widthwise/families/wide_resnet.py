@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError
 from widthwise.families.base import Width, image_size, require_at_least_one
-from widthwise.families.layers import activation, as_image, conv, linear, norm
-from widthwise.theory.parameterization import READOUT_GAIN, init_variance, width_rule
+from widthwise.families.layers import activation, as_image, conv, linear, norm, require_drawn
+from widthwise.theory.parameterization import READOUT_GAIN, init_variance
 
 # Stride of the first block of each group; group g has 2^g times the channels of the first.
 _GROUP_STRIDES = (1, 2, 2)
@@ -91,7 +91,7 @@ class WideResNetFamily:
     widen_stem: bool = True
 
     def __post_init__(self) -> None:
-        width_rule(self.parameterization)
+        require_drawn(self.parameterization)
         activation(self.activation)
         norm(self.normalization, 1)
         require_at_least_one(base_width=self.base_width, num_classes=self.num_classes)

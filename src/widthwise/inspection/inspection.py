@@ -1,14 +1,14 @@
 """What a network's parameters are: shapes, initial scales, the schemes they match."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from widthwise.deprecated import old_name
 from widthwise.errors import InputError
-from widthwise.inspection.alone import parameterization_of
 from widthwise.inspection.layers import (
     Use,
     fans_of,
@@ -19,9 +19,9 @@ from widthwise.inspection.layers import (
     width_tag,
 )
 from widthwise.inspection.recognition import Recognition, recognize
-from widthwise.inspection.rows import ParameterRow
+from widthwise.inspection.rows import ParameterRow, parameterization_of
 from widthwise.inspection.values import statistics, why_not_measurable
-from widthwise.text import table
+from widthwise.text import plain, table
 from widthwise.theory.noise import noise_scale, normalized_noise_scale
 
 CONFIDENCE = 0.999
@@ -53,7 +53,7 @@ class Inspection:
 
     @property
     def parameterization(self) -> str | None:
-        """See :func:`widthwise.inspection.parameterization_of`."""
+        """See :func:`widthwise.inspection.rows.parameterization_of`."""
         return parameterization_of(self.rows)
 
     @property
@@ -89,16 +89,14 @@ class Inspection:
         return pl.DataFrame(records, infer_schema_length=None)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        """Everything, as plain values; the rows are called "parameters"."""
+        content: dict[str, Any] = plain(self, without=("rows",), infinite=True)
+        return content | {
             "parameterization": self.parameterization,
             "common_schemes": [
                 {"layer": layer, "num_weights": count, "schemes": list(names)}
                 for layer, count, names in self.common_schemes
             ],
-            "confidence": self.confidence,
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-            "momentum": self.momentum,
             "parameters": self.to_rows(),
         }
 
@@ -123,6 +121,8 @@ class Inspection:
             cells += [_short(row.normalized_noise_scale)] * with_noise
             lines.append([*cells, "; ".join((row.verdict, *row.notes))])
         known = self.parameterization or "not recognized as a whole"
+        if known in ("default", "standard") and any(row.multiplier != 1.0 for row in self.rows):
+            known += " for c·W; the multipliers c change the rates to c²ε"
         together = "".join(
             f"All {count} weights of {layer} layers fit: {' or '.join(names) or 'no one scheme'}.\n"
             for layer, count, names in self.common_schemes
@@ -134,7 +134,7 @@ class Inspection:
         )
 
 
-def inspect(
+def inspect_network(
     module: nn.Module,
     *,
     learning_rate: float | None = None,
@@ -142,31 +142,14 @@ def inspect(
     momentum: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> Inspection:
-    """Measures the initial weights of a network and says which known schemes they match.
-
-    For networks that have not been trained. The module is read, never changed.
-
-    Args:
-        module: any module whose parameters hold values; a compiled one is looked into.
-        learning_rate: ε, for the effective rates; with ``batch_size`` also for layer-level ḡ.
-        batch_size, momentum: B and m of SGD.
-        confidence: in (0, 1); with this probability, a parameter, the scheme that drew it is among
-            its matches (if the table knows it).
-
-    Raises:
-        InputError: if a parameter holds no values (lazy, or on the meta device), or a
-            hyper-parameter is out of range.
-
-    >>> import torch
-    >>> _ = torch.manual_seed(0)
-    >>> layer = torch.nn.Linear(200, 50)
-    >>> print(inspect(layer)["weight"].verdict)
-    pytorch_default
-    """
+    """One network by itself; arguments as for :func:`widthwise.inspection.inspect`."""
     if not isinstance(module, nn.Module):
         raise InputError(f"inspect needs a torch.nn.Module, got {type(module).__name__}")
     if not 0.0 < confidence < 1.0:
-        raise InputError(f"confidence must lie in (0, 1), got {confidence}; 0.999 is the default")
+        raise InputError(
+            f"confidence must lie in (0, 1), got {confidence}; 0.999 is the default",
+            fields=("confidence",),
+        )
     _check_hyper_parameters(learning_rate, batch_size, momentum)
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper
     places: dict[int, list[Use]] = {}
@@ -265,7 +248,8 @@ def _check_hyper_parameters(
 ) -> None:
     if batch_size is not None and learning_rate is None:
         raise InputError(
-            f"batch_size={batch_size} alone gives no noise scale; give learning_rate as well"
+            f"batch_size={batch_size} alone gives no noise scale; give learning_rate as well",
+            fields=("batch_size", "learning_rate"),
         )
     noise_scale(
         1.0 if learning_rate is None else learning_rate,
@@ -282,3 +266,9 @@ def _short(value: float | None) -> str:
     if value is None or value != value:
         return "—"
     return f"{value:.4g}"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)

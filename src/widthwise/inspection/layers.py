@@ -12,8 +12,16 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from widthwise.errors import InputError
-from widthwise.families.layers import ScaledConv2d, ScaledLinear
+from widthwise.families.layers import (
+    BiasScaledConv2d,
+    BiasScaledLinear,
+    ScaledConv2d,
+    ScaledLinear,
+    multipliers_of,
+)
 from widthwise.inspection.schemes import Fans, Role
+
+_SCALED = (ScaledLinear, ScaledConv2d, BiasScaledLinear, BiasScaledConv2d)
 
 # Part of the name of a class, its own or a base's → what it normalizes over.
 _NORMALIZATIONS: dict[str, str] = {
@@ -132,21 +140,21 @@ def weight_of(owner: nn.Module, bias_name: str = "bias") -> Tensor | None:
 
 
 def multiplier_of(use: Use, role: Role) -> float:
-    """The fixed factor c on the product with this weight, y = c·W x + b; 1 where none is seen.
+    """The fixed factor c with which this weight or bias enters, y = c·W x + c'·b; 1 where none is
+    seen.
 
-    Seen: Widthwise's ScaledLinear and ScaledConv2d and the mup package's MuReadout. A factor that
-    another module's ``forward`` applies cannot be seen.
+    Seen: those of Widthwise's layers and of the mup package's MuReadout. A factor that another
+    module's ``forward`` applies cannot be seen.
 
     Raises:
         InputError: for the mup package's readout without base shapes, which has no factor yet.
     """
-    if role != "weight":
-        return 1.0
-    if (ratio := _readout_ratio(use)) is not None:
+    if role == "weight" and (ratio := _readout_ratio(use)) is not None:
         return ratio
-    return (
-        float(use.owner.multiplier) if isinstance(use.owner, ScaledLinear | ScaledConv2d) else 1.0
-    )
+    if role not in ("weight", "bias") or not isinstance(use.owner, _SCALED):
+        return 1.0
+    multipliers = multipliers_of(use.owner)
+    return float(multipliers.weight if role == "weight" else multipliers.bias)
 
 
 def width_tag(parameter: Tensor) -> WidthTag | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from widthwise.inspection.fit import Sample, fits, resolution
 from widthwise.inspection.layers import Use, base_fans_of, width_tag
-from widthwise.inspection.schemes import MUP, SCHEMES, Fans, Role, Scheme
+from widthwise.inspection.schemes import MUP, SCALED, SCHEMES, Fans, Role, Scheme
 from widthwise.inspection.values import Statistics, sample
 
 Status = Literal["matched", "ambiguous", "undecided", "unknown", "constant", "not judged"]
@@ -54,6 +54,8 @@ def recognize(
     """Matches a parameter with every scheme that could apply to it.
 
     The true scheme, if it is in the table, is among the matches with probability ≥ confidence.
+    Where the parameter has a multiplier c, c·W may follow a scheme as well as W; for NTK layers,
+    whose own schemes say so, only if W follows none.
     """
     candidates = _candidates(use, role, fans, multiplier)
     stds = tuple((name, std) for name, _, std in candidates)
@@ -68,11 +70,19 @@ def recognize(
         return Recognition(status="matched", matches=(name,), scheme_stds=stds, detail=detail)
     values = sample(_drawn(use))
     n = len(values.ordered)
-    matched = [
-        (name, scheme)
-        for name, scheme, std in candidates
-        if fits(values, scheme.distribution, std, confidence)
-    ]
+
+    def matching(rows: list[tuple[str, Scheme, float]]) -> list[tuple[str, Scheme]]:
+        return [
+            (name, scheme)
+            for name, scheme, std in rows
+            if fits(values, scheme.distribution, std, confidence)
+        ]
+
+    matched = matching(candidates)
+    if not (matched and is_ntk(multiplier, fans.fan_in)):
+        scaled = _scaled(use, role, fans, multiplier, candidates)
+        stds += tuple((name, std) for name, _, std in scaled)
+        matched += matching(scaled)
     names = tuple(name for name, _ in matched)
     if not matched:
         return Recognition(status="unknown", scheme_stds=stds, detail=_shape(values, measured))
@@ -119,6 +129,29 @@ def _candidates(
             found.append((f"{MUP}{scheme.name}", scheme, scaled))
         if plain is not None and (scaled is None or not math.isclose(plain, scaled, rel_tol=1e-9)):
             found.append((scheme.name, scheme, plain))
+    return found
+
+
+def _scaled(
+    use: Use,
+    role: Role,
+    fans: Fans,
+    multiplier: float,
+    candidates: list[tuple[str, Scheme, float]],
+) -> list[tuple[str, Scheme, float]]:
+    """The schemes that c·W may follow, beside those that are candidates already."""
+    if multiplier == 1.0 or width_tag(use.parameter) is not None:
+        return []
+    known = [(scheme.distribution, std) for _, scheme, std in candidates]
+    found = []
+    for scheme in SCHEMES:
+        std = scheme.std(fans)
+        if role not in scheme.roles or scheme.ntk or std is None:
+            continue
+        std /= multiplier
+        same = (d == scheme.distribution and math.isclose(s, std, rel_tol=1e-9) for d, s in known)
+        if not any(same):
+            found.append((f"{SCALED}{scheme.name}", scheme, std))
     return found
 
 

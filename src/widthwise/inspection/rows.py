@@ -1,10 +1,12 @@
-"""What is known of one parameter."""
+"""What is known of one parameter, and of all of a network together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from widthwise.inspection.recognition import Recognition, is_ntk
-from widthwise.inspection.schemes import Role
+from widthwise.inspection.schemes import DEFAULT, SCALED, Role, scheme_of
+from widthwise.text import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,8 @@ class ParameterRow:
         transposed: whether the layer is a transposed convolution.
         std, mean: measured, over all values (divisor n); NaN if they cannot be measured.
         std_error: standard error of ``std`` for independent values.
-        multiplier: c in y = c·W x + b; 1 where the layer shows none. What a module's own
-            ``forward`` multiplies by cannot be seen.
+        multiplier: c with which it enters, y = c·W x + c'·b; 1 where the layer shows none. What a
+            module's own ``forward`` multiplies by cannot be seen.
         mup_dims: dimensions that the mup package's tag says grow with the width; None without tag.
         recognition: the schemes it matches.
         effective_learning_rate: c²·ε, the rate of the same layer in standard form, y = W' x with
@@ -86,30 +88,58 @@ class ParameterRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values; ``scheme_stds`` is a dictionary."""
-        return {
-            "path": self.path,
-            "names": list(self.names),
-            "layer": self.layer,
-            "role": self.role,
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "num_elements": self.num_elements,
-            "fan_in": self.fan_in,
-            "fan_out": self.fan_out,
-            "std": self.std,
-            "mean": self.mean,
-            "std_error": self.std_error,
-            "multiplier": self.multiplier,
-            "mup_dims": self.mup_dims,
+        content: dict[str, Any] = plain(self, without=("transposed", "recognition"), infinite=True)
+        return content | {
             "status": self.recognition.status,
             "matches": list(self.matches),
             "expected_std": self.expected_std,
             "verdict": self.verdict,
             "scheme_stds": dict(self.recognition.scheme_stds),
-            "effective_learning_rate": self.effective_learning_rate,
-            "normalized_noise_scale": self.normalized_noise_scale,
-            "notes": list(self.notes),
         }
+
+
+def parameterization_of(rows: Iterable[ParameterRow]) -> str | None:
+    """The parameterization of one network alone; None if its weights do not agree on one.
+
+    "mup": it carries the mup package's tags. "ntk": every weight has a multiplier of 1/√fan_in.
+    "default": every weight can be PyTorch's default, and one cannot be anything else. "standard":
+    every weight can be a scheme whose variance is a gain over a fan, and one cannot be anything
+    else. Where a weight has another multiplier c, as in the µP forms of
+    :func:`widthwise.conversion.convert`, c·W counts. Values too few to decide, and weights that
+    start at 0, settle nothing. What scales with the width is better read off two widths:
+    :func:`widthwise.inspection.compare`.
+    """
+    weights = [row for row in rows if row.role == "weight"]
+    if any(row.mup_dims for row in weights):
+        return "mup"
+    drawn = [row for row in weights if row.recognition.status != "constant"]
+    if any(row.is_ntk for row in drawn):
+        # The multiplier of a single input is 1.
+        return "ntk" if all(row.is_ntk or _one_input(row) for row in drawn) else None
+    decided = [row for row in drawn if row.recognition.status in ("matched", "ambiguous")]
+    if not decided:
+        return None
+    if all(DEFAULT in _matches(row) for row in drawn):
+        return "default" if any(_matches(row) == (DEFAULT,) for row in decided) else None
+    possible = all(any(_over_fans(row)) for row in drawn)
+    return "standard" if possible and any(all(_over_fans(row)) for row in decided) else None
+
+
+def _one_input(row: ParameterRow) -> bool:
+    return row.fan_in == 1 and row.multiplier == 1.0
+
+
+def _matches(row: ParameterRow) -> tuple[str, ...]:
+    """The schemes that c·W matches."""
+    if row.multiplier == 1.0:
+        return row.matches
+    return tuple(name.removeprefix(SCALED) for name in row.matches if name.startswith(SCALED))
+
+
+def _over_fans(row: ParameterRow) -> list[bool]:
+    """Of each scheme that c·W matches, whether its variance is a gain over a fan."""
+    schemes = [scheme_of(name) for name in _matches(row)]
+    return [scheme is not None and scheme.per != "one" for scheme in schemes] or [False]
 
 
 def _listed(names: tuple[str, ...], limit: int = 4) -> str:

@@ -229,8 +229,11 @@ SCHEME: dict[str, Scheme] = {scheme.name: scheme for scheme in SCHEMES}
 
 # The prefix of a scheme whose scale the mup package has changed with the width.
 MUP = "mup "
+# The prefix of a scheme that a layer's multiplier c times its values follow: the values are those
+# of the scheme over c.
+SCALED = "scaled "
 
 
 def scheme_of(name: str) -> Scheme | None:
-    """The row behind a name in a list of matches, with or without the mup package's prefix."""
-    return SCHEME.get(name.removeprefix(MUP))
+    """The row behind a name in a list of matches, with or without a prefix."""
+    return SCHEME.get(name.removeprefix(MUP).removeprefix(SCALED))

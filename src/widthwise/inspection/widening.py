@@ -3,17 +3,19 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 
-from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect
+from widthwise.inspection.inspection import CONFIDENCE, Inspection, inspect_network
 from widthwise.inspection.layers import convolves, normalization_of
+from widthwise.inspection.residual import has_residual_sums
 from widthwise.inspection.rows import ParameterRow
 from widthwise.inspection.scaling import counterpart, read_parameterization
-from widthwise.text import table
+from widthwise.text import plain, table
 
 _SAME = 1e-9
+_YES_OR_NO = {True: "yes", False: "no", None: "unclear"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,10 @@ class Widening:
         normalization: "none", "batch", "layer", "group", "instance", "rms", "local response", or
             "mixed".
         convolutional: whether there are convolutions with overlapping windows.
-        questions: what could not be told, each naming the option that answers it.
+        residual: whether either network has residual sums, see
+            :func:`widthwise.inspection.residual.has_residual_sums`; None if it cannot be told.
+        questions: what could not be told, each naming the argument of :func:`widthwise.widen` that
+            answers it.
         base, target: the two inspections.
     """
 
@@ -78,34 +83,17 @@ class Widening:
     only_in_target: tuple[str, ...]
     normalization: str
     convolutional: bool
+    residual: bool | None
     questions: tuple[str, ...]
     base: Inspection
     target: Inspection
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values."""
-        return {
-            "widening_factor": self.widening_factor,
-            "factors": [list(pair) for pair in self.factors],
-            "parameterization": self.parameterization,
-            "parameterization_reason": self.parameterization_reason,
-            "widened": list(self.widened),
-            "not_widened": list(self.not_widened),
-            "depth_changed": self.depth_changed,
-            "only_in_base": list(self.only_in_base),
-            "only_in_target": list(self.only_in_target),
-            "normalization": self.normalization,
-            "convolutional": self.convolutional,
-            "questions": list(self.questions),
+        content: dict[str, Any] = plain(self, without=("growth", "base", "target"), infinite=True)
+        return content | {
             "growth": [
-                {
-                    "path": growth.path,
-                    "base_shape": list(growth.base_shape),
-                    "target_shape": list(growth.target_shape),
-                    "ratios": list(growth.ratios),
-                    "fan_in": growth.fan_in,
-                    "fan_out": growth.fan_out,
-                }
+                plain(growth, infinite=True) | {"ratios": list(growth.ratios)}
                 for growth in self.growth
             ],
             "base": self.base.to_dict(),
@@ -132,7 +120,8 @@ class Widening:
             f"({self.parameterization_reason})",
             f"Normalization: {self.normalization}; "
             f"convolutions: {'yes' if self.convolutional else 'no'}; "
-            f"depth changed: {'yes' if self.depth_changed else 'no'}",
+            f"depth changed: {'yes' if self.depth_changed else 'no'}; "
+            f"residual sums: {_YES_OR_NO[self.residual]}",
         ]
         if self.not_widened:
             facts.append("Not widened:\n" + "\n".join(f"  {text}" for text in self.not_widened))
@@ -142,6 +131,82 @@ class Widening:
         if self.questions:
             facts.append("Open:\n" + "\n".join(f"  {text}" for text in self.questions))
         return f"{table(header, lines)}\n\n" + "\n".join(facts)
+
+
+@overload
+def inspect(
+    module: nn.Module,
+    target: None = None,
+    *,
+    learning_rate: float | None = ...,
+    batch_size: int | None = ...,
+    momentum: float = ...,
+    confidence: float = ...,
+) -> Inspection: ...
+
+
+@overload
+def inspect(
+    module: nn.Module,
+    target: nn.Module,
+    *,
+    learning_rate: float | None = ...,
+    batch_size: int | None = ...,
+    momentum: float = ...,
+    confidence: float = ...,
+) -> Widening: ...
+
+
+def inspect(
+    module: nn.Module,
+    target: nn.Module | None = None,
+    *,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    momentum: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Inspection | Widening:
+    """Measures the initial weights of a network and says which known schemes they match.
+
+    For networks that have not been trained. A module is read, never changed. With a wider target,
+    also what widened between the two and under which parameterization.
+
+    Args:
+        module: any module whose parameters hold values; a compiled one is looked into.
+        target: a wider network of the same family.
+        learning_rate: ε, for the effective rates; with ``batch_size`` also for layer-level ḡ.
+        batch_size, momentum: B and m of SGD.
+        confidence: in (0, 1); with this probability, a parameter, the scheme that drew it is among
+            its matches (if the table knows it).
+
+    Raises:
+        InputError: if a parameter holds no values (lazy, or on the meta device), or a
+            hyper-parameter is out of range.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> layer = torch.nn.Linear(200, 50)
+    >>> print(inspect(layer)["weight"].verdict)
+    pytorch_default
+    >>> inspect(layer, torch.nn.Linear(800, 50)).widening_factor
+    4.0
+    """
+    if target is None:
+        return inspect_network(
+            module,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            momentum=momentum,
+            confidence=confidence,
+        )
+    return compare(
+        module,
+        target,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        momentum=momentum,
+        confidence=confidence,
+    )
 
 
 def compare(
@@ -171,7 +236,7 @@ def compare(
     (4.0, '0.weight: inputs, 20 in both')
     """
     inspected = [
-        inspect(
+        inspect_network(
             module,
             learning_rate=learning_rate,
             batch_size=batch_size,
@@ -209,6 +274,7 @@ def compare(
         only_in_target=only_in_target,
         normalization=normalization,
         convolutional=any(map(convolves, (*base.modules(), *target.modules()))),
+        residual=_residual(base, target),
         questions=questions,
         base=first,
         target=second,
@@ -284,13 +350,13 @@ def _questions(
     if factor is None and factors:
         found = ", ".join(f"{ratio:g} ({count} weights)" for ratio, count in factors)
         questions.append(
-            f"fan-ins grew by different factors: {found}; which is meant? Give widening_factor "
-            "(--widening-factor), or widen all layers alike"
+            f"fan-ins grew by different factors: {found}; which is meant? Widen all layers "
+            "alike, or give the plan widening_factor"
         )
     elif factor is None:
         questions.append(
-            "shapes differ, but no weight's fan-in widened; is this the wider network? Give "
-            "widening_factor (--widening-factor) if it is"
+            "shapes differ, but no weight's fan-in widened; is this the wider network? If it "
+            "is, give the plan widening_factor"
         )
     elif factor < 1.0:
         questions.append(
@@ -298,8 +364,8 @@ def _questions(
         )
     if parameterization is None and factor != 1.0:
         questions.append(
-            f"the parameterization could not be read off the weights: {reason}. Give "
-            "parameterization (--parameterization): standard, default, ntk or mup"
+            f"the parameterization could not be read off the weights: {reason}. "
+            "Give the plan parameterization: standard, default, ntk or mup"
         )
     return tuple(questions)
 
@@ -310,6 +376,11 @@ def _normalization(*networks: nn.Module) -> str:
     if len(kinds) > 1:
         return "mixed"
     return kinds.pop() or "none" if kinds else "none"
+
+
+def _residual(*networks: nn.Module) -> bool | None:
+    found = {has_residual_sums(network) for network in networks}
+    return True if True in found else (None if None in found else False)
 
 
 def _ratio(base: int | None, target: int | None) -> float | None:

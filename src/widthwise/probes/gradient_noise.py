@@ -8,7 +8,7 @@ Source: An Empirical Model of Large-Batch Training, arXiv:1812.06162, section 2.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import nn
 from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
 from widthwise.probes.gradients import GradientSource, Loss
+from widthwise.text import plain
 
 HOW_IT_DIFFERS = (
     "The gradient noise scale tr(Σ)/|G|² is measured from the gradients at one moment of training "
@@ -74,8 +75,8 @@ class GradientNoiseScale:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; an infinite number becomes None."""
-        fields = asdict(self) | {"bounded": self.bounded, "how_it_differs": HOW_IT_DIFFERS}
-        return {name: _plain(value) for name, value in fields.items()}
+        content: dict[str, Any] = plain(self)
+        return content | {"bounded": self.bounded, "how_it_differs": HOW_IT_DIFFERS}
 
 
 def gradient_noise_scale(
@@ -236,9 +237,3 @@ def _check(
             "every gradient is 0, so that tr(Σ)/|G|² is 0/0; measure before training has ended, "
             "or another loss"
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

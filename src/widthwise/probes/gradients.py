@@ -9,12 +9,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
-from widthwise.sgd.recipe import LossKind
+from widthwise.sgd.losses import LOSSES, mean_loss
+from widthwise.sgd.recipe import LossKind, Recipe
+from widthwise.training.networks import computing_dtype
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Loss = LossKind | LossFunction
@@ -23,19 +24,6 @@ _STREAM = 0x676E_7321  # keeps these draws apart from anything else seeded by th
 # Floats of gradients held at a time.
 _FLOATS = 1 << 24
 _MIXED_BATCH_SIZE = 32
-
-
-def _mean_squared_error(output: Tensor, targets: Tensor) -> Tensor:
-    # functional.one_hot looks at values, which vmap forbids.
-    classes = torch.arange(output.shape[-1], device=output.device)
-    one_hot = classes == targets.unsqueeze(-1)
-    return functional.mse_loss(output, one_hot.to(output.dtype))
-
-
-_LOSSES: dict[str, LossFunction] = {
-    "cross-entropy": functional.cross_entropy,
-    "mean-squared-error": _mean_squared_error,
-}
 
 Parameters = dict[str, Tensor]
 
@@ -82,7 +70,7 @@ class GradientSource:
         trained = [parameter for parameter in copy.parameters() if parameter.requires_grad]
         if not trained:
             raise InputError("the module must have parameters to train, got none; unfreeze some")
-        x, y = _examples(inputs, targets, trained[0])
+        x, y = _examples(inputs, targets, trained[0].device, computing_dtype(copy))
         order = torch.from_numpy(np.random.default_rng([_STREAM, seed]).permutation(len(x)))
         source = cls(
             module=copy,
@@ -195,12 +183,12 @@ def _with_mapping(source: GradientSource, inputs: Tensor, targets: Tensor) -> Gr
 def _loss(loss: Loss) -> LossFunction:
     if callable(loss):
         return loss
-    if loss not in _LOSSES:
+    if loss not in LOSSES:
         raise InputError(
-            f"loss must be one of {', '.join(_LOSSES)}, or a function of (output, targets), "
+            f"loss must be one of {', '.join(LOSSES)}, or a function of (output, targets), "
             f"got {loss!r}"
         )
-    return _LOSSES[loss]
+    return mean_loss(Recipe(loss=loss))
 
 
 def _batch_size(module: nn.Module, batch_size: int | None) -> int:
@@ -221,9 +209,13 @@ def _batch_size(module: nn.Module, batch_size: int | None) -> int:
 
 
 def _examples(
-    inputs: Dataset | ArrayLike, targets: ArrayLike | None, like: Tensor
+    inputs: Dataset | ArrayLike, targets: ArrayLike | None, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """(inputs, targets) where the parameters are, floats in their type."""
+
+    def moved(values: Tensor) -> Tensor:
+        return values.to(device, dtype if values.is_floating_point() else None)
+
     if isinstance(inputs, Dataset):
         if targets is not None:
             raise InputError("targets come with the data set, got others too; leave them out")
@@ -237,11 +229,7 @@ def _examples(
             f"inputs and targets must hold the same examples, got shapes {tuple(x.shape)} and "
             f"{tuple(y.shape)}; pass one target an example"
         )
-    return _moved(x, like), _moved(y, like)
-
-
-def _moved(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device, like.dtype if values.is_floating_point() else None)
+    return moved(x), moved(y)
 
 
 def _check_classes(output: Tensor, targets: Tensor) -> None:

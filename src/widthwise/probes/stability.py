@@ -8,20 +8,21 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
 from widthwise.families import UserFamily, WidthFamily
 from widthwise.hardware import resolve_device
-from widthwise.probes.hessian import Loss, top_hessian_eigenvalue
+from widthwise.probes.hessian import top_hessian_eigenvalue
 from widthwise.probes.shares import BoolArray, FloatArray, Scan, search, threshold_draws
 from widthwise.probes.stable_rate import StableLearningRate
-from widthwise.sgd.recipe import LossKind, Recipe
+from widthwise.sgd.batches import whole_batch
+from widthwise.sgd.losses import mean_loss
+from widthwise.sgd.recipe import Recipe
 from widthwise.training import PackJob, PackTrainer, Replica
 from widthwise.training.evaluation import largest_activation
-from widthwise.training.networks import build_modules, check_network
+from widthwise.training.networks import build_modules, check_network, network_inputs
 
 Build = Callable[..., nn.Module]
 
@@ -239,15 +240,14 @@ def _curvature(
     """λ of the first seed's network in training mode, weight decay added; None if it is not
     positive or the module does not allow it."""
     module = build_modules(family, widening_factor, [seed], recipe)[0]
-    dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    sample = torch.from_numpy(dataset.train_inputs[:_SAMPLE]).to(dtype)
+    sample = network_inputs(module, dataset.train_inputs[:_SAMPLE])
     check_network(family, module, sample, dataset.num_classes)
     size = _CURVATURE_OUTPUTS // largest_activation(module, sample)
     size = min(dataset.num_train, _CURVATURE_EXAMPLES, max(size, 32))
-    size = size // (recipe.ghost_batch_size or 1) * (recipe.ghost_batch_size or 1)
+    size = whole_batch(size, recipe.ghost_batch_size)
     # Evenly spaced: a file may be sorted by class.
     rows = np.linspace(0, dataset.num_train - 1, size).round().astype(np.int64)
-    inputs = torch.from_numpy(dataset.train_inputs[rows]).to(device, dtype)
+    inputs = network_inputs(module, dataset.train_inputs[rows], device)
     labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
     num_parameters = sum(p.numel() for p in module.parameters())
     try:
@@ -255,7 +255,7 @@ def _curvature(
             module.to(device),
             inputs,
             labels,
-            _loss(recipe),
+            mean_loss(recipe),
             tolerance=1e-3,
             max_iterations=max(10, min(100, _LANCZOS_FLOATS // max(num_parameters, 1))),
             seed=seed,
@@ -264,21 +264,6 @@ def _curvature(
         return None
     top += recipe.weight_decay
     return top if top > 0.0 else None
-
-
-def _loss(recipe: Recipe) -> Loss:
-    def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, targets, label_smoothing=recipe.label_smoothing)
-
-    def mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-        one_hot = functional.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
-        return functional.mse_loss(outputs, one_hot)
-
-    losses: dict[LossKind, Loss] = {
-        "cross-entropy": cross_entropy,
-        "mean-squared-error": mean_squared_error,
-    }
-    return losses[recipe.loss]
 
 
 def _check(
@@ -291,7 +276,7 @@ def _check(
     max_replicas: int,
     seed: int,
 ) -> None:
-    rules: tuple[tuple[bool, str], ...] = (
+    rules: tuple[tuple[bool, str], ...] = (  # each message begins with the argument's name
         (0.0 <= momentum < 1.0, f"momentum must lie in [0, 1), got {momentum}"),
         (steps >= 2, f"steps must be at least 2, got {steps}; the default is 200"),
         (seeds >= 2, f"seeds must be at least 2, got {seeds}; one run says nothing of a share"),
@@ -306,4 +291,4 @@ def _check(
     )
     for sound, message in rules:
         if not sound:
-            raise InputError(message)
+            raise InputError(message, fields=(message.split()[0],))

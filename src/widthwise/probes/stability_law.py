@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from widthwise.errors import FitError, InputError
 from widthwise.probes.stable_rate import StableLearningRate
+from widthwise.text import plain
 from widthwise.theory.power_law import LACK_OF_FIT, stretch_for_scatter
 
 FloatArray = NDArray[np.float64]
@@ -72,17 +74,12 @@ class StabilityLaw:
     def __str__(self) -> str:
         return self.sentence()
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values; the draws are left out."""
-        return {
-            "exponent": self.exponent,
-            "interval": list(self.interval),
-            "intercept": self.intercept,
-            "confidence": self.confidence,
-            "widening_factors": list(self.widening_factors),
-            "num_censored": self.num_censored,
-            "lack_of_fit": self.lack_of_fit,
-        }
+        content: dict[str, Any] = plain(
+            self, without=("samples", "intercept_samples"), infinite=True
+        )
+        return content
 
 
 def fit_stability_law(
@@ -141,8 +138,8 @@ def fit_stability_law(
     spread = np.maximum(draws.std(axis=0), 1e-6)
     weight = 1.0 / spread**2
     center = float(np.sum(weight * x) / np.sum(weight))
-    pull = weight * (x - center) / np.sum(weight * (x - center) ** 2)
-    slopes, levels = draws @ pull, draws @ weight / np.sum(weight)
+    leverage = weight * (x - center) / np.sum(weight * (x - center) ** 2)
+    slopes, levels = draws @ leverage, draws @ weight / np.sum(weight)
     slope, level = float(np.median(slopes)), float(np.median(levels))
     typical = np.median(draws, axis=0)
     residual = (typical - level - slope * (x - center)) / spread

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.errors import InputError
+from widthwise.text import plain
 
 FloatArray = NDArray[np.float64]
 
@@ -98,24 +99,9 @@ class StableLearningRate:
         return self.sentence()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; the draws are left out."""
-        return {
-            "value": self.value,
-            "interval": list(self.interval),
-            "confidence": self.confidence,
-            "widening_factor": self.widening_factor,
-            "batch_size": self.batch_size,
-            "momentum": self.momentum,
-            "nesterov": self.nesterov,
-            "steps": self.steps,
-            "seeds": self.seeds,
-            "share": self.share,
-            "censored": self.censored,
-            "curvature": self.curvature,
-            "curvature_bound": self.curvature_bound,
-            "learning_rates": list(self.learning_rates),
-            "shares": list(self.shares),
-        }
+        """Plain values; the draws are left out, and an open end is infinite."""
+        content: dict[str, Any] = plain(self, without=("samples",), infinite=True)
+        return content | {"censored": self.censored, "curvature_bound": self.curvature_bound}
 
     def _bound(self) -> str:
         formula = "2(1+m)/((1+2m)λ)" if self.nesterov and self.momentum else "2(1+m)/λ"

@@ -2,9 +2,7 @@
 
 import base64
 import io
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from widthwise import text
+from widthwise.files import write_atomically
 from widthwise.report import captions, wording
 from widthwise.report.accuracy_figure import accuracy_figure
 from widthwise.report.captions import asked_and_done
@@ -61,11 +60,11 @@ def write_report(content: ReportContent, directory: Path) -> Path:
     for figure in [*figures, *(s.figure for s in sections if s.figure is not None)]:
         for kind in _METADATA:
             image = _encode(figure.figure, kind)
-            _write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
+            write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
             if kind == "svg":
                 images[figure.name] = image
     page = directory / _PAGE
-    _write_atomically(page, render_page(content, figures, images, sections).encode())
+    write_atomically(page, render_page(content, figures, images, sections).encode())
     return page
 
 
@@ -212,18 +211,3 @@ def _encode(figure: Figure, kind: str) -> bytes:
 
 def _data_uri(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,101 +1,126 @@
-"""The section on what to set for a wider network, by the law that the study found."""
+"""The section on what to set for a wider network: the adviser's plans, by the study's own law."""
 
+import dataclasses
 import math
+from collections.abc import Sequence
 
-import numpy as np
-import polars as pl
-
+from widthwise.adviser import AdviceRefusedError, Network, Plan, Training, widen
 from widthwise.analysis import Law
 from widthwise.report.content import ReportContent
 from widthwise.report.section import Section, SectionTable
-from widthwise.text import count, exact, exact_list, interval, number
+from widthwise.report.training import training_recipe
+from widthwise.runs.tables import OptimumRow
+from widthwise.text import exact, interval, number
+from widthwise.theory.parameterization import PARAMETERIZATIONS, noise_growth
 
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
-_PAPER_EXPONENT = 1.0  # Park et al. (2019)
+_QUESTION = (
+    "A network of this family is tuned at one width, and then every layer gets k times wider (from "
+    "w = 2 to w = 6, k is 3). What becomes of learning rate ε, batch size B and momentum m?"
+)
 
 
-def plan_section(content: ReportContent) -> Section | None:
+def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Section | None:
     """None unless the study bounds the law's exponent on both sides."""
-    law, variance = content.law, _variance_exponent(content)
-    if law is None or variance is None or not all(map(math.isfinite, law.interval)):
+    law, parameterization = content.law, _parameterization(content)
+    if not optima or law is None or parameterization is None:
         return None
-    low, high = law.interval
-    moves = "does not change with width" if variance == 0.0 else f"goes as k^{variance:g}"
+    if not all(map(math.isfinite, law.interval)):
+        return None
+    tuned = next((row for row in optima if row.located), optima[0])
+    try:
+        plans = [_plan(factor, tuned, law, parameterization, content) for factor in _FACTORS]
+    except AdviceRefusedError as refusal:
+        return Section(
+            title="What to set for a wider network",
+            question=_QUESTION,
+            answers=("No advice: the rule says nothing about networks trained as these were.",),
+            cautions=tuple(finding.text for finding in refusal.findings),
+            figure=None,
+            table=_table([], law, parameterization),
+        )
+    shift = PARAMETERIZATIONS[parameterization].variance_exponent
+    exponents = [end + shift for end in (law.exponent, *law.interval)]
     return Section(
         title="What to set for a wider network",
-        question="A network of this family is tuned at one width, and then every layer gets k "
-        "times wider (from w = 2 to w = 6, k is 3). What becomes of learning rate ε, batch size B "
-        "and momentum m?",
+        question=_QUESTION,
         answers=(
-            f"Multiply ε/(B(1 − m)) by k^{law.exponent + variance:.2f} (95 %: "
-            f"k^{low + variance:.2f} to k^{high + variance:.2f}): the best ḡ goes as "
-            f"k^{law.exponent:.2f}, and the variance σ² of the initial weights, in this "
-            f"parameterization, {moves}. Which of the three you change is yours: a smaller B uses "
-            "the hardware less well and ends at 1; a larger ε must still be stable (here "
-            f"{_tried(content)}).",
+            f"Multiply ε/(B(1 − m)) by k^{exponents[0]:.2f} (95 %: k^{exponents[1]:.2f} to "
+            f"k^{exponents[2]:.2f}). The table does so from the best setting at w = "
+            f"{exact(tuned.widening_factor)}: by a smaller B, because no larger ε than the tuned "
+            "one is known to be stable there.",
             "If your setting was not the best one at its width, what this makes of it will be as "
             "far off in ḡ. The best ε, B and m of each width that was run are in the table of "
             "optima below.",
             "For your own numbers, with reasons, limits and other rules: widthwise widen --law "
             "(this study's folder) --learning-rate … --batch-size … --momentum … --factor k",
         ),
-        cautions=_cautions(law),
+        cautions=_cautions(plans),
         figure=None,
-        table=SectionTable(
-            name="plan",
-            label="By how much to change the hyper-parameters",
-            note="Factors on ε/(B(1 − m)): on ε if B and m stay, or one over them on B if ε and m "
-            "stay. Intervals are 95 % and hold the law's uncertainty only. The paper's rule is "
-            "ḡ ∝ k.",
-            header=("k", "by this study", "interval", "by the paper's rule", "measured?"),
-            rows=tuple(_row(factor, law, variance) for factor in _FACTORS),
-            text_columns=frozenset({4}),
+        table=_table(plans, law, parameterization),
+    )
+
+
+def _plan(
+    factor: float, tuned: OptimumRow, law: Law, parameterization: str, content: ReportContent
+) -> Plan:
+    """From the best setting of a width, which is the base: the law's widths are relative to it."""
+    recipe, setting = training_recipe(content.results), tuned.nearest
+    relative = tuple(width / tuned.widening_factor for width in law.widening_factors)
+    return widen(
+        learning_rate=setting.learning_rate,
+        batch_size=setting.batch_size,
+        momentum=setting.momentum,
+        widening_factor=factor,
+        parameterization=parameterization,
+        network=Network(normalization=content.normalization, init_variance=setting.init_variance),
+        training=Training(
+            schedule=recipe.schedule, weight_decay=recipe.weight_decay, epochs=_epochs(content)
         ),
+        law=dataclasses.replace(law, widening_factors=relative),
     )
 
 
-def _row(factor: float, law: Law, variance: float) -> tuple[str, ...]:
-    low, high = (factor ** (end + variance) for end in law.interval)
-    measured = factor <= max(law.widening_factors) / min(law.widening_factors)
-    return (
-        exact(factor),
-        "× " + number(factor ** (law.exponent + variance)),
-        interval(low, high),
-        "× " + number(factor ** (_PAPER_EXPONENT + variance)),
-        "yes" if measured else "no: extrapolated",
+def _table(plans: Sequence[Plan], law: Law, parameterization: str) -> SectionTable:
+    return SectionTable(
+        name="plan",
+        label="Plans for wider networks",
+        note="Factor: on ε/(B(1 − m)), by this study's law and by the paper's rule, ḡ ∝ k. "
+        "Intervals are 95 % and hold the law's uncertainty only.",
+        header=("k", "ε", "B", "m", "factor", "interval", "by the paper's rule", "evidence"),
+        rows=tuple(
+            (
+                exact(plan.widening_factor),
+                number(plan.learning_rate),
+                exact(plan.batch_size),
+                exact(plan.momentum),
+                "× " + number(plan.noise_ratio),
+                interval(*(plan.noise_ratio_interval or (0.0, math.inf))),
+                "× " + number(noise_growth(parameterization, plan.widening_factor)),
+                plan.evidence,
+            )
+            for plan in plans
+        ),
+        text_columns=frozenset({7}),
     )
 
 
-def _tried(content: ReportContent) -> str:
-    """The learning rates and momenta that trained."""
-    trained = content.results.filter(pl.col("status") == "ok")
-    rates, momenta = trained["learning_rate"], sorted(trained["momentum"].unique().to_list())
-    return (
-        f"ε up to {number(float(rates.to_numpy().max()))} trained, with m = {exact_list(momenta)}"
-    )
+def _cautions(plans: Sequence[Plan]) -> tuple[str, ...]:
+    """What the adviser doubts, each once; what is first to be doubted first."""
+    findings = [finding.text for plan in plans for finding in plan.findings]
+    changes = [text for plan in plans for text in plan.changes]
+    return tuple(dict.fromkeys([*findings, *changes, *plans[0].notes]))
 
 
-def _cautions(law: Law) -> tuple[str, ...]:
-    widths = law.widening_factors
-    span = max(widths) / min(widths)
-    cut_off = (
-        f"At {count(law.num_cut_off, 'width')} of {law.num_widths} the best noise may lie where "
-        "noise begins to make training diverge: a plan by this law may aim at that edge. Stay a "
-        "factor of two below it, or measure.",
-    )
-    return (
-        f"Measured from w = {exact(min(widths))} to {exact(max(widths))}, a factor of "
-        f"{exact(span)}: beyond that it is an extrapolation. It holds for networks trained as "
-        "these were, and carries the noise of the tuned setting over, good or bad.",
-        *(cut_off if law.num_cut_off else ()),
-    )
+def _parameterization(content: ReportContent) -> str | None:
+    """That of all runs, if it is one that the adviser knows, and there are several widths."""
+    known = content.results["parameterization"].unique().drop_nulls().to_list()
+    several = content.results["widening_factor"].n_unique() > 1
+    return known[0] if several and len(known) == 1 and known[0] in PARAMETERIZATIONS else None
 
 
-def _variance_exponent(content: ReportContent) -> float | None:
-    """e of σ_init² ∝ w^e at the family level; None for one width."""
-    table = content.results.select("widening_factor", "init_variance").unique()
-    width, variance = table.sort("widening_factor").to_numpy().T
-    if width.size < 2:
+def _epochs(content: ReportContent) -> float | None:
+    """The shortest training of any run; None where the table does not say."""
+    if "epochs" not in content.results.columns:
         return None
-    slope = np.log(variance[-1] / variance[0]) / np.log(width[-1] / width[0])
-    return round(float(slope), 9) + 0.0
+    return float(content.results["epochs"].to_numpy().min())

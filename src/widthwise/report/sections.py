@@ -16,7 +16,7 @@ def report_sections(content: ReportContent) -> list[Section]:
     optima = optimum_rows(settings, content.optima)
     table = setting_scores(content.results)
     sections = (
-        plan_section(content),
+        plan_section(content, optima),
         collapse_section(content, table, settings),
         stability_section(content),
         resistance_section(content, table, optima),

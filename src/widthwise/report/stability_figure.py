@@ -17,14 +17,14 @@ from widthwise.report.style import (
     width_axis,
     width_styles,
 )
-from widthwise.runs.analyses import StabilityFinding
+from widthwise.runs.analyses import StabilityAnalysis
 
 _LEAST_RATIO = 6.0
 _FIT_COLOR = "#1f4e79"
 _Point = tuple[float, float, tuple[float, float], bool]  # width, value, interval, is a bound
 
 
-def stability_figure(found: StabilityFinding) -> Figure:
+def stability_figure(found: StabilityAnalysis) -> Figure:
     """(a) the largest stable learning rate; (b) the ceiling of the batch size, if it is known."""
     with house_style():
         panels = 1 if found.ceiling is None else 2

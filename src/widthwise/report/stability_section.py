@@ -4,7 +4,7 @@ from widthwise.analysis.batch_ceiling import CeilingPoint
 from widthwise.report.content import ReportContent
 from widthwise.report.section import CaptionedFigure, Section, SectionTable
 from widthwise.report.stability_figure import stability_figure
-from widthwise.runs.analyses import StabilityFinding, find_stability
+from widthwise.runs.analyses import StabilityAnalysis, find_stability
 from widthwise.text import MISSING, exact, exact_list, interval, number
 
 
@@ -37,7 +37,7 @@ def stability_section(content: ReportContent) -> Section | None:
     )
 
 
-def _cautions(found: StabilityFinding) -> list[str]:
+def _cautions(found: StabilityAnalysis) -> list[str]:
     first = found.rates[0]
     said = [
         f"ε_max is that of short runs ({first.steps} steps, batches of {first.batch_size}, m = "
@@ -56,7 +56,7 @@ def _cautions(found: StabilityFinding) -> list[str]:
     return said
 
 
-def _caption(found: StabilityFinding) -> str:
+def _caption(found: StabilityAnalysis) -> str:
     rates = "; ".join(
         f"{'≥ ' if rate.censored else ''}{number(rate.value)} at w = {exact(rate.widening_factor)}"
         for rate in found.rates
@@ -81,7 +81,7 @@ def _relation(point: CeilingPoint) -> str:
     return {"=": "= ", "≤": "≤ ", "≥": "≥ ", "?": "about "}[point.relation]
 
 
-def _table(content: ReportContent, found: StabilityFinding) -> SectionTable:
+def _table(content: ReportContent, found: StabilityAnalysis) -> SectionTable:
     ceilings = {p.widening_factor: p for p in found.ceiling.points} if found.ceiling else {}
     rows = []
     for rate in found.rates:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from widthwise.adviser import cautions
 from widthwise.sgd.recipe import Recipe
 from widthwise.text import exact, exact_list
 
@@ -124,30 +125,18 @@ def schedule_sentence(recipe: Recipe) -> str | None:
 def normalization_cautions(
     normalization: str | None, recipe: Recipe, batch_sizes: Collection[int]
 ) -> list[str]:
-    """Why the law may not hold, or not mean what it says, in networks with batch norm.
+    """Why the law may not hold, or not mean what it says, in networks with normalization.
 
     Args:
-        normalization: "batch" or "none"; None where it is not known, and nothing is said.
+        normalization: of the networks; None where it is not known, and nothing is said.
         recipe: of all runs.
         batch_sizes: of the settings that were run.
     """
-    if normalization != "batch":
-        return []
-    said = [
-        "The networks have batch norm, with which Park et al. (2019) report the law not to hold "
-        "for ConvNets, and a similar trend for ResNets."
-    ]
-    if recipe.ghost_batch_size is None and len(set(batch_sizes)) > 1:
+    said = list(cautions.normalization_cautions(normalization, recipe.weight_decay))
+    if normalization == "batch" and recipe.ghost_batch_size is None and len(set(batch_sizes)) > 1:
         said.append(
             "Batch norm's statistics are those of each batch, so settings of different B differ in "
             "more than the noise of SGD; ghost batch norm (training.ghost_batch_size) keeps them "
             "alike."
-        )
-    if recipe.weight_decay > 0:
-        said.append(
-            "With batch norm the scale of the weights before it does not change the output, and "
-            "weight decay brings it to a value of its own in time: σ_init is forgotten, so what "
-            "acts is not ḡ's (van Laarhoven 2017, arXiv:1706.05350; Li, Lyu & Arora 2020, "
-            "arXiv:2010.02916)."
         )
     return said

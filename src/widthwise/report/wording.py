@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from scipy import stats
 
+from widthwise.adviser.answer import PARAMETERIZATIONS
+from widthwise.adviser.reasoning import practice
 from widthwise.analysis import Law
 from widthwise.report.training import (
     normalization_cautions,
@@ -37,16 +39,6 @@ LARGE_CHANGE_ERRORS = 3.0
 NEAR_FACTOR = 4.0
 
 _INFINITE = re.compile(r"-?\binf\b")
-_PRACTICE = {
-    ("proportional", "standard"): "With the standard parameterization that means: keep "
-    "ε/(B(1 − m)) as it is when the network is widened.",
-    ("proportional", "ntk"): "With the NTK parameterization that means: raise ε/(B(1 − m)) in "
-    "proportion to w, by a larger ε while it is stable, then by a smaller B.",
-    ("constant", "standard"): "With the standard parameterization that means: lower ε/(B(1 − m)) "
-    "in proportion to 1/w when the network is widened.",
-    ("constant", "ntk"): "With the NTK parameterization that means: keep ε/(B(1 − m)) as it is "
-    "when the network is widened.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +77,10 @@ def practice_sentence(law: Law | None, parameterizations: Sequence[str]) -> str 
     """What the verdict asks of ε, B and m, where the parameterization is one we know."""
     if law is None or len(parameterizations) != 1:
         return None
-    return _PRACTICE.get((law.verdict, parameterizations[0]))
+    asked = practice(law.verdict, parameterizations[0])
+    if asked is None:
+        return None
+    return f"With {PARAMETERIZATIONS[parameterizations[0]]} that means: {asked}"
 
 
 def remarks(

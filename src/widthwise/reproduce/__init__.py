@@ -1,18 +1,21 @@
 """The paper's claims put on trial: presets, what each claim needs, and verdicts."""
 
+from typing import TYPE_CHECKING, Any
+
+from widthwise.deprecated import old_name
 from widthwise.reproduce.claims import CLAIMS, Claim, Trial, trials
 from widthwise.reproduce.judging import Evidence, Judgement
 from widthwise.reproduce.presets import PresetName, all_presets, preset
-from widthwise.reproduce.running import Finding, judge_all, run_needed, specifications
+from widthwise.reproduce.running import TrialResult, judge_all, run_needed, specifications
 
 __all__ = [
     "CLAIMS",
     "Claim",
     "Evidence",
-    "Finding",
     "Judgement",
     "PresetName",
     "Trial",
+    "TrialResult",
     "all_presets",
     "judge_all",
     "preset",
@@ -20,3 +23,9 @@ __all__ = [
     "specifications",
     "trials",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)

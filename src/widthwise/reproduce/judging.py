@@ -5,31 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
-from widthwise.analysis import (
-    BatchCeiling,
-    Law,
-    Optimum,
-    StableRate,
-    measure_batch_ceiling,
-    measure_collapse,
-    measure_resistance,
-)
+from widthwise.analysis import Collapse, Law, Optimum, measure_resistance
 from widthwise.analysis.law import ZONES
 from widthwise.errors import FitError
 from widthwise.probes import StableLearningRate, fit_stability_law
-from widthwise.reproduce.deciding import more_for_ceiling, more_for_collapse, more_for_exponent
-from widthwise.runs.analyses import setting_scores, width_curves
-from widthwise.text import estimate
+from widthwise.runs.analyses import batch_ceiling, collapse_of, setting_scores, width_curves
+from widthwise.text import estimate, exact_list
 
 Verdict = Literal["confirmed", "contradicted", "inconclusive"]
 
 # An exponent within this of 0 is "does not change with width", as for the law of the optimum.
 NO_GROWTH = ZONES["constant"][1]
-# An optimum that fewer draws place inside what was run bounds no batch size.
-_LEAST_FOUND = 0.05
+# Nearer than this to the edge of a verdict, no number of runs is worth asking for.
+_AT_THE_EDGE = 0.04
+_MOST_TIMES = 200.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,17 +123,7 @@ def _in_zone(evidence: Evidence, *, inside: Verdict, outside: Verdict) -> Judgem
 
 def judge_collapse(evidence: Evidence) -> Judgement:
     """Do settings of equal ḡ agree while ε is small?"""
-    table = setting_scores(evidence.results)
-    columns = table.columns
-    found = measure_collapse(
-        columns["widening_factor"].to_numpy(),
-        columns["learning_rate"].to_numpy(),
-        columns["batch_size"].to_numpy(),
-        columns["momentum"].to_numpy(),
-        columns["normalized_noise_scale"].to_numpy(),
-        table.scores,
-        ran=table.ran,
-    )
+    found = collapse_of(setting_scores(evidence.results))
     verdicts: dict[str, Verdict] = {"collapses": "confirmed", "broken": "contradicted"}
     verdict = verdicts.get(found.verdict, "inconclusive")
     overall = found.overall
@@ -156,7 +137,7 @@ def judge_collapse(evidence: Evidence) -> Judgement:
         interval=None,
         verdict=verdict,
         sentence=found.sentence(),
-        would_decide=more_for_collapse(found) if verdict == "inconclusive" else None,
+        would_decide=_more_for_collapse(found) if verdict == "inconclusive" else None,
     )
 
 
@@ -191,39 +172,10 @@ def judge_bounded(evidence: Evidence) -> Judgement:
     )
 
 
-def ceiling_of(evidence: Evidence) -> BatchCeiling | None:
-    """The ceiling of the batch at the widths with an optimum and a rate; None without any."""
-    both = [
-        rate
-        for rate in evidence.rates
-        if rate.widening_factor in evidence.optima
-        and np.mean(np.isfinite(evidence.optima[rate.widening_factor].samples)) >= _LEAST_FOUND
-    ]
-    if not both:
-        return None
-    variances = dict(
-        evidence.results.select("widening_factor", "init_variance").unique("widening_factor").rows()
-    )
-    return measure_batch_ceiling(
-        [rate.widening_factor for rate in both],
-        [evidence.optima[rate.widening_factor] for rate in both],
-        [
-            StableRate(
-                value=rate.value,
-                samples=None if rate.censored else rate.samples,
-                is_bound=rate.censored,
-            )
-            for rate in both
-        ],
-        init_variances=[variances[rate.widening_factor] for rate in both],
-        momentum=both[0].momentum,
-    )
-
-
 def judge_ceiling(evidence: Evidence) -> Judgement:
     """Is B_opt ≤ const/w, ε_max/((1 − m) σ² ḡ_opt) falling as 1/w or faster?"""
     named = ("p", "exponent of the largest batch that can have ḡ_opt, ∝ w^p")
-    found = ceiling_of(evidence)
+    found = batch_ceiling(evidence.results, evidence.optima, evidence.rates)
     if found is None:
         return _unknown(
             named,
@@ -260,7 +212,7 @@ def judge_resistance(evidence: Evidence) -> Judgement:
     if found.verdict == "inconclusive":
         open_part = [
             "more seeds, for the gain in accuracy" if found.score_trend == "inconclusive" else None,
-            "for the noise: " + more_for_exponent(evidence.law, evidence.optima, evidence.problems)
+            "for the noise: " + _more_for_exponent(evidence.law, evidence.optima, evidence.problems)
             if found.noise_trend == "inconclusive"
             else None,
         ]
@@ -280,7 +232,7 @@ def _exponent(evidence: Evidence) -> Judgement:
     """The exponent of the law, undecided."""
     named = ("s", "exponent of ḡ_opt ∝ w^s")
     law = evidence.law
-    more = more_for_exponent(law, evidence.optima, evidence.problems)
+    more = _more_for_exponent(law, evidence.optima, evidence.problems)
     if evidence.search_end == "budget spent":
         more += "; the search stopped at its limit of runs"
     if law is None:
@@ -310,8 +262,81 @@ def _unknown(named: tuple[str, str], why: str, more: str) -> Judgement:
 
 
 def _more_optima(evidence: Evidence) -> str:
-    return more_for_ceiling(evidence.optima, evidence.problems)
+    return _more_for_ceiling(evidence.optima, evidence.problems)
 
 
 def _says_nothing(interval: tuple[float, float]) -> bool:
     return all(math.isinf(end) for end in interval)
+
+
+def _more_for_exponent(
+    law: Law | None, optima: Mapping[float, Optimum], problems: Mapping[float, str]
+) -> str:
+    """What would decide how the optimum goes with width."""
+    missing = _unlocated(optima, problems)
+    if law is None:
+        return missing or "optima at two widths or more"
+    low, high = law.interval
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return missing or "more seeds at every width"
+    times = _times_the_runs(law.exponent, law.interval)
+    runs = (
+        "a wider range of widths, because the exponent lies at the edge of a verdict"
+        if times is None
+        else f"about {times:.2g} times the runs, if the estimate stays"
+    )
+    cut_off = sorted(w for w, optimum in optima.items() if optimum.cliff is not None)
+    if cut_off:
+        runs += (
+            f", and at w = {exact_list(cut_off)} noise scales between the highest that trains and "
+            "the lowest that diverges"
+        )
+    return f"{missing}; then {runs}" if missing else runs
+
+
+def _more_for_ceiling(optima: Mapping[float, Optimum], problems: Mapping[float, str]) -> str:
+    """What would decide how the largest batch goes with width."""
+    return _unlocated(optima, problems) or "optima with narrower intervals: more runs, more widths"
+
+
+def _more_for_collapse(found: Collapse) -> str:
+    """What would decide whether only the noise scale matters."""
+    if found.verdict == "not tested":
+        return "settings of equal ḡ at different ε, two seeds each"
+    excess = found.overall.missed / found.margin
+    if math.isfinite(excess) and excess > 1.0:
+        return f"about {min(excess**2, _MOST_TIMES):.2g} times the seeds"
+    return "more seeds"
+
+
+def _unlocated(optima: Mapping[float, Optimum], problems: Mapping[float, str]) -> str:
+    """Widths without an optimum, by what keeps it from being known; empty if there is none."""
+    sides = {
+        "low": "settings of lower noise (longer training, more images) at w = {}",
+        "high": "settings of higher noise (a larger ε that is still stable) at w = {}",
+    }
+    parts = []
+    for side, words in sides.items():
+        widths = sorted(w for w, optimum in optima.items() if optimum.censoring == side)
+        if widths:
+            parts.append(words.format(exact_list(widths)) + ", where the optimum is only bounded")
+    if problems:
+        parts.append(
+            f"more runs at w = {exact_list(sorted(problems))}, where no optimum could be located"
+        )
+    return "; ".join(parts)
+
+
+def _times_the_runs(exponent: float, interval: tuple[float, float]) -> float | None:
+    """How many times the runs until the interval leaves all edges of verdicts behind: it narrows
+    as their square root. None if the exponent lies at an edge.
+
+    >>> _times_the_runs(1.0, (0.5, 1.5))
+    4.0
+    """
+    edges = [edge for zone in ZONES.values() for edge in zone]
+    room = min(abs(exponent - edge) for edge in edges)
+    half = max(exponent - interval[0], interval[1] - exponent)
+    if room < _AT_THE_EDGE:
+        return None
+    return min(max((half / room) ** 2, 1.0), _MOST_TIMES)

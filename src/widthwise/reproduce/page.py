@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,25 +11,33 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from widthwise.errors import FitError
+from widthwise.analysis.law import ZONES
 from widthwise.files import write_atomically
-from widthwise.probes import fit_stability_law
 from widthwise.report.page import typeset
 from widthwise.report.stability_figure import stability_figure
-from widthwise.report.style import house_style
-from widthwise.reproduce.exponent_figure import exponent_figure, exponents
-from widthwise.reproduce.judging import ceiling_of
+from widthwise.report.style import INK, MUTED, WIDTH_INCHES, house_style
+from widthwise.reproduce.judging import Verdict
 from widthwise.reproduce.paper import PAPER, provenance
 from widthwise.reproduce.presets import PresetName, dump, fields_of
-from widthwise.reproduce.running import Finding, in_all
-from widthwise.runs.analyses import StabilityFinding
+from widthwise.reproduce.running import TrialResult, in_all
+from widthwise.runs.analyses import find_stability
 from widthwise.text import listing
 
 PAGE = "reproduction.html"
 _REPORT = "report.html"
 _STYLE_TAGS = ("<style>", "</style>")
+_LAW_CLAIMS = ("law", "batch-norm-resnet", "batch-norm-convnet")
+_COLORS: dict[Verdict, str] = {
+    "confirmed": "#1f4e79",
+    "contradicted": "#8a3400",
+    "inconclusive": MUTED,
+}
+_MARKERS: dict[Verdict, str] = {"confirmed": "o", "contradicted": "X", "inconclusive": "o"}
+_AXIS = (-1.0, 2.5)
+_ROW_INCHES = 0.34
 _CAPTIONS = {
     "accuracy-vs-noise-scale": "Test accuracy at late times against the normalized noise scale, "
     "a curve a width.",
@@ -51,7 +60,7 @@ class Shown:
         provenance: name → value, shown as given.
     """
 
-    findings: Sequence[Finding]
+    findings: Sequence[TrialResult]
     size: str
     data: str | None
     directory: Path
@@ -66,7 +75,7 @@ def write_page(shown: Shown) -> Path:
     return path
 
 
-def tally(findings: Sequence[Finding]) -> str:
+def tally(findings: Sequence[TrialResult]) -> str:
     """How many came out how, in words.
 
     >>> tally([])
@@ -79,7 +88,7 @@ def tally(findings: Sequence[Finding]) -> str:
     return f"Of {len(findings)} trials, {listing(parts)}."
 
 
-def legend(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+def legend(findings: Sequence[TrialResult]) -> list[tuple[str, str]]:
     """Symbol and meaning of everything that was measured."""
     return list(dict.fromkeys((f.judgement.symbol, f.judgement.quantity) for f in findings))
 
@@ -130,7 +139,9 @@ def _groups(shown: Shown) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def _row(finding: Finding, directory: Path, seen: set[tuple[PresetName, str]]) -> dict[str, Any]:
+def _row(
+    finding: TrialResult, directory: Path, seen: set[tuple[PresetName, str]]
+) -> dict[str, Any]:
     judged, preset = finding.judgement, finding.trial.preset
     report = directory / str(preset) / _REPORT
     return {
@@ -149,7 +160,7 @@ def _row(finding: Finding, directory: Path, seen: set[tuple[PresetName, str]]) -
 
 
 def _study_figures(
-    finding: Finding, directory: Path, seen: set[tuple[PresetName, str]]
+    finding: TrialResult, directory: Path, seen: set[tuple[PresetName, str]]
 ) -> list[dict[str, Any]]:
     """Figures of the study's own report, each shown once on the page."""
     figures = []
@@ -161,24 +172,18 @@ def _study_figures(
     return figures
 
 
-def _rate_figures(finding: Finding) -> list[dict[str, Any]]:
-    rates = finding.evidence.rates
-    if not rates:
+def _rate_figures(finding: TrialResult) -> list[dict[str, Any]]:
+    evidence = finding.evidence
+    found = find_stability(evidence.results, evidence.optima, evidence.rates)
+    if found is None:
         return []
-    try:
-        law, problem = fit_stability_law([rate.widening_factor for rate in rates], rates), None
-    except FitError as error:
-        law, problem = None, str(error)
-    found = StabilityFinding(
-        rates=tuple(rates), law=law, problem=problem, ceiling=ceiling_of(finding.evidence)
-    )
     caption = "Largest stable learning rate against width" + (
         "." if found.ceiling is None else "; below: the largest batch at the best noise scale."
     )
     return [{"image": _uri(_svg(stability_figure(found))), "caption": caption}]
 
 
-def _overview(findings: Sequence[Finding]) -> dict[str, Any] | None:
+def _overview(findings: Sequence[TrialResult]) -> dict[str, Any] | None:
     rows = exponents(findings)
     if not rows:
         return None
@@ -219,3 +224,65 @@ def _svg(figure: Figure) -> bytes:
 
 def _uri(svg: bytes) -> Markup:
     return Markup("data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii"))
+
+
+def exponents(findings: Sequence[TrialResult]) -> list[TrialResult]:
+    """The findings that the figure has rows for, one a family."""
+    rows = {f.trial.preset: f for f in findings if f.trial.claim.key in _LAW_CLAIMS}
+    return list(rows.values())
+
+
+def exponent_figure(findings: Sequence[TrialResult]) -> Figure:
+    """Exponent of ḡ_opt ∝ w^s with its interval, a row a family, cut off at the axis."""
+    rows = exponents(findings)
+    with house_style():
+        figure = Figure(
+            figsize=(WIDTH_INCHES, 1.1 + _ROW_INCHES * max(len(rows), 1)), layout="constrained"
+        )
+        axes = figure.subplots()
+        for name, (low, high) in ZONES.items():
+            axes.axvspan(low, high, color="#000000", alpha=0.07, linewidth=0.0)
+            axes.text(
+                (low + high) / 2.0,
+                1.01,
+                name,
+                transform=axes.get_xaxis_transform(),
+                horizontalalignment="center",
+                verticalalignment="bottom",
+                fontsize=10.5,
+                color=INK,
+            )
+        for place, finding in enumerate(rows):
+            _draw(axes, len(rows) - 1 - place, finding)
+        axes.set_xlim(*_AXIS)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        names = [str(finding.trial.preset) for finding in reversed(rows)]
+        axes.set_yticks(range(len(rows)), names)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(r"exponent $s$ of $\bar{g}_\mathrm{opt} \propto w^s$")
+        return figure
+
+
+def _draw(axes: Axes, place: int, finding: TrialResult) -> None:
+    judged = finding.judgement
+    color = _COLORS[judged.verdict]
+    name = f"{finding.trial.preset} interval"
+    if judged.interval is None or all(math.isinf(end) for end in judged.interval):
+        axes.plot(_AXIS, [place] * 2, color=color, linewidth=1.2, linestyle=(0, (1, 3)), gid=name)
+        return
+    low, high = (min(max(end, _AXIS[0]), _AXIS[1]) for end in judged.interval)
+    axes.plot([low, high], [place] * 2, color=color, linewidth=1.8, gid=name)
+    for end, edge, marker in zip(judged.interval, _AXIS, "<>", strict=True):
+        if abs(end) > abs(edge) or math.isinf(end):
+            axes.plot([edge], [place], marker=marker, color=color, markersize=6.0, clip_on=False)
+    if judged.value is not None and _AXIS[0] < judged.value < _AXIS[1]:
+        filled = judged.verdict != "inconclusive"
+        axes.plot(
+            [judged.value],
+            [place],
+            marker=_MARKERS[judged.verdict],
+            markersize=7.0,
+            color=color,
+            markerfacecolor=color if filled else "white",
+            markeredgewidth=1.3,
+        )

@@ -7,18 +7,21 @@ from typing import Literal, Protocol
 
 import polars as pl
 
+from widthwise.errors import InputError
 from widthwise.reproduce.claims import Trial
 from widthwise.reproduce.judging import Evidence, Judgement
 from widthwise.reproduce.presets import PresetName, fields_of
-from widthwise.reproduce.rates import measured_rates
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Store
 from widthwise.study import Study
 from widthwise.study.rounds import Rounds
 from widthwise.study.spec import StudySpec
+from widthwise.study.stable_rates import ProbeOptions, kept_rates, measured_rates
 
 _RATES = "stable-rates"
 _SEARCH_KEY = "search."
+# Without momentum whatever the study has: what the claims are of is plain SGD.
+_PROBE = ProbeOptions(momentum=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +35,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Finding:
+class TrialResult:
     """What came out for one trial.
 
     Attributes:
@@ -56,7 +59,7 @@ class Finding:
         return sum(spent.seconds for spent in self.spent)
 
 
-def in_all(findings: Iterable[Finding]) -> tuple[int, float]:
+def in_all(findings: Iterable[TrialResult]) -> tuple[int, float]:
     """Runs and seconds, each study and each probe counted once."""
     once = {(spent.what, spent.preset): spent for f in findings for spent in f.spent}
     return sum(s.runs for s in once.values()), sum(s.seconds for s in once.values())
@@ -117,6 +120,7 @@ def run_needed(
         measured_rates(
             specs[preset],
             rates_file(directory, preset),
+            options=_PROBE,
             on_width=lambda width: tell(f"  w = {width:g}"),
         )
     for number, preset in enumerate(studies, start=len(probes) + 1):
@@ -128,7 +132,7 @@ def run_needed(
 
 def judge_all(
     wanted: Sequence[Trial], specs: Mapping[PresetName, StudySpec], directory: Path
-) -> list[Finding]:
+) -> list[TrialResult]:
     """Judge what has landed; everything that :func:`run_needed` makes must be there."""
     found = []
     studies: dict[PresetName, tuple[Evidence, Spent]] = {}
@@ -141,7 +145,10 @@ def judge_all(
             evidence, of_study = studies[preset]
             spent.append(of_study)
         if claim.needs_rates:
-            measured = measured_rates(specs[preset], rates_file(directory, preset))
+            path = rates_file(directory, preset)
+            measured = kept_rates(specs[preset], path)
+            if measured is None:
+                raise InputError(f"{path} is not there; probe the family first")
             evidence = replace(evidence, rates=measured.rates)
             spent.append(
                 Spent(
@@ -152,7 +159,7 @@ def judge_all(
                 )
             )
         found.append(
-            Finding(
+            TrialResult(
                 trial=trial,
                 judgement=claim.judge(evidence),
                 spent=tuple(spent),

@@ -1,5 +1,5 @@
-"""From a table of runs to what it says of the paper's claims: collapse, noise resistance, ceiling
-of the batch.
+"""From a table of runs to what it says: optima and law, collapse, noise resistance, ceiling of the
+batch.
 """
 
 import math
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from widthwise.analysis import (
     BatchCeiling,
     Collapse,
+    LargestRate,
+    Law,
     Optimum,
     Resistance,
-    StableRate,
     WidthCurve,
+    fit_law,
+    locate_optimum,
     measure_batch_ceiling,
     measure_collapse,
     measure_resistance,
 )
 from widthwise.errors import FitError
 from widthwise.probes import StabilityLaw, StableLearningRate, fit_stability_law
+from widthwise.runs.schema import SETTING
 from widthwise.runs.tables import selected_on
+from widthwise.sgd.batches import batch_unit, whole_batch
 
-_SETTING = (
-    "widening_factor",
-    "learning_rate",
-    "batch_size",
-    "momentum",
-    "normalized_noise_scale",
-    "init_variance",
-)
+_FOLLOWING = ("normalized_noise_scale", "init_variance")  # from the setting
+# An optimum that fewer draws place inside what was run bounds no batch size.
+_LEAST_FOUND = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +40,7 @@ class SettingScores:
     """Scores of a table of runs as arrays: one row a setting, one column a seed.
 
     Attributes:
-        columns: the settings, K rows.
+        columns: the settings, K rows, with their noise scale and initial variance.
         scores: (K, S) accuracy by which optima are chosen; NaN where a run diverged or was not
             made.
         ran: (K, S), whether there is such a run.
@@ -57,11 +57,12 @@ def setting_scores(results: pl.DataFrame) -> SettingScores:
     """The runs of a study, setting by setting."""
     seeds = sorted(results["seed"].unique().to_list())
     score = f"{selected_on(results)}_accuracy"
-    ordered = results.sort(*_SETTING, "seed")
-    groups = list(ordered.group_by(_SETTING, maintain_order=True))
+    groups = [
+        runs for _, runs in results.sort(*SETTING, "seed").group_by(SETTING, maintain_order=True)
+    ]
     scores = np.full((len(groups), len(seeds)), math.nan)
     ran = np.zeros(scores.shape, dtype=np.bool_)
-    for row, (_, runs) in enumerate(groups):
+    for row, runs in enumerate(groups):
         places = [seeds.index(seed) for seed in runs["seed"]]
         ran[row, places] = True
         survived = runs.select(
@@ -69,17 +70,94 @@ def setting_scores(results: pl.DataFrame) -> SettingScores:
         ).to_series()
         scores[row, places] = survived.fill_null(math.nan).to_numpy()
     return SettingScores(
-        columns=pl.DataFrame([key for key, _ in groups], schema=list(_SETTING), orient="row"),
+        columns=pl.concat([runs.head(1) for runs in groups]).select(*SETTING, *_FOLLOWING),
         scores=scores,
         ran=ran,
-        physical_times=np.array([runs["physical_time"].mean() for _, runs in groups], dtype=float),
+        physical_times=np.array([runs["physical_time"].mean() for runs in groups], dtype=float),
     )
 
 
-def find_collapse(table: SettingScores) -> Collapse | None:
-    """The test of the collapse; None if no two settings can be compared."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Summary:
+    """What a study found.
+
+    Attributes:
+        optima: widening factor → optimum, in normalized noise scale.
+        problems: widening factor → why no optimum could be located.
+        law: how the optimum moves with width, if that could be fitted.
+        law_problem: why it could not.
+    """
+
+    optima: Mapping[float, Optimum]
+    problems: Mapping[float, str]
+    law: Law | None
+    law_problem: str | None
+
+
+def summarize(results: pl.DataFrame, *, num_train: int, num_scored: int, seed: int = 0) -> Summary:
+    """Locate the optimum of every width, and fit the law.
+
+    Args:
+        results: one row a run.
+        num_train: N, to recognize the largest batches.
+        num_scored: examples behind each accuracy (test or validation set).
+        seed: of the bootstrap.
+    """
+    optima: dict[float, Optimum] = {}
+    problems: dict[float, str] = {}
+    for (width,), rows in sorted(results.group_by("widening_factor")):
+        assert isinstance(width, float)
+        try:
+            optima[width] = _optimum(rows, seed, num_train, num_scored)
+        except FitError as error:
+            problems[width] = str(error)
+    law, law_problem = None, None
+    try:
+        law = fit_law(list(optima), list(optima.values()))
+    except FitError as error:
+        law_problem = str(error)
+    return Summary(optima=optima, problems=problems, law=law, law_problem=law_problem)
+
+
+def limit_of(batch_size: int, num_train: int, ghost_batch_size: int | None) -> str | None:
+    """What keeps batches from being smaller or larger than this.
+
+    With ghost batch norm a batch is a whole number of parts, so that the ends are one part and as
+    many as the training set holds.
+
+    >>> limit_of(8, 1000, None), limit_of(8, 1000, 8)
+    (None, 'one ghost batch of 8')
+    >>> limit_of(996, 1000, 12), limit_of(1000, 1000, 8)
+    ('most ghost batches of 12', 'full batch')
+    """
+    part = batch_unit(ghost_batch_size)
+    ends = {
+        part: "batch size 1" if part == 1 else f"one ghost batch of {part}",
+        whole_batch(num_train, ghost_batch_size): f"most ghost batches of {part}",
+        num_train: "full batch",
+    }
+    return ends.get(batch_size)
+
+
+def _optimum(rows: pl.DataFrame, seed: int, num_train: int, num_scored: int) -> Optimum:
+    table = setting_scores(rows)
     columns = table.columns
-    found = measure_collapse(
+    ghost = rows["ghost_batch_size"][0]  # of the recipe, which all runs of a study share
+    return locate_optimum(
+        columns["normalized_noise_scale"].to_numpy(),
+        table.scores,
+        limits=[limit_of(batch, num_train, ghost) for batch in columns["batch_size"]],
+        num_test=num_scored,
+        seed=seed,
+        ran=table.ran,
+        effective_rate=columns["learning_rate"].to_numpy() / (1.0 - columns["momentum"].to_numpy()),
+    )
+
+
+def collapse_of(table: SettingScores) -> Collapse:
+    """The test of the collapse."""
+    columns = table.columns
+    return measure_collapse(
         columns["widening_factor"].to_numpy(),
         columns["learning_rate"].to_numpy(),
         columns["batch_size"].to_numpy(),
@@ -88,6 +166,11 @@ def find_collapse(table: SettingScores) -> Collapse | None:
         table.scores,
         ran=table.ran,
     )
+
+
+def find_collapse(table: SettingScores) -> Collapse | None:
+    """The test of the collapse; None if no two settings can be compared."""
+    found = collapse_of(table)
     return None if found.verdict == "not tested" else found
 
 
@@ -119,7 +202,7 @@ def find_resistance(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StabilityFinding:
+class StabilityAnalysis:
     """Measured stable rates, their law, and the ceiling of the batch that follows.
 
     Attributes:
@@ -138,7 +221,7 @@ def find_stability(
     results: pl.DataFrame,
     optima: Mapping[float, Optimum],
     stable_learning_rates: Sequence[StableLearningRate],
-) -> StabilityFinding | None:
+) -> StabilityAnalysis | None:
     """What the measured stable rates say; None if there are none."""
     rates = sorted(stable_learning_rates, key=lambda rate: rate.widening_factor)
     if not rates:
@@ -148,17 +231,24 @@ def find_stability(
         law = fit_stability_law([rate.widening_factor for rate in rates], rates)
     except FitError as error:
         problem = str(error)
-    return StabilityFinding(
-        rates=tuple(rates), law=law, problem=problem, ceiling=_ceiling(results, optima, rates)
+    return StabilityAnalysis(
+        rates=tuple(rates), law=law, problem=problem, ceiling=batch_ceiling(results, optima, rates)
     )
 
 
-def _ceiling(
+def batch_ceiling(
     results: pl.DataFrame,
     optima: Mapping[float, Optimum],
     rates: Sequence[StableLearningRate],
 ) -> BatchCeiling | None:
-    both = [rate for rate in rates if rate.widening_factor in optima]
+    """The largest batch that can have the best noise scale, at the widths that have both an optimum
+    and a rate; None if there is none."""
+    both = [
+        rate
+        for rate in rates
+        if rate.widening_factor in optima
+        and np.mean(np.isfinite(optima[rate.widening_factor].samples)) >= _LEAST_FOUND
+    ]
     if not both:
         return None
     variances = dict(
@@ -168,7 +258,7 @@ def _ceiling(
         [rate.widening_factor for rate in both],
         [optima[rate.widening_factor] for rate in both],
         [
-            StableRate(
+            LargestRate(
                 value=rate.value,
                 samples=None if rate.censored else rate.samples,
                 is_bound=rate.censored,

@@ -30,6 +30,10 @@ _RECIPE: dict[str, Any] = {
     "precision": pl.String,
 }
 
+# What runs share that differ only in their seed; every other hyper-parameter is the study's, or
+# follows from these.
+SETTING = ("widening_factor", "learning_rate", "batch_size", "momentum")
+
 RESULTS_SCHEMA: dict[str, Any] = {
     "run_id": pl.String,
     "family": pl.String,

@@ -10,18 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from widthwise.analysis import Law, Optimum
+from widthwise.runs.schema import SETTING
+from widthwise.theory.parameterization import width_rule
 
 SelectedOn = Literal["test", "validation"]
 
-_SETTING_COLUMNS = (
-    "widening_factor",
-    "normalized_noise_scale",
-    "learning_rate",
-    "batch_size",
-    "momentum",
-    "init_variance",
-    "steps",
-)
+_FOLLOWING = ("normalized_noise_scale", "init_variance", "steps")  # from the setting
+_ORDER = ("widening_factor", "normalized_noise_scale", "learning_rate", "batch_size", "momentum")
 _AVERAGED_COLUMNS = ("test_accuracy", "validation_accuracy", "plateau_slope")
 # Noise scales closer than this ratio are one place on the axis: they differ by rounding only.
 _SAME_PLACE = 1e-6
@@ -130,6 +125,19 @@ def selected_on(results: pl.DataFrame) -> SelectedOn:
     return "validation" if column.null_count() < len(column) else "test"
 
 
+def base_init_variance(results: pl.DataFrame) -> float:
+    """Family-level σ_init² at widening factor 1, from any width of a family's results.
+
+    >>> base_init_variance(pl.DataFrame({
+    ...     "parameterization": ["standard"], "widening_factor": [4.0], "init_variance": [0.5],
+    ... }))
+    2.0
+    """
+    row = results.sort("widening_factor").row(0, named=True)
+    exponent = width_rule(row["parameterization"]).variance_exponent
+    return float(row["init_variance"] * row["widening_factor"] ** -exponent)
+
+
 def setting_rows(results: pl.DataFrame) -> list[SettingRow]:
     """One row a setting, ordered by width, then noise scale, then learning rate."""
     survived = pl.col("status") == "ok"
@@ -144,8 +152,9 @@ def setting_rows(results: pl.DataFrame) -> list[SettingRow]:
     ]
     table = (
         _in_order(results)
-        .group_by(_SETTING_COLUMNS, maintain_order=True)
+        .group_by(SETTING, maintain_order=True)
         .agg(
+            pl.col(_FOLLOWING).first(),
             pl.len().alias("num_seeds"),
             (~survived).sum().alias("num_diverged"),
             *averages,
@@ -252,7 +261,7 @@ def curve_rows(results: pl.DataFrame, optima: Sequence[OptimumRow]) -> list[Curv
     for row in optima:
         runs = ordered.filter(
             pl.col("status") == "ok",
-            *(pl.col(name) == getattr(row.nearest, name) for name in _SETTING_COLUMNS),
+            *(pl.col(name) == getattr(row.nearest, name) for name in SETTING),
         )
         curve = (
             runs.select(step="curve_step", accuracy="curve_test_accuracy")
@@ -295,4 +304,4 @@ def law_line(law: Law, widening_factors: Iterable[float], num_points: int = 41) 
 
 def _in_order(results: pl.DataFrame) -> pl.DataFrame:
     """Runs by setting and seed: sums, and so the last digits, must not hang on how they came."""
-    return results.sort(*_SETTING_COLUMNS, "seed", maintain_order=True)
+    return results.sort(*_ORDER, "seed", maintain_order=True)

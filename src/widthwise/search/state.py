@@ -10,8 +10,7 @@ from widthwise.analysis import Optimum, locate_optimum
 from widthwise.analysis.settings import STABLE_SHARE, Settings, merge_settings
 from widthwise.analysis.shape import open_window
 from widthwise.errors import FitError
-from widthwise.search.problem import FloatArray, Lattice
-from widthwise.search.runs import Observations
+from widthwise.search.problem import FloatArray, Lattice, Observations
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

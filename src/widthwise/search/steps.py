@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from widthwise.search.problem import SearchTarget
-from widthwise.search.runs import Runs
+from widthwise.search.problem import Runs, SearchTarget
 from widthwise.search.state import WidthState
 
 

@@ -1,7 +1,7 @@
-"""Which examples a run sees at which step: a pure function of its seed and the step.
+"""Batches: which sizes a recipe allows, and which examples a run sees at which step.
 
-Nothing is carried from step to step, so a run can be resumed anywhere, and other runs cannot
-disturb it.
+The examples are a pure function of the seed and the step. Nothing is carried from step to step, so
+a run can be resumed anywhere, and other runs cannot disturb it.
 """
 
 from typing import Literal
@@ -9,9 +9,60 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from widthwise.errors import InputError
+
 Sampling = Literal["epochs", "replacement"]
 
 _STREAM = 0x6261_7463  # keeps these draws apart from anything else seeded by the same number
+
+
+def batch_unit(ghost_batch_size: int | None) -> int:
+    """Examples that a batch consists of whole numbers of: one ghost batch, or one example.
+
+    >>> batch_unit(8), batch_unit(None)
+    (8, 1)
+    """
+    return ghost_batch_size or 1
+
+
+def whole_batch(most: int, ghost_batch_size: int | None) -> int:
+    """The largest batch size of whole ghost batches that is at most ``most``; one ghost batch if
+    even that is larger.
+
+    >>> whole_batch(64, 12), whole_batch(64, None), whole_batch(5, 12)
+    (60, 64, 12)
+    """
+    unit = batch_unit(ghost_batch_size)
+    return max(unit, most // unit * unit)
+
+
+def require_whole_batches(
+    batch_size: int,
+    ghost_batch_size: int | None,
+    *,
+    name: str = "ghost_batch_size",
+    where: str = "",
+) -> None:
+    """Make sure that a batch is a whole number of ghost batches.
+
+    Args:
+        name: what the user calls the ghost batch size.
+        where: what the message adds to the batch size, "at widening factor 2" say.
+
+    Raises:
+        InputError: if it is not.
+
+    >>> require_whole_batches(24, 8)
+    >>> require_whole_batches(20, 8)
+    Traceback (most recent call last):
+    widthwise.errors.InputError: batch_size must be a multiple of ghost_batch_size = 8, ...
+    """
+    unit = batch_unit(ghost_batch_size)
+    if batch_size % unit:
+        raise InputError(
+            f"batch_size must be a multiple of {name} = {unit}, got {batch_size}"
+            f"{where and f' {where}'}; change one of them"
+        )
 
 
 def batch_indices(

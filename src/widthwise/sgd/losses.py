@@ -1,8 +1,11 @@
-"""The losses, batched over replicas: value and gradient written out, so that every engine shares
-them.
+"""The losses, one row each: as engines, evaluation and automatic differentiation want them.
+
+For engines value and gradient are written out, batched over replicas, so that all of them share
+the same arithmetic.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +15,7 @@ from widthwise.sgd.recipe import LossKind, Recipe
 
 
 def loss_and_gradient(logits: Tensor, targets: Tensor, losses: Tensor, recipe: Recipe) -> Tensor:
-    """Every replica's mean loss over its batch, and what pulls its logits.
+    """Every replica's mean loss over its batch, and its gradient by the logits.
 
     Args:
         logits: (R, B, C), not changed.
@@ -29,7 +32,7 @@ def loss_and_gradient(logits: Tensor, targets: Tensor, losses: Tensor, recipe: R
     >>> losses
     tensor([0.6931])
     """
-    return _GRADIENTS[recipe.loss](logits, targets.unsqueeze(2), losses, recipe)
+    return LOSSES[recipe.loss].gradient(logits, targets.unsqueeze(2), losses, recipe)
 
 
 def evaluation_losses(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
@@ -43,7 +46,36 @@ def evaluation_losses(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor
     Returns:
         (R, n).
     """
-    return _EVALUATIONS[recipe.loss](logits, targets)
+    return LOSSES[recipe.loss].examples(logits, targets)
+
+
+def mean_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of training for automatic differentiation, of any order and under ``vmap``.
+
+    Returns:
+        (logits (n, C), class indices (n,)) → scalar, the mean over the examples.
+
+    >>> mean_loss(Recipe())(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
+    tensor(0.6931)
+    """
+    loss = LOSSES[recipe.loss].mean
+    return lambda logits, targets: loss(logits, targets, recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossRow:
+    """The forms of one loss.
+
+    Attributes:
+        gradient: (logits, classes (R, B, 1), losses, recipe) → gradient, as
+            :func:`loss_and_gradient`.
+        examples: (logits, targets) → losses, as :func:`evaluation_losses`.
+        mean: (logits, targets, recipe) → scalar, as :func:`mean_loss`.
+    """
+
+    gradient: Callable[[Tensor, Tensor, Tensor, Recipe], Tensor]
+    examples: Callable[[Tensor, Tensor], Tensor]
+    mean: Callable[[Tensor, Tensor, Recipe], Tensor]
 
 
 def _cross_entropy(logits: Tensor, classes: Tensor, losses: Tensor, recipe: Recipe) -> Tensor:
@@ -70,21 +102,36 @@ def _mean_squared_error(logits: Tensor, classes: Tensor, losses: Tensor, recipe:
     return difference.mul_(2.0 / logits.shape[2])
 
 
-def _evaluate_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def _each_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     expanded = targets.expand(logits.shape[0], -1)
     return functional.cross_entropy(logits.transpose(1, 2), expanded, reduction="none")
 
 
-def _evaluate_mean_squared_error(logits: Tensor, targets: Tensor) -> Tensor:
-    one_hot = functional.one_hot(targets, logits.shape[2]).to(logits.dtype)
-    return (logits - one_hot).square().mean(2)
+def _each_mean_squared_error(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits - _one_hot(targets, logits)).square().mean(2)
 
 
-_GRADIENTS: dict[LossKind, Callable[[Tensor, Tensor, Tensor, Recipe], Tensor]] = {
-    "cross-entropy": _cross_entropy,
-    "mean-squared-error": _mean_squared_error,
-}
-_EVALUATIONS: dict[LossKind, Callable[[Tensor, Tensor], Tensor]] = {
-    "cross-entropy": _evaluate_cross_entropy,
-    "mean-squared-error": _evaluate_mean_squared_error,
+def _mean_cross_entropy(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    return functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+
+
+def _mean_mean_squared_error(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    return functional.mse_loss(logits, _one_hot(targets, logits))
+
+
+def _one_hot(targets: Tensor, logits: Tensor) -> Tensor:
+    # functional.one_hot looks at values, which vmap forbids.
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    return (classes == targets.unsqueeze(-1)).to(logits.dtype)
+
+
+LOSSES: dict[LossKind, LossRow] = {
+    "cross-entropy": LossRow(
+        gradient=_cross_entropy, examples=_each_cross_entropy, mean=_mean_cross_entropy
+    ),
+    "mean-squared-error": LossRow(
+        gradient=_mean_squared_error,
+        examples=_each_mean_squared_error,
+        mean=_mean_mean_squared_error,
+    ),
 }

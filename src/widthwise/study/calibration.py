@@ -6,15 +6,18 @@ place of the paper's exponent in the plan for the width that is too dear to tune
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from widthwise.adviser import Plan, widen
+from widthwise.adviser import Keep, Network, Plan, Setting, Stability, Training, widen
+from widthwise.adviser.ceiling import StableLaw, StableRate
+from widthwise.adviser.given import with_former
 from widthwise.analysis import Law, Optimum
 from widthwise.data import load
+from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
 from widthwise.families import WidthFamily
 from widthwise.study import Study, StudySpec
@@ -28,21 +31,6 @@ from widthwise.theory.noise import learning_rate_for, normalized_noise_scale
 _REACH = 4.0
 _PER_OCTAVE = 2
 DEFAULT_WIDTHS = (1.0, 2.0, 4.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TunedSetting:
-    """Hyper-parameters that were tuned at widening factor 1.
-
-    Attributes:
-        learning_rate: ε > 0, for a loss averaged over the batch.
-        batch_size: B ≥ 1.
-        momentum: m in [0, 1).
-    """
-
-    learning_rate: float
-    batch_size: int
-    momentum: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +56,7 @@ class Calibration:
 def calibrate(
     directory: str | Path,
     spec: Mapping[str, Any] | str | Path,
-    tuned: TunedSetting,
+    tuned: Setting,
     *,
     widening_factor: float,
     widths: Sequence[float] = DEFAULT_WIDTHS,
@@ -76,7 +64,11 @@ def calibrate(
     overrides: Iterable[str] = (),
     workers: int | None = None,
     progress: bool = True,
-    **advice: Any,
+    keep: Keep = "stability",
+    network: Network | None = None,
+    stability: Stability | StableRate | StableLaw | float | None = None,
+    training: Training | None = None,
+    **former: Any,
 ) -> Calibration:
     """Measure how the best noise scale moves with width, and plan for a wider network.
 
@@ -93,31 +85,41 @@ def calibrate(
         seeds: runs a setting; at least 3, better 5 or more.
         overrides: "key=value", as ``--set``.
         workers, progress: as for :meth:`Study.run`.
-        advice: further arguments of :func:`widthwise.widen`, such as ``keep``.
+        keep, network, stability, training: as for :func:`widthwise.widen`; what is left out is
+            as the study has it.
+        former: single facts, as for :func:`widthwise.widen`.
 
     Raises:
         InputError: if something that was given is wrong.
         StudyError: if a run failed.
     """
+    given = with_former(former, network=network, stability=stability, training=training)
+    network, stability, training = given["network"], given["stability"], given["training"]
     fields = calibration_fields(spec, tuned, widths=widths, seeds=seeds, overrides=overrides)
     study = Study.create(directory, fields)
     study.run(workers, progress=progress)
     law, problem = _bounded_law(study)
-    family, training = study.spec.family, study.spec.training
-    scale = _noise_scale(tuned, load_context(study.directory).family)
-    stated = {
-        "parameterization": family.parameterization,
-        "normalization": family.normalization,
-        "weight_decay": training.weight_decay,
-        "schedule": training.schedule,
-    }
+    family, trained = study.spec.family, study.spec.training
+    networks = load_context(study.directory).family
+    scale = _noise_scale(tuned, networks)
+    if training is None:
+        training = Training(weight_decay=trained.weight_decay, schedule=trained.schedule)
+    network = network or Network()
     plan = widen(
         learning_rate=tuned.learning_rate,
         batch_size=tuned.batch_size,
         momentum=tuned.momentum,
         widening_factor=widening_factor,
+        parameterization=family.parameterization,
+        network=replace(
+            network,
+            normalization=network.normalization or family.normalization,
+            init_variance=networks.init_variance(1.0),
+        ),
+        stability=stability,
+        training=training,
         law=law,
-        **{**stated, **advice},
+        keep=keep,
     )
     optima = study.optima()
     return Calibration(
@@ -131,7 +133,7 @@ def calibrate(
 
 def calibration_fields(
     spec: Mapping[str, Any] | str | Path,
-    tuned: TunedSetting,
+    tuned: Setting,
     *,
     widths: Sequence[float] = DEFAULT_WIDTHS,
     seeds: int = 5,
@@ -151,10 +153,14 @@ def calibration_fields(
     if len(chosen) < 2 or chosen[0] <= 0:
         raise InputError(
             f"widths must name at least 2 different positive widening factors, got {chosen}; "
-            "a law needs the optima of two"
+            "a law needs the optima of two",
+            fields=("widths",),
         )
     if seeds < 2:
-        raise InputError(f"seeds must be at least 2, got {seeds}; an interval needs their scatter")
+        raise InputError(
+            f"seeds must be at least 2, got {seeds}; an interval needs their scatter",
+            fields=("seeds",),
+        )
     fields = read_fields(spec)
     if "grid" in fields:
         raise InputError(
@@ -191,7 +197,7 @@ def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:
     )
 
 
-def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:
+def _noise_scale(tuned: Setting, family: WidthFamily) -> float:
     return float(
         normalized_noise_scale(
             tuned.learning_rate,
@@ -203,7 +209,7 @@ def _noise_scale(tuned: TunedSetting, family: WidthFamily) -> float:
 
 
 def _grids(
-    tuned: TunedSetting, family: WidthFamily, widths: Sequence[float], seeds: int
+    tuned: Setting, family: WidthFamily, widths: Sequence[float], seeds: int
 ) -> list[dict[str, Any]]:
     """Noise scales round the tuned one: by the batch size at the tuned learning rate, which is
     known to be stable, and beyond that by the learning rate at B = 1."""
@@ -233,7 +239,7 @@ def _grids(
     return grids
 
 
-def _equal_time(training: dict[str, Any], tuned: TunedSetting, num_train: int) -> dict[str, Any]:
+def _equal_time(training: dict[str, Any], tuned: Setting, num_train: int) -> dict[str, Any]:
     """The training options with the tuned setting's physical time in place of its steps.
 
     With a schedule time does not say how far a run gets: steps or epochs stay.
@@ -260,3 +266,9 @@ def _notes(scale: float, optima: Mapping[float, Optimum]) -> tuple[str, ...]:
         f"finds at widening factor 1 ({low:.3g} to {high:.3g} at 95 %): tune it again, or start "
         "from the study's optimum",
     )
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)

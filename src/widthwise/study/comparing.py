@@ -1,9 +1,14 @@
 """Did the optima move between two studies that differ only in how they were computed?"""
 
-from typing import Literal
+import warnings
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from torch import nn
 
 from widthwise.analysis.comparison import OptimumShift, compare_optima
 from widthwise.errors import InputError
+from widthwise.inspection import Widening, inspect
 from widthwise.study.spec import differences
 from widthwise.study.study import Study
 
@@ -11,6 +16,53 @@ from widthwise.study.study import Study
 _HOW = ("hardware", "packing", "title", "training.precision")
 _IDENTITIES: tuple[Literal["data", "family"], ...] = ("data", "family")
 _OWN = (".seeds",)  # independent runs are what the comparison assumes
+
+
+@overload
+def compare(first: Study | str | Path, second: Study | str | Path) -> tuple[OptimumShift, ...]: ...
+
+
+@overload
+def compare(first: nn.Module, second: nn.Module, **options: Any) -> Widening: ...
+
+
+def compare(first: Any, second: Any, **options: Any) -> tuple[OptimumShift, ...] | Widening:
+    """Did the optima move between two studies that differ in precision, device or packing?
+
+    Two networks are looked at by :func:`widthwise.inspect`; here they work until 0.3, with a
+    warning.
+
+    Args:
+        first, second: studies, or their directories.
+
+    Returns:
+        A shift for each width that both ran.
+
+    Raises:
+        InputError: if the studies differ in more, or a directory holds none.
+        FitError: if one of them has no results.
+    """
+    if isinstance(first, nn.Module) and isinstance(second, nn.Module):
+        warnings.warn(
+            "compare is for two studies; two networks are compared by inspect(base, target)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return inspect(first, second, **options)
+    if options:
+        raise TypeError(f"compare of two studies takes no {', '.join(options)}")
+    return compare_studies(_study(first), _study(second))
+
+
+def _study(given: Any) -> Study:
+    if isinstance(given, Study):
+        return given
+    if isinstance(given, str | Path):
+        return Study.open(given)
+    raise InputError(
+        f"compare needs two studies or their directories, got {type(given).__name__}; "
+        "two networks are compared by inspect(base, target)"
+    )
 
 
 def compare_studies(first: Study, second: Study) -> tuple[OptimumShift, ...]:

@@ -1,7 +1,6 @@
-"""What a study's packs share: its specification, its data and its family, read from disk."""
+"""What a study's packs share: its specification, its data and its family, ready to train."""
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,20 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
-from widthwise.hardware import resolve_device
+from widthwise.hardware import card_memory, require_precision, resolve_device
 from widthwise.runs.store import Store
 from widthwise.study.cost import ModuleCost, module_cost
-from widthwise.study.spec import StudySpec
+from widthwise.study.record import DATA_FILE, DataRecord, StudyRecord, read_record
+from widthwise.study.spec import HardwareSpec, StudySpec
 from widthwise.training import MAX_TRAIN_EVALUATION
-from widthwise.training.networks import check_batch_size, check_network
+from widthwise.training.networks import check_batch_size, check_network, network_inputs
 
-STUDY_FILE = "study.json"
-DATA_FILE = "data.npz"
-_FORMAT = "widthwise-study-2"
 _SAMPLE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One study, ready to plan or train.
+    """One study, ready to schedule or train.
 
     Attributes:
         spec: what it runs.
@@ -68,13 +65,11 @@ class Context:
         Raises:
             InputError: if a network cannot be built, or does not map the data to class logits.
         """
-        inputs = torch.from_numpy(self.dataset.train_inputs[:_SAMPLE])
         targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
         costs = {}
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
             module = self.family.build(width, seed=0)
-            dtype = next((p.dtype for p in module.parameters()), torch.float32)
-            examples = inputs.to(dtype)
+            examples = network_inputs(module, self.dataset.train_inputs[:_SAMPLE])
             check_network(self.family, module, examples, self.dataset.num_classes)
             for size in self._smallest_batches(width):
                 batch = examples[:1].expand(size, *examples.shape[1:])
@@ -91,6 +86,21 @@ class Context:
         ]
 
 
+def on_this_machine(spec: StudySpec) -> StudySpec:
+    """With the device that "auto" stands for here, and packs that suit it.
+
+    Raises:
+        InputError: if it cannot compute in the precision asked for.
+    """
+    device = resolve_device(spec.hardware.device)
+    require_precision(spec.training.precision, device)
+    memory = card_memory(device)
+    packing = spec.packing if memory is None else spec.packing.on_card(memory)
+    return spec.model_copy(
+        update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
+    )
+
+
 def make_context(spec: StudySpec, dataset: Dataset) -> Context:
     """Bring a specification and its data together.
 
@@ -105,53 +115,24 @@ def make_context(spec: StudySpec, dataset: Dataset) -> Context:
     )
 
 
-def describe(context: Context, *, in_memory: bool, versions: dict[str, str]) -> dict[str, Any]:
-    """The content of ``study.json``."""
+def describe(context: Context, *, in_memory: bool, versions: dict[str, str]) -> StudyRecord:
+    """What a study that begins in this context is to be known by."""
     data = context.dataset
-    return {
-        "format": _FORMAT,
-        "spec": context.spec.fields(),
-        "spec_hash": context.spec.hash,
-        "data": {
-            "name": data.name,
-            "in_memory": in_memory,
-            "fingerprint": context.data_fingerprint,
-            "input_shape": list(data.input_shape),
-            "num_classes": data.num_classes,
-            "num_train": data.num_train,
-            "num_test": data.num_test,
-            "num_validation": data.num_validation,
-        },
-        "family": context.family_identity(),
-        "versions": versions,
-    }
-
-
-def read_description(store: Store) -> tuple[StudySpec, dict[str, Any]]:
-    """The specification and the whole content of ``study.json``.
-
-    Raises:
-        InputError: if the directory is not a study, or its specification was altered.
-    """
-    description = store.read_json(STUDY_FILE)
-    if description.get("format") != _FORMAT:
-        raise InputError(
-            f"{store.directory / STUDY_FILE} must have format {_FORMAT!r}, got "
-            f"{description.get('format')!r}; it was written by another version of widthwise"
-        )
-    absent = {"spec", "spec_hash", "data", "family", "versions"} - set(description)
-    if absent:
-        raise InputError(
-            f"{store.directory / STUDY_FILE} must hold {min(absent)!r}; restore the file, or begin "
-            "a study in another directory"
-        )
-    spec = StudySpec.parse(description["spec"])
-    if spec.hash != description["spec_hash"]:
-        raise InputError(
-            f"the specification in {store.directory / STUDY_FILE} was altered after the study "
-            "began; restore it, or begin a study in another directory"
-        )
-    return spec, description
+    return StudyRecord(
+        spec=context.spec,
+        data=DataRecord(
+            name=data.name,
+            in_memory=in_memory,
+            fingerprint=context.data_fingerprint,
+            input_shape=data.input_shape,
+            num_classes=data.num_classes,
+            num_train=data.num_train,
+            num_test=data.num_test,
+            num_validation=data.num_validation,
+        ),
+        family=context.family_identity(),
+        versions=versions,
+    )
 
 
 def load_context(directory: Path) -> Context:
@@ -160,26 +141,24 @@ def load_context(directory: Path) -> Context:
     Raises:
         InputError: if data or family are not those with which the study began.
     """
-    spec, description = read_description(Store(directory))
     # By content: in a notebook another study may take this one's place.
-    return _load_context(directory, spec.hash, json.dumps(description, sort_keys=True))
+    return _load_context(directory, read_record(Store(directory)))
 
 
 @functools.lru_cache(maxsize=1)
-def _load_context(directory: Path, spec_hash: str, described: str) -> Context:
-    spec, description = read_description(Store(directory))
-    in_memory = description["data"]["in_memory"]
-    dataset = Dataset.read(directory / DATA_FILE) if in_memory else load(spec.data)
-    context = make_context(spec, dataset)
-    if context.data_fingerprint != description["data"]["fingerprint"]:
+def _load_context(directory: Path, record: StudyRecord) -> Context:
+    began = record.data
+    dataset = Dataset.read(directory / DATA_FILE) if began.in_memory else load(record.spec.data)
+    context = make_context(record.spec, dataset)
+    if context.data_fingerprint != began.fingerprint:
         raise InputError(
             f"the data {dataset.name!r} must be those with which the study in {directory} began "
-            f"(fingerprint {description['data']['fingerprint'][:12]}…), got "
+            f"(fingerprint {began.fingerprint[:12]}…), got "
             f"{context.data_fingerprint[:12]}…; restore them, or begin a study elsewhere"
         )
-    if context.family_identity() != description["family"]:
+    if context.family_identity() != record.family:
         raise InputError(
-            f"the source of the family {spec.family.kind!r} changed since the study in "
+            f"the source of the family {record.spec.family.kind!r} changed since the study in "
             f"{directory} began; restore it, or begin a study elsewhere"
         )
     return context

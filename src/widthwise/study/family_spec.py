@@ -97,6 +97,8 @@ class FamilySpec(BaseModel):
                 f"unknown family {self.kind!r}: kind must be one of {', '.join(_BUILT_IN)}, or "
                 '"module:function" or "file.py:function" for a family of your own'
             )
+        if self.kind in _BUILT_IN:
+            layers.require_drawn(self.parameterization)
         known = {"kind", "parameterization", *_options(self.kind)}
         foreign = [k for k, value in self if value is not None and k not in known]
         if foreign:

@@ -1,7 +1,7 @@
 """The part of a specification that says which settings: grids of hyper-parameters.
 
 Grids are written as lists, as log ranges ``{from = 0.1, to = 10, num = 7}``, or as normalized
-noise scales from which the planner chooses learning rates and batch sizes.
+noise scales from which the schedule chooses learning rates and batch sizes.
 """
 
 import math
@@ -64,7 +64,7 @@ class Frozen(BaseModel):
 class GridSpec(Frozen):
     """Settings: the product of its lists.
 
-    Either ``learning_rate`` and ``batch_size``, or ``normalized_noise_scale``: then the planner
+    Either ``learning_rate`` and ``batch_size``, or ``normalized_noise_scale``: then the schedule
     takes, at each width, the largest learning rate that is safely stable and the batch size that
     gives the wanted ḡ.
 

@@ -4,16 +4,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from widthwise.execution import Finished, Progressed
-
-if TYPE_CHECKING:  # the study imports this module
-    from widthwise.study.schedule import Plan, PlannedPack
-    from widthwise.study.speed import Speed
+from widthwise.study.schedule import Schedule, ScheduledPack
+from widthwise.study.timing import Speed
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -34,7 +32,7 @@ class ProgressReporter(Protocol):
         ...
 
     def begin(
-        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
     ) -> None:
         """Before the first pack: the estimated cost."""
         ...
@@ -67,7 +65,7 @@ class _Silent:
         return nullcontext()
 
     def begin(
-        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
     ) -> None:
         pass
 
@@ -82,7 +80,7 @@ class _Tally:
     """How much is done, in the seconds that packs were predicted to take."""
 
     def __init__(
-        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
     ) -> None:
         self._packs = {pack.key: pack for pack in missing}
         self._predicted = {pack.key: speed.seconds(pack) for pack in missing}
@@ -91,8 +89,8 @@ class _Tally:
         self._finished: set[str] = set()
         self._workers = workers
         self.total = sum(self._predicted.values())
-        self.num_runs = plan.num_runs
-        self._before = plan.num_runs - sum(len(pack.job.replicas) for pack in missing)
+        self.num_runs = schedule.num_runs
+        self._before = schedule.num_runs - sum(len(pack.job.replicas) for pack in missing)
         self._started = monotonic()
 
     def update(self, event: Progressed | Finished) -> None:
@@ -146,10 +144,10 @@ class _Lines(_Silent):
         print(message, file=sys.stderr, flush=True)
 
     def begin(
-        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
     ) -> None:
-        self._tally = _Tally(plan, missing, speed, workers)
-        self.note(_estimate(plan, missing, speed, workers))
+        self._tally = _Tally(schedule, missing, speed, workers)
+        self.note(_estimate(schedule, missing, speed, workers))
 
     def update(self, event: Progressed | Finished) -> None:
         assert self._tally is not None
@@ -173,10 +171,10 @@ class _Bar(_Silent):
         return self._console.status(f"{what} …")
 
     def begin(
-        self, plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int
+        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
     ) -> None:
-        self._tally = _Tally(plan, missing, speed, workers)
-        self.note(_estimate(plan, missing, speed, workers))
+        self._tally = _Tally(schedule, missing, speed, workers)
+        self.note(_estimate(schedule, missing, speed, workers))
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -193,19 +191,21 @@ class _Bar(_Silent):
         )
 
 
-def _estimate(plan: "Plan", missing: Sequence["PlannedPack"], speed: "Speed", workers: int) -> str:
+def _estimate(
+    schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
+) -> str:
     runs = sum(len(pack.job.replicas) for pack in missing)
     steps = sum(pack.job.steps * len(pack.job.replicas) for pack in missing)
     flops = sum(pack.flops for pack in missing)
     seconds = sum(speed.seconds(pack) for pack in missing) / workers
-    already = "" if runs == plan.num_runs else f" of {plan.num_runs}"
+    already = "" if runs == schedule.num_runs else f" of {schedule.num_runs}"
     line = (
         f"to train: {runs}{already} runs in {len(missing)} packs, {steps:.3g} steps, "
         f"{flops:.2g} FLOP, about {_clock(seconds)} on {workers} "
         f"{'process' if workers == 1 else 'processes'}"
     )
-    if plan.unreachable:
-        cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in plan.unreachable)
+    if schedule.unreachable:
+        cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in schedule.unreachable)
         line += f"\nnot reachable with a stable learning rate and a whole batch: {cases}"
     return line
 

@@ -11,10 +11,11 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from widthwise.runs.analyses import limit_of
 from widthwise.runs.store import Store
-from widthwise.runs.summary import limit_of, score_column
+from widthwise.runs.tables import selected_on
 from widthwise.search import Lattice, Observations, Proposal, Runs, SearchTarget, next_round
-from widthwise.study.schedule import Setting
+from widthwise.study.schedule import RunSetting
 from widthwise.study.spec import SearchSpec
 
 _FILE = "rounds.json"
@@ -61,10 +62,10 @@ class Searched:
     def __init__(
         self,
         spec: SearchSpec,
-        settings: Sequence[Setting],
+        settings: Sequence[RunSetting],
         *,
-        noise_scale: Mapping[Setting, float],
-        cost: Mapping[Setting, float],
+        noise_scale: Mapping[RunSetting, float],
+        cost: Mapping[RunSetting, float],
         num_train: int,
         ghost_batch_size: int | None,
         seed: int,
@@ -107,9 +108,9 @@ class Searched:
             for width, own in zip(widths, self._settings, strict=True)
         ]
 
-    def runs(self, rounds: Rounds) -> dict[Setting, set[int]]:
-        """Setting → seeds that the rounds have asked for."""
-        asked: dict[Setting, set[int]] = {}
+    def runs(self, rounds: Rounds) -> dict[RunSetting, set[int]]:
+        """RunSetting → seeds that the rounds have asked for."""
+        asked: dict[RunSetting, set[int]] = {}
         for runs in (runs for asked_for in rounds.rounds for runs in asked_for):
             setting = self._settings[runs.width][runs.scale_index]
             asked.setdefault(setting, set()).update(runs.seeds)
@@ -142,7 +143,8 @@ class Searched:
         num_seeds = 1 + max(rows["seed"].to_list(), default=-1)
         scores = np.full((len(index), num_seeds), np.nan)
         ran = np.zeros(scores.shape, dtype=bool)
-        columns = ["learning_rate", "batch_size", "momentum", "seed", score_column(results)]
+        score = f"{selected_on(results)}_accuracy"
+        columns = ["learning_rate", "batch_size", "momentum", "seed", score]
         for rate, batch, momentum, seed, score in rows.select(columns).iter_rows():
             place = index[rate, batch, momentum], seed
             scores[place] = np.nan if score is None else score

@@ -13,6 +13,7 @@ from typing import Any
 
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
+from widthwise.sgd.batches import batch_unit, require_whole_batches, whole_batch
 from widthwise.study.cost import ModuleCost
 from widthwise.study.grid_spec import GridSpec
 from widthwise.study.spec import PackingSpec, StudySpec, TrainingSpec
@@ -23,7 +24,7 @@ _MIN_STEPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class RunSetting:
     """Hyper-parameters of a group of runs that differ only in seed."""
 
     widening_factor: float
@@ -34,7 +35,7 @@ class Setting:
 
 
 def widths_to_probe(spec: StudySpec) -> list[tuple[float, float]]:
-    """(widening factor, momentum) whose largest stable learning rate the plan needs."""
+    """(widening factor, momentum) whose largest stable learning rate a schedule needs."""
     pairs = {
         (width, momentum)
         for grid in spec.grid
@@ -50,9 +51,9 @@ def lay_out(
     family: WidthFamily,
     num_train: int,
     stable: Mapping[tuple[float, float], float],
-) -> tuple[dict[Setting, set[int]], set[tuple[float, float]]]:
-    """Setting → seeds, and the noise scales that cannot be reached."""
-    runs: dict[Setting, set[int]] = {}
+) -> tuple[dict[RunSetting, set[int]], set[tuple[float, float]]]:
+    """RunSetting → seeds, and the noise scales that cannot be reached."""
+    runs: dict[RunSetting, set[int]] = {}
     unreachable: set[tuple[float, float]] = set()
     for grid in spec.grid:
         if grid.normalized_noise_scale is None:
@@ -65,7 +66,9 @@ def lay_out(
     return runs, unreachable
 
 
-def _product_settings(grid: GridSpec, training: TrainingSpec, num_train: int) -> Iterable[Setting]:
+def _product_settings(
+    grid: GridSpec, training: TrainingSpec, num_train: int
+) -> Iterable[RunSetting]:
     assert grid.learning_rate is not None
     assert grid.batch_size is not None
     if grid.batch_size[-1] > num_train:
@@ -85,18 +88,18 @@ def _noise_settings(
     family: WidthFamily,
     num_train: int,
     stable: Mapping[tuple[float, float], float],
-) -> tuple[list[Setting], set[tuple[float, float]]]:
+) -> tuple[list[RunSetting], set[tuple[float, float]]]:
     """At each wanted ḡ the largest ε that is safely stable, because cost at equal physical time
     depends on ḡ alone while larger steps waste fewer of them; then B, rounded, and ε again."""
     assert grid.normalized_noise_scale is not None
-    unit = training.ghost_batch_size or 1  # batches are whole numbers of these
+    unit = batch_unit(training.ghost_batch_size)
     allowed = min(grid.max_batch_size or max(unit, num_train // 4), num_train)
     if unit > allowed:
         raise InputError(
             f"training.ghost_batch_size must not exceed the largest batch allowed, {allowed} "
             f"examples, got {unit}; use smaller parts or a larger max_batch_size"
         )
-    cap = allowed // unit * unit
+    cap = whole_batch(allowed, training.ghost_batch_size)
     settings, unreachable = [], set()
     for width, momentum in itertools.product(grid.widening_factor, grid.momentum):
         limit = grid.max_stable_learning_rate or stable[width, momentum]
@@ -121,7 +124,7 @@ def _setting(
     momentum: float,
     training: TrainingSpec,
     num_train: int,
-) -> Setting:
+) -> RunSetting:
     if training.steps is not None:
         steps = training.steps
     elif training.epochs is not None:
@@ -129,7 +132,7 @@ def _setting(
     else:
         assert training.physical_time is not None
         steps = math.ceil(training.physical_time * (1.0 - momentum) / rate - 1e-9)
-    return Setting(
+    return RunSetting(
         widening_factor=width,
         learning_rate=rate,
         batch_size=batch,
@@ -143,7 +146,7 @@ SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedPack:
+class ScheduledPack:
     """A pack and the name under which its results land.
 
     Attributes:
@@ -163,7 +166,7 @@ class PlannedPack:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Schedule:
     """Packs, the most expensive first.
 
     Attributes:
@@ -172,7 +175,7 @@ class Plan:
             batch size gives, as (widening factor, ḡ).
     """
 
-    packs: tuple[PlannedPack, ...]
+    packs: tuple[ScheduledPack, ...]
     unreachable: tuple[tuple[float, float], ...]
 
     @property
@@ -189,7 +192,7 @@ class Plan:
         return sum(pack.flops for pack in self.packs)
 
 
-def plan_study(
+def make_schedule(
     spec: StudySpec,
     family: WidthFamily,
     *,
@@ -200,8 +203,8 @@ def plan_study(
     costs: Mapping[float, ModuleCost],
     stable_learning_rates: Mapping[tuple[float, float], float],
     pack_sizes: Mapping[tuple[float, int], int] | None = None,
-    runs: Mapping[Setting, Collection[int]] | None = None,
-) -> Plan:
+    runs: Mapping[RunSetting, Collection[int]] | None = None,
+) -> Schedule:
     """Lay out a study.
 
     Args:
@@ -224,11 +227,11 @@ def plan_study(
     whole, unreachable = lay_out(spec, family, num_train, stable_learning_rates)
     shared = {"schema": SCHEMA_VERSION, "family": family_identity, "data": data_fingerprint}
     packs = [
-        _planned(job, shared, costs[job.widening_factor], num_evaluated)
+        _scheduled(job, shared, costs[job.widening_factor], num_evaluated)
         for job in _jobs(spec, whole if runs is None else runs, costs, pack_sizes or {})
     ]
     packs.sort(key=lambda pack: (-pack.flops, pack.key))
-    return Plan(packs=tuple(packs), unreachable=tuple(sorted(unreachable)))
+    return Schedule(packs=tuple(packs), unreachable=tuple(sorted(unreachable)))
 
 
 def pack_shapes(
@@ -238,7 +241,7 @@ def pack_shapes(
     num_train: int,
     stable_learning_rates: Mapping[tuple[float, float], float],
 ) -> dict[tuple[float, int], int]:
-    """(widening factor, batch size) of every pack of the plan → runs that could share one."""
+    """(widening factor, batch size) of every pack of the schedule → runs that could share one."""
     runs, _ = lay_out(spec, family, num_train, stable_learning_rates)
     together: dict[tuple[float, int, int], int] = {}
     for setting, seeds in runs.items():
@@ -254,7 +257,7 @@ def pack_shapes(
 
 def _jobs(
     spec: StudySpec,
-    runs: Mapping[Setting, Collection[int]],
+    runs: Mapping[RunSetting, Collection[int]],
     costs: Mapping[float, ModuleCost],
     pack_sizes: Mapping[tuple[float, int], int],
 ) -> Iterable[PackJob]:
@@ -267,13 +270,13 @@ def _jobs(
             Replica(learning_rate=setting.learning_rate, momentum=setting.momentum, seed=seed)
             for seed in seeds
         )
-    ghost = spec.training.ghost_batch_size or 1
     for (width, batch, steps), replicas in groups.items():
-        if batch % ghost:
-            raise InputError(
-                f"batch_size must be a multiple of training.ghost_batch_size = {ghost}, got "
-                f"{batch} at widening factor {width:g}; change one of them"
-            )
+        require_whole_batches(
+            batch,
+            spec.training.ghost_batch_size,
+            name="training.ghost_batch_size",
+            where=f"at widening factor {width:g}",
+        )
         # Momentum first: a pack with one momentum takes the fused velocity update.
         replicas.sort(key=lambda r: (r.momentum, r.learning_rate, r.seed))
         size = pack_sizes.get((width, batch), spec.packing.max_replicas)
@@ -320,14 +323,14 @@ def most_replicas(
     return min(packing.size or packing.max_replicas, fitting)
 
 
-def _planned(
+def _scheduled(
     job: PackJob, shared: Mapping[str, Any], cost: ModuleCost, num_evaluated: int
-) -> PlannedPack:
+) -> ScheduledPack:
     ran = {**shared, "job": asdict(job)}
     canonical = json.dumps(ran, sort_keys=True, separators=(",", ":"))
     replicas = len(job.replicas)
     evaluated = len(job.evaluation_steps()) * num_evaluated
-    return PlannedPack(
+    return ScheduledPack(
         key=hashlib.sha256(canonical.encode()).hexdigest()[:32],
         job=job,
         training_flops=replicas * job.steps * job.batch_size * cost.training_flops,

@@ -2,13 +2,11 @@
 
 import io
 import json
-import platform
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,35 +15,39 @@ import polars as pl
 from widthwise.analysis import Law, Optimum
 from widthwise.data import Dataset, load
 from widthwise.errors import FitError, InputError
-from widthwise.execution import available_cores
+from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.files import explained, write_atomically
-from widthwise.hardware import (
-    card_memory,
-    describe_hardware,
-    precision_note,
-    require_precision,
-    resolve_device,
-)
+from widthwise.hardware import describe_hardware, precision_note
+from widthwise.probes import StableLearningRate
+from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Damage, Store
-from widthwise.runs.summary import Summary, score_column, summarize
-from widthwise.study.context import (
+from widthwise.runs.tables import selected_on
+from widthwise.study.context import describe, load_context, make_context, on_this_machine
+from widthwise.study.progress import make_reporter
+from widthwise.study.record import (
     DATA_FILE,
     STUDY_FILE,
-    describe,
-    make_context,
-    read_description,
+    StudyRecord,
+    installed_versions,
+    read_record,
 )
-from widthwise.study.planning import Planner
-from widthwise.study.progress import make_reporter
 from widthwise.study.rounds import Rounds
 from widthwise.study.running import Runner, missing_packs
-from widthwise.study.schedule import Plan
-from widthwise.study.spec import HardwareSpec, StudySpec, differences
+from widthwise.study.schedule import Schedule
+from widthwise.study.scheduling import Scheduler
+from widthwise.study.spec import StudySpec, differences
+from widthwise.study.stable_rates import (
+    MeasuredRates,
+    ProbeOptions,
+    kept_rates,
+    measured_rates,
+    reported,
+)
 
 _RESULTS_FILE = "results.parquet"
-_SECONDS_BETWEEN_LOOKS = 1.0
+_RATES_FILE = "stable-rates.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +73,10 @@ class StudyStatus:
 class Study:
     """A width study in a directory. Use :meth:`create` or :meth:`open`."""
 
-    def __init__(self, directory: Path, spec: StudySpec, description: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, record: StudyRecord) -> None:
         self.directory = directory
-        self.spec = spec
-        self._description = description
+        self.spec = record.spec
+        self._record = record
         self._store = Store(directory)
 
     @classmethod
@@ -99,24 +101,24 @@ class Study:
                 be written or holds a study of another specification.
         """
         refuse_while_importing()
-        parsed = _on_this_machine(StudySpec.parse(spec, overrides))
+        parsed = on_this_machine(StudySpec.parse(spec, overrides))
         directory = Path(directory).expanduser().resolve()
         store = Store(directory)
         with explained(directory):
             begun = (directory / STUDY_FILE).exists()
         if begun:
-            existing, description = read_description(store)
-            changed = differences(existing, parsed)
+            record = read_record(store)
+            changed = differences(record.spec, parsed)
             if changed:
                 raise InputError(
                     f"the study in {directory} has another specification ({'; '.join(changed)}); "
                     "choose another directory, or remove this one"
                 )
-            if data is not None and data.fingerprint != description["data"]["fingerprint"]:
+            if data is not None and data.fingerprint != record.data.fingerprint:
                 raise InputError(
                     f"the study in {directory} was begun with other data; choose another directory"
                 )
-            return cls(directory, existing, description)
+            return cls(directory, record)
         dataset = load(parsed.data) if data is None else data
         context = make_context(parsed, dataset)
         context.costs()  # every network fits the data, or nothing is begun
@@ -124,9 +126,9 @@ class Study:
         if data is not None:
             with explained(directory / DATA_FILE):
                 dataset.save(directory / DATA_FILE)
-        description = describe(context, in_memory=data is not None, versions=_versions())
-        store.write_json(STUDY_FILE, description)
-        return cls(directory, parsed, description)
+        record = describe(context, in_memory=data is not None, versions=installed_versions())
+        record.write(store)
+        return cls(directory, record)
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
@@ -136,53 +138,109 @@ class Study:
             InputError: if the directory holds none.
         """
         directory = Path(directory).expanduser().resolve()
-        spec, description = read_description(Store(directory))
-        return cls(directory, spec, description)
+        return cls(directory, read_record(Store(directory)))
 
     def identity(self, what: Literal["data", "family"]) -> Any:
         """Plain values that tell the data, or the networks, with which it was begun from others."""
-        described = self._description[what]
-        return described["fingerprint"] if what == "data" else described
+        return self._record.data.fingerprint if what == "data" else self._record.family
 
     @cached_property
-    def _planner(self) -> Planner:
-        return Planner.of(self._store)
+    def _scheduler(self) -> Scheduler:
+        return Scheduler.of(self._store)
 
     @property
-    def plan(self) -> Plan:
+    def schedule(self) -> Schedule:
         """Its packs; of an adaptive search those of the rounds that have begun. Measures first how
         many runs a pack should hold, and the largest stable learning rates if the grid is written
-        in noise scales; what was measured is kept, so that a resumed study has the same plan."""
-        return self._planner.plan(Rounds.read(self._store))
+        in noise scales; what was measured is kept, so that a resumed study has the same schedule.
+        """
+        return self._scheduler.schedule(Rounds.read(self._store))
 
-    def run(self, workers: int | None = None, *, progress: bool = True) -> None:
+    @property
+    def plan(self) -> Schedule:
+        """Deprecated: :attr:`schedule`."""
+        warnings.warn(
+            "Study.plan is called Study.schedule; a plan is what widthwise.widen returns",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.schedule
+
+    def run(
+        self,
+        workers: int | None = None,
+        *,
+        progress: bool = True,
+        executor: str | MakeExecutor = "local",
+    ) -> None:
         """Train whatever is not there yet. Interrupt it at any time; run it again to go on.
 
         Args:
             workers: processes, one core each; None takes every core available.
             progress: show what is going on, on standard error.
+            executor: who trains the packs: a name in :data:`widthwise.execution.EXECUTORS`, or a
+                function of the number of workers that makes an executor.
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
             StudyError: if a pack could not be trained.
         """
         refuse_while_importing()
+        make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
         reporter = make_reporter(progress)
         self._store.prepare()
         for damage in self._store.verify():
             reporter.warn(str(damage))
-        with reporter.waiting("planning"):
-            planner = self._planner
-        note = precision_note(self.spec.training.precision, planner.context.device)
+        with reporter.waiting("laying out the runs"):
+            scheduler = self._scheduler
+        note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
+        at_once = available_cores() if workers is None else workers
         Runner(
             store=self._store,
-            planner=planner,
+            scheduler=scheduler,
             results=self.results,
             reporter=reporter,
-            workers=available_cores() if workers is None else workers,
+            executor=make_executor(at_once),
+            workers=at_once,
         ).run()
+
+    def probe(
+        self,
+        options: ProbeOptions | None = None,
+        *,
+        widths: Iterable[float] | None = None,
+        progress: bool = True,
+        on_rate: Callable[[StableLearningRate], None] = lambda rate: None,
+    ) -> MeasuredRates:
+        """Measure the largest stable learning rate at its widths, with its data and recipe.
+
+        Each is kept with the study as soon as it is known, measured once, and shown by
+        :meth:`report` from then on.
+
+        Args:
+            options: how a width is measured; None are the defaults.
+            widths: widening factors; None takes those of its grids.
+            progress: show what is going on, on standard error.
+            on_rate: told each width's rate as soon as it is known.
+
+        Raises:
+            InputError: if data or family changed since the study began, an option is out of range,
+                or rates were kept that were measured with other options.
+            FitError: if no learning rate is stable at a width.
+        """
+        refuse_while_importing()
+        chosen = options or ProbeOptions()
+        return measured_rates(
+            self.spec,
+            self.directory / _RATES_FILE,
+            dataset=load_context(self.directory).dataset,
+            widths=widths,
+            options=chosen,
+            measure=reported(chosen, make_reporter(progress)),
+            on_rate=on_rate,
+        )
 
     def results(self) -> pl.DataFrame:
         """One row a run, in a fixed order; empty if none has landed. Damaged shards are set aside
@@ -236,11 +294,14 @@ class Study:
 
         Raises:
             FitError: if no run has landed.
+            InputError: if the stable learning rates in its directory belong to another study.
         """
         from widthwise.report import ReportContent, write_report  # workers need no Matplotlib
 
         results = self.results()
         summary = self._summary(results)
+        data = self._record.data
+        rates = kept_rates(self.spec, self.directory / _RATES_FILE, fingerprint=data.fingerprint)
         self._store.prepare()
         buffer = io.BytesIO()
         results.write_parquet(buffer)
@@ -252,12 +313,13 @@ class Study:
             law=summary.law,
             law_problem=summary.law_problem,
             optimum_problems=summary.problems,
-            spec_text=_json(self._description["spec"]),
+            spec_text=_json(self.spec.fields()),
             provenance=self._provenance(results),
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
             normalization=self.spec.family.normalization,
+            stable_learning_rates=() if rates is None else rates.rates,
             analysis_seed=self.spec.analysis.seed,
         )
         with explained(self.directory / "report.html"):
@@ -266,13 +328,13 @@ class Study:
     def status(self) -> StudyStatus:
         """How far it has come; damaged shards are set aside on the way."""
         results = self.results()
-        plan = self.plan
+        schedule = self.schedule
         return StudyStatus(
-            runs_planned=plan.num_runs,
+            runs_planned=schedule.num_runs,
             runs_landed=len(results),
             runs_diverged=int((results["status"] == "diverged").sum()),
-            packs_planned=len(plan.packs),
-            packs_landed=len(plan.packs) - len(missing_packs(self._store, plan)),
+            packs_planned=len(schedule.packs),
+            packs_landed=len(schedule.packs) - len(missing_packs(self._store, schedule)),
             damaged=self._store.num_set_aside(),
         )
 
@@ -283,60 +345,43 @@ class Study:
     def _summary(self, results: pl.DataFrame) -> Summary:
         if results.is_empty():
             raise FitError(f"no run of {self.directory} has landed yet; run the study first")
-        sizes = self._description["data"]
-        validated = score_column(results) == "validation_accuracy"
+        data = self._record.data
+        validated = selected_on(results) == "validation"
         return summarize(
             results,
-            num_train=sizes["num_train"],
-            num_scored=sizes["num_validation" if validated else "num_test"],
+            num_train=data.num_train,
+            num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
         )
 
     def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
         from widthwise.report.training import family_description, training_description
 
-        data = self._description["data"]
+        data = self._record.data
         seeds = sorted(results["seed"].unique().to_list())
-        sizes = f"{data['num_train']} training, {data['num_test']} test"
-        if data["num_validation"]:
-            sizes += f", {data['num_validation']} validation"
+        sizes = f"{data.num_train} training, {data.num_test} test"
+        if data.num_validation:
+            sizes += f", {data.num_validation} validation"
         return {
-            "data": f"{data['name']} ({sizes} examples of shape {tuple(data['input_shape'])})",
-            "data fingerprint (SHA-256)": data["fingerprint"],
+            "data": f"{data.name} ({sizes} examples of shape {data.input_shape})",
+            "data fingerprint (SHA-256)": data.fingerprint,
             "family": family_description(self.spec.family.model_dump(mode="json")),
             "training": training_description(self.spec.training.recipe),
             "specification (SHA-256)": self.spec.hash,
             "seeds": ", ".join(str(seed) for seed in seeds),
-            "runs": f"{len(results)} of {self.plan.num_runs} planned",
+            "runs": f"{len(results)} of {self.schedule.num_runs} planned",
             "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
             "device": self.spec.hardware.device,
             "this page was written on": describe_hardware(),
             "engine": ", ".join(sorted(results["engine"].unique().to_list())),
-            **self._description["versions"],
+            **self._record.versions,
         }
 
 
-def _on_this_machine(spec: StudySpec) -> StudySpec:
-    """With the device that "auto" stands for here, and packs that suit it.
-
-    Raises:
-        InputError: if it cannot compute in the precision asked for.
-    """
-    device = resolve_device(spec.hardware.device)
-    require_precision(spec.training.precision, device)
-    memory = card_memory(device)
-    packing = spec.packing if memory is None else spec.packing.on_card(memory)
-    return spec.model_copy(
-        update={"hardware": HardwareSpec(device=str(device)), "packing": packing}
-    )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
-        with suppress(PackageNotFoundError):  # numba is optional
-            versions[name] = version(name)
-    return versions
+def _executor_by_name(name: str) -> MakeExecutor:
+    if name not in EXECUTORS:
+        raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
+    return EXECUTORS[name]
 
 
 def _json(fields: Mapping[str, Any]) -> str:

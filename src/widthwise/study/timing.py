@@ -1,15 +1,19 @@
-"""Times steps of packs as they will be trained."""
+"""Times steps of packs as they will be trained: which are fastest, how long they take."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from widthwise.data import Dataset
 from widthwise.families import WidthFamily
 from widthwise.sgd.recipe import Recipe
+from widthwise.study.context import Context
+from widthwise.study.schedule import Schedule, ScheduledPack
 from widthwise.training import PackJob, PackTrainer, Replica
 
 _BLOCKS = 3
@@ -166,3 +170,56 @@ def _powers_of_two(largest: int) -> Iterable[int]:
         yield size
         size *= 2
     yield largest
+
+
+_PROBED_PACKS = 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time of one pack step: overhead + operations / rate, on one core.
+
+    Attributes:
+        seconds_per_step: overhead of a step, whatever its size.
+        seconds_per_flop: time of one floating-point operation.
+    """
+
+    seconds_per_step: float
+    seconds_per_flop: float
+
+    def seconds(self, scheduled: ScheduledPack) -> float:
+        """Predicted time of a whole pack."""
+        return scheduled.job.steps * self.seconds_per_step + scheduled.flops * self.seconds_per_flop
+
+
+def measure_speed(context: Context, schedule: Schedule) -> Speed:
+    """Time the steps of packs from the cheapest to the dearest, and fit the two numbers."""
+    timed = [_timed(context, scheduled) for scheduled in _spread_packs(schedule.packs)]
+    flops, seconds = np.array(timed).T
+    # Relative errors count: a step of 0.1 ms matters as much as one of 10 ms.
+    design = np.stack([1.0 / seconds, flops / seconds], axis=1)
+    scale = design.max(axis=0)
+    (overhead, rate), _ = nnls(design / scale, np.ones(len(seconds)))
+    return Speed(float(overhead / scale[0]), float(rate / scale[1]))
+
+
+def _spread_packs(packs: Sequence[ScheduledPack]) -> list[ScheduledPack]:
+    by_step = sorted(packs, key=lambda p: p.training_flops / p.job.steps)
+    picked = np.linspace(0, len(by_step) - 1, min(_PROBED_PACKS, len(by_step)))
+    return [by_step[round(i)] for i in picked]
+
+
+def _timed(context: Context, scheduled: ScheduledPack) -> tuple[float, float]:
+    """Operations and seconds of one step."""
+    job = scheduled.job
+    seconds = time_step(
+        context.family,
+        context.dataset,
+        job.recipe,
+        job.widening_factor,
+        job.batch_size,
+        len(job.replicas),
+        max(replica.momentum for replica in job.replicas),
+        context.device,
+    )
+    return scheduled.training_flops / job.steps, seconds

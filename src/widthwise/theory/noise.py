@@ -56,7 +56,8 @@ def noise_scale(
         if np.any(batch > examples):
             raise InputError(
                 f"batch_size must not exceed num_train={num_train!r}, got {batch_size!r}; "
-                "use a smaller batch"
+                "use a smaller batch",
+                fields=("batch_size", "num_train"),
             )
         scale = scale * examples
     return _plain(scale)
@@ -155,7 +156,8 @@ def momentum_for(
         raise InputError(
             f"no momentum in [0, 1) gives normalized_noise_scale={normalized_noise_scale!r}: "
             f"without momentum it is already {without}; lower the learning rate or raise the "
-            "batch size"
+            "batch size",
+            fields=("normalized_noise_scale",),
         )
     return _plain(momentum)
 
@@ -173,7 +175,9 @@ def _checked(
     if not np.all(above & (array < high)):
         bracket = "[" if low_included else "("
         top = f"{high:g}" if np.isfinite(high) else "∞"
-        raise InputError(f"{name} must lie in {bracket}{low:g}, {top}), got {value!r}")
+        raise InputError(
+            f"{name} must lie in {bracket}{low:g}, {top}), got {value!r}", fields=(name,)
+        )
     return array
 
 

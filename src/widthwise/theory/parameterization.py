@@ -23,38 +23,95 @@ RELU_GAIN = 2.0
 READOUT_GAIN = 1.0
 
 
-@dataclass(frozen=True)
+# Park et al. (2019): the best normalized noise scale is proportional to the widening factor.
+PAPER_EXPONENT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class WidthRule:
     """Exponents of the fan-in for one parameterization.
 
     Attributes:
         init_exponent: the standard deviation of initial weights is ∝ fan_in**init_exponent.
         forward_exponent: pre-activations are multiplied by fan_in**forward_exponent.
+        meaning: what the parameterization is, in a few words.
+        drawn: whether the built-in families can draw networks in it; the others are recognized in
+            networks of one's own.
     """
 
     init_exponent: float
     forward_exponent: float
+    meaning: str
+    drawn: bool = False
+
+    @property
+    def variance_exponent(self) -> float:
+        """e in σ_init² ∝ w^e, of the layers whose fan-in widens."""
+        return 2.0 * self.init_exponent
 
 
-# Park et al. (2019), section 2; NTK: Jacot et al. (2018), arXiv:1806.07572.
+# The one table. Standard and NTK: Park et al. (2019), section 2; NTK: Jacot et al. (2018),
+# arXiv:1806.07572.
 PARAMETERIZATIONS: dict[str, WidthRule] = {
-    "standard": WidthRule(init_exponent=-0.5, forward_exponent=0.0),
-    "ntk": WidthRule(init_exponent=0.0, forward_exponent=-0.5),
+    "standard": WidthRule(
+        init_exponent=-0.5,
+        forward_exponent=0.0,
+        meaning="initial weights of variance ∝ 1/fan-in (Kaiming, Xavier, LeCun)",
+        drawn=True,
+    ),
+    "ntk": WidthRule(
+        init_exponent=0.0,
+        forward_exponent=-0.5,
+        meaning="initial weights of a variance that does not depend on width, and a forward "
+        "pass divided by √fan-in",
+        drawn=True,
+    ),
+    "default": WidthRule(
+        init_exponent=-0.5,
+        forward_exponent=0.0,
+        meaning="PyTorch's default initialization, U(±1/√fan-in), of variance 1/(3 fan-in)",
+    ),
+    # Layer by layer: hidden weights have σ² ∝ 1/w at rate ε; input weights, biases and the
+    # readout have σ² constant at rate ε·w (MuSGD of the mup package, arXiv:2203.03466). Either
+    # way ḡ of a layer grows in proportion to w at constant ε, B and m.
+    "mup": WidthRule(
+        init_exponent=-0.5,
+        forward_exponent=0.0,
+        meaning="maximal update parametrization with the layer-wise rates of MuSGD",
+    ),
 }
 
 
-def width_rule(parameterization: str) -> WidthRule:
+def width_rule(parameterization: str, *, drawn: bool = False) -> WidthRule:
     """The row of this name.
+
+    Args:
+        parameterization: its name.
+        drawn: only those that the built-in families can draw networks in.
 
     Raises:
         InputError: if there is none.
     """
-    if parameterization not in PARAMETERIZATIONS:
+    names = [name for name, rule in PARAMETERIZATIONS.items() if rule.drawn or not drawn]
+    if parameterization not in names:
         raise InputError(
-            f"parameterization must be one of {', '.join(PARAMETERIZATIONS)}, "
-            f"got {parameterization!r}"
+            f"parameterization must be one of {', '.join(names)}, got {parameterization!r}",
+            fields=("parameterization",),
         )
     return PARAMETERIZATIONS[parameterization]
+
+
+def noise_growth(
+    parameterization: str, widening_factor: float, exponent: float = PAPER_EXPONENT
+) -> float:
+    """Factor w^(s+e) by which ε/(B(1−m)) must grow so that ḡ grows by w^s.
+
+    With σ_init² ∝ w^e, ḡ = ε/(B(1−m))/σ_init² grows by w^s if ε/(B(1−m)) grows by w^(s+e).
+
+    >>> noise_growth("standard", 4), noise_growth("ntk", 4), noise_growth("ntk", 4, 0.5)
+    (1.0, 4.0, 2.0)
+    """
+    return float(widening_factor ** (exponent + width_rule(parameterization).variance_exponent))
 
 
 def init_std(parameterization: str, fan_in: ArrayLike, gain: ArrayLike = 1.0) -> FloatOrArray:
@@ -65,7 +122,9 @@ def init_std(parameterization: str, fan_in: ArrayLike, gain: ArrayLike = 1.0) ->
     >>> init_std("ntk", 50, gain=4.0)
     2.0
     """
-    return _power(gain, 0.5) * _power(fan_in, width_rule(parameterization).init_exponent)
+    return _power(gain, 0.5) * _power(
+        fan_in, width_rule(parameterization, drawn=True).init_exponent
+    )
 
 
 def forward_multiplier(parameterization: str, fan_in: ArrayLike) -> FloatOrArray:
@@ -74,7 +133,7 @@ def forward_multiplier(parameterization: str, fan_in: ArrayLike) -> FloatOrArray
     >>> forward_multiplier("ntk", 4), forward_multiplier("standard", 4)
     (0.5, 1.0)
     """
-    return _power(fan_in, width_rule(parameterization).forward_exponent)
+    return _power(fan_in, width_rule(parameterization, drawn=True).forward_exponent)
 
 
 def init_variance(
@@ -90,7 +149,7 @@ def init_variance(
     >>> init_variance("ntk", 4)
     2.0
     """
-    exponent = 2.0 * width_rule(parameterization).init_exponent
+    exponent = width_rule(parameterization).variance_exponent
     return gain * _power(widening_factor, exponent)
 
 

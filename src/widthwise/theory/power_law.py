@@ -2,8 +2,6 @@
 are its intervals?
 """
 
-from scipy import special
-
 # Lack of fit counts when so large a chi-square has less than this chance under the power law.
 LACK_OF_FIT = 0.05
 
@@ -30,6 +28,8 @@ def stretch_for_scatter(chi_square: float, degrees: int) -> tuple[float, float |
     """
     if degrees < 1:
         return 1.0, None
+    from scipy import special  # SciPy is slow to import
+
     chance = float(special.chdtrc(degrees, chi_square))
     if chance >= LACK_OF_FIT:
         return 1.0, chance

@@ -8,6 +8,7 @@ from widthwise.training.trainer import (
     PackTrainer,
     Replica,
     RunResult,
+    Status,
     train_pack,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "PackTrainer",
     "Replica",
     "RunResult",
+    "Status",
     "train_pack",
 ]

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from copy import deepcopy
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily, check_logits
 from widthwise.families.ghost_norm import with_ghost_batch_norm
+from widthwise.sgd.batches import require_whole_batches
 from widthwise.sgd.recipe import Recipe
 
 
@@ -31,6 +34,28 @@ def build_modules(
             )
         by_seed = {seed: with_ghost_batch_norm(m, ghost) for seed, m in by_seed.items()}
     return [by_seed[seed] for seed in seeds]
+
+
+def computing_dtype(module: nn.Module) -> torch.dtype:
+    """The type in which a network computes: of its first parameter of floating point; float32
+    without any.
+
+    >>> computing_dtype(nn.Linear(2, 2).double()), computing_dtype(nn.ReLU())
+    (torch.float64, torch.float32)
+    """
+    floating = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return next(floating, torch.float32)
+
+
+def network_inputs(
+    module: nn.Module, inputs: NDArray[np.float32], device: torch.device | None = None
+) -> Tensor:
+    """Examples (n, *shape) as the network computes with them; memory is shared where it can be.
+
+    Args:
+        device: None is the CPU.
+    """
+    return torch.from_numpy(inputs).to(device or torch.device("cpu"), computing_dtype(module))
 
 
 def check_network(family: WidthFamily, module: nn.Module, inputs: Tensor, num_classes: int) -> None:
@@ -55,13 +80,8 @@ def check_batch_size(module: nn.Module, batch: Tensor, recipe: Recipe) -> None:
         InputError: if B is no multiple of the ghost batch size, or a channel has one value only:
             B = 1, unless the layer sees images.
     """
-    ghost, batch_size = recipe.ghost_batch_size, len(batch)
-    if ghost is not None and batch_size % ghost:
-        raise InputError(
-            f"batch_size must be a multiple of ghost_batch_size = {ghost}, got {batch_size}; "
-            "change one of them"
-        )
-    if batch_size > 1 or not _has_batch_norm(module):
+    require_whole_batches(len(batch), recipe.ghost_batch_size)
+    if len(batch) > 1 or not _has_batch_norm(module):
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -21,12 +21,17 @@ from widthwise.engines.captured import captured
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.hardware import computing, require_precision
-from widthwise.sgd.batches import Sampling
+from widthwise.sgd.batches import Sampling, whole_batch
 from widthwise.sgd.feeding import BatchFeed
 from widthwise.sgd.learning_rate import rate_factors
 from widthwise.sgd.recipe import Recipe
 from widthwise.training.evaluation import evaluate, evaluation_rows, largest_activation
-from widthwise.training.networks import build_modules, check_batch_size, check_network
+from widthwise.training.networks import (
+    build_modules,
+    check_batch_size,
+    check_network,
+    network_inputs,
+)
 
 Status = Literal["ok", "diverged"]
 EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -159,7 +164,7 @@ class PackTrainer:
             family, job.widening_factor, [r.seed for r in job.replicas], job.recipe
         )
         modules = [module.to(self._device) for module in modules]
-        self._data = _Tensors.of(dataset, _dtype(modules[0]), self._device)
+        self._data = _Tensors.of(dataset, modules[0], self._device)
         self._feed = BatchFeed(
             self._data.train,
             self._data.train_labels,
@@ -339,9 +344,9 @@ class _Tensors:
     num_classes: int
 
     @classmethod
-    def of(cls, dataset: Dataset, dtype: torch.dtype, device: torch.device) -> "_Tensors":
+    def of(cls, dataset: Dataset, module: nn.Module, device: torch.device) -> "_Tensors":
         def pair(inputs: NDArray[Any], labels: NDArray[Any]) -> tuple[Tensor, Tensor]:
-            return torch.from_numpy(inputs).to(device, dtype), torch.from_numpy(labels).to(device)
+            return network_inputs(module, inputs, device), torch.from_numpy(labels).to(device)
 
         train, train_labels = pair(dataset.train_inputs, dataset.train_labels)
         validation = None
@@ -363,11 +368,6 @@ class _Tensors:
         return sets
 
 
-def _dtype(module: nn.Module) -> torch.dtype:
-    parameter = next(module.parameters(), None)
-    return torch.float32 if parameter is None else parameter.dtype
-
-
 def _build_pack(
     family: WidthFamily, job: PackJob, modules: Sequence[nn.Module], data: _Tensors
 ) -> Pack:
@@ -375,7 +375,7 @@ def _build_pack(
     check_batch_size(modules[0], data.train[: job.batch_size], job.recipe)
     # Ghost batch norm takes whole parts only; two of them show whether they are kept apart.
     ghost = job.recipe.ghost_batch_size
-    rows = _SAMPLE if ghost is None else min(2 * ghost, len(data.train) // ghost * ghost)
+    rows = _SAMPLE if ghost is None else whole_batch(min(2 * ghost, len(data.train)), ghost)
     return pack(
         modules,
         [r.learning_rate for r in job.replicas],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.data.readers.files import looks_pickled
 from widthwise.errors import DataNotFoundError, InputError
 

@@ -4,14 +4,16 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from widthwise.data.raw import RawData
+from widthwise.data.arrays import RawData
 from widthwise.errors import DataNotFoundError, InputError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -81,6 +83,8 @@ def _check_shards_complete(files: Sequence[Path]) -> None:
 
 
 def _read_file(file: Path) -> Examples:
+    import polars as pl  # slow to import
+
     try:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -112,7 +116,7 @@ def _read_file(file: Path) -> Examples:
     return np.stack(images), labels.to_numpy().astype(np.int64)
 
 
-def _column(frame: pl.DataFrame, names: tuple[str, ...], file: Path) -> str:
+def _column(frame: "pl.DataFrame", names: tuple[str, ...], file: Path) -> str:
     for name in names:
         if name in frame.columns:
             return name

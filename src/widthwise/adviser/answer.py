@@ -1,0 +1,127 @@
+"""A plan in at most 15 lines: what to set, how far to trust it, what would settle the doubt."""
+
+import math
+import textwrap
+
+from widthwise.adviser.ceiling import Interval
+from widthwise.adviser.content import PlanContent
+from widthwise.text import first_sentence, table
+
+MOST_LINES = 15
+WIDTH = 80  # of a terminal
+PARAMETERIZATIONS = {
+    "standard": "standard parameterization",
+    "ntk": "NTK parameterization",
+    "default": "PyTorch's default initialization",
+    "mup": "µP",
+}
+_LETTERS = {"learning_rate": "ε", "batch_size": "B", "momentum": "m"}
+
+
+def answer(plan: PlanContent, more: str) -> str:
+    """The plan in words; only the command may be wider than a terminal.
+
+    Args:
+        plan: what to put into words.
+        more: the last line: where reasons are to be had.
+    """
+    beginning = [title(plan), *_wrapped(_instruction(plan)), *_settings(plan)]
+    end = _wrapped(f"Evidence: {plan.evidence}. {_reason(plan)}")
+    last = [] if plan.settle is None else [f"Settle it: {plan.settle}"]
+    last.append(more)
+    room = MOST_LINES - len(beginning) - len(end) - len(last)
+    for doubt in plan.doubts[:2]:
+        lines = _wrapped(f"Warning: {doubt}")
+        if len(lines) <= room:
+            end += lines
+            room -= len(lines)
+    blank = [""] if room > 0 else []
+    return "\n".join([*beginning, *blank, *end, *last])
+
+
+def title(plan: PlanContent) -> str:
+    return (
+        f"SGD for a network {plan.widening_factor:g} times as wide "
+        f"({PARAMETERIZATIONS[plan.parameterization]})"
+    )
+
+
+def number_text(value: float) -> str:
+    """Six digits; a whole number in full.
+
+    >>> number_text(32), number_text(0.1234567), number_text(1e-7)
+    ('32', '0.123457', '1e-07')
+    """
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """In parentheses; nothing where there is none, or where nothing is uncertain.
+
+    >>> interval_text((0.5, 2.0)), interval_text((0.5, math.inf)), interval_text((2.0, 2.0))
+    ('(0.5 to 2)', '(at least 0.5)', '')
+    """
+    if interval is None or math.isclose(*interval, rel_tol=1e-9):
+        return ""
+    low, high = interval
+    return f"(at least {low:.3g})" if math.isinf(high) else f"({low:.3g} to {high:.3g})"
+
+
+def _instruction(plan: PlanContent) -> str:
+    """What to do, in one sentence."""
+    moved, kept = [], []
+    for name, letter in _LETTERS.items():
+        value = getattr(plan, name)
+        if value == getattr(plan.base, name):
+            kept.append(letter)
+        else:
+            moved.append(f"{letter} = {number_text(value)}")
+    if not moved:
+        said = "Keep ε, B and m. Should ε turn unstable, lower ε and B together."
+    else:
+        smaller = plan.batch_size < plan.base.batch_size and kept == ["ε", "m"]
+        verb = "Take a smaller batch" if smaller else "Set"
+        said = f"{verb}{':' if smaller else ''} {' and '.join(moved)}."
+        if kept:
+            said += f" Keep {' and '.join(kept)}."
+    if plan.layer_rates:
+        said += " The rates differ by layer: take the plan's parameter groups."
+    return said
+
+
+def _settings(plan: PlanContent) -> list[str]:
+    rows = [
+        [
+            f"{name.replace('_', ' ')} {letter}",
+            number_text(getattr(plan.base, name)),
+            number_text(getattr(plan, name)),
+            interval_text(getattr(plan, f"{name}_interval")),
+        ]
+        for name, letter in _LETTERS.items()
+    ]
+    grown = "unchanged" if plan.noise_ratio == 1.0 else f"× {number_text(plan.noise_ratio)}"
+    if plan.noise_reached < 1.0:
+        grown += f", {100.0 * plan.noise_reached:.3g} % of the rule's"
+    rows.append(
+        [
+            "noise ε/(B(1−m))",
+            number_text(plan.base_noise_scale),
+            number_text(plan.noise_scale),
+            grown,
+        ]
+    )
+    return [f"  {line}" for line in table(["", "tuned", "set", ""], rows).splitlines()]
+
+
+def _reason(plan: PlanContent) -> str:
+    """The one reason of the grade."""
+    worst = next((f for f in plan.findings if f.effect == plan.evidence), None)
+    if worst is not None:
+        return first_sentence(worst.text)
+    return first_sentence(next(r.text for r in plan.reasons if r.quantity == "noise_scale"))
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )

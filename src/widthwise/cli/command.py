@@ -1,0 +1,86 @@
+"""What all commands do alike: errors name the options of the command that ran, and old spellings
+of options work.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from typer.core import TyperCommand
+
+from widthwise.deprecated import LAST
+from widthwise.errors import InputError
+
+# Old spelling of an option → the one that is meant.
+_OLD_SPELLINGS = {"--widening-factor": "--factor"}
+
+
+class Command(TyperCommand):
+    """A command that says which of its options an error is about."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {name for names in options(self).values() for name in names}
+        return super().parse_args(ctx, [_new_spelling(word, known) for word in args])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            error.args = (in_options(str(error), error.fields, options(self)),)
+            raise
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What is hidden in the list of arguments is not in the line above it either."""
+        shown = [self.options_metavar] if self.options_metavar else []
+        for parameter in self.get_params(ctx):
+            if not getattr(parameter, "hidden", False):
+                shown += parameter.get_usage_pieces(ctx)
+        return shown
+
+
+def options(command: Any) -> dict[str, tuple[str, ...]]:
+    """Parameter → its option; a flag that can be negated has two."""
+    return {
+        parameter.name: tuple(
+            max(names, key=len) for names in (parameter.opts, parameter.secondary_opts) if names
+        )
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+    }
+
+
+def in_options(message: str, fields: Iterable[str], options: Mapping[str, tuple[str, ...]]) -> str:
+    """The message with each of the fields written as its option; a field without one stays.
+
+    >>> known = {"widening_factor": ("--factor",), "residual": ("--residual", "--no-residual")}
+    >>> in_options("widening_factor must be positive", ["widening_factor"], known)
+    '--factor must be positive'
+    >>> in_options("say residual=False, or give epochs", ["residual", "epochs"], known)
+    'say --no-residual, or give epochs'
+    """
+    for field in set(fields) & options.keys():
+        # Neither a longer word nor a key of a table (grid.momentum) is this field.
+        pattern = rf"(?<![\w.-]){re.escape(field)}(?:=(True|False)\b)?(?![\w-]|\.\w)"
+        message = re.sub(pattern, partial(_named, options[field]), message)
+    return message
+
+
+def _new_spelling(word: str, known: Iterable[str]) -> str:
+    """The word, or the option that it means; that is noted on stderr."""
+    old, equals, value = word.partition("=")
+    new = _OLD_SPELLINGS.get(old)
+    if new is None or new not in known:
+        return word
+    print(f"widthwise: {old} is {new}; the old spelling goes with {LAST}", file=sys.stderr)
+    return f"{new}{equals}{value}"
+
+
+def _named(names: tuple[str, ...], found: re.Match[str]) -> str:
+    said = found.group(1)
+    if said is None:
+        return " / ".join(names)
+    if said == "True":
+        return names[0]
+    return names[1] if len(names) > 1 else found.group()

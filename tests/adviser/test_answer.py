@@ -1,0 +1,243 @@
+"""The answer in at most 15 lines, and what it never does: set a rate that is not known to be
+stable.
+"""
+
+import math
+
+import pytest
+from adviser_samples import MeasuredRate, law, widen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from widthwise import adviser
+from widthwise.adviser import Network, Training
+from widthwise.adviser.answer import MOST_LINES, WIDTH
+from widthwise.adviser.solving import KEEPS, NEEDS_MAX_STABLE
+from widthwise.errors import InputError
+from widthwise.theory.parameterization import PARAMETERIZATIONS
+
+KEEP_ALL = "Keep ε, B and m. Should ε turn unstable, lower ε and B together."
+NTK = {"parameterization": "ntk"}
+STANDARD = {"parameterization": "standard"}
+# Worked by hand: ε/(B(1−m)) must go as w^(s+e), e = −1 (standard, default, mup) or 0 (ntk); ε at
+# most the largest that is known to be stable; B the whole number below that, and ε solved for it.
+# what is given -> ε, B, m, factor on ε/(B(1−m)), a line of the answer
+CASES = {
+    # B = 32 at any width
+    "default": (
+        {"parameterization": "default"},
+        (0.1, 32, 0.0, 1.0),
+        KEEP_ALL,
+    ),
+    "standard with momentum": (
+        {**STANDARD, "momentum": 0.9, "widening_factor": 16},
+        (0.1, 32, 0.9, 1.0),
+        KEEP_ALL,
+    ),
+    "mup": ({"parameterization": "mup"}, (0.1, 32, 0.0, 1.0), "Evidence: extrapolated. The paper"),
+    # 32/4
+    "ntk": (NTK, (0.1, 8, 0.0, 4.0), "Take a smaller batch: B = 8. Keep ε and m."),
+    # 32/3 = 10.67; ε = 0.1 · 3 · 10/32
+    "ntk, a batch that does not divide": (
+        {**NTK, "widening_factor": 3},
+        (0.09375, 10, 0.0, 3.0),
+        "Set ε = 0.09375 and B = 10. Keep m.",
+    ),
+    # 128/8, whatever is stable at the base
+    "ntk, stable to 0.2 at the base": (
+        {**NTK, "widening_factor": 8, "batch_size": 128, "max_stable_learning_rate": 0.2},
+        (0.1, 16, 0.0, 8.0),
+        "Take a smaller batch: B = 16. Keep ε and m.",
+    ),
+    # A quarter of 1.6 is 0.4, which B = 32 needs.
+    "ntk, stable to 1.6 at the target": (
+        {**NTK, "max_stable_learning_rate": 1.6, "max_stable_at": 4},
+        (0.4, 32, 0.0, 4.0),
+        "Set ε = 0.4. Keep B and m.",
+    ),
+    # ε_max = 0.8/4 = 0.2 at the target; the base is at 1/8, so a quarter: 0.05, half the base's.
+    "standard, a falling limit": (
+        {**STANDARD, "max_stable_learning_rate": 0.8, "stability_exponent": 1.0},
+        (0.05, 16, 0.0, 1.0),
+        "Set ε = 0.05 and B = 16. Keep m.",
+    ),
+    # B = 2/16 < 1: B = 1 at ε = 0.1 has twice the noise of B = 2, an eighth of 16 times.
+    "ntk, no batch is small enough": (
+        {**NTK, "widening_factor": 16, "batch_size": 2},
+        (0.1, 1, 0.0, 2.0),
+        "× 2, 12.5 % of the rule's",
+    ),
+    # w^(s+e) = 16^0.5 = 4 (16^0.25 = 2 to 16^0.75 = 8): B = 8 (16 to 4)
+    "ntk, an exponent of one's own": (
+        {**NTK, "widening_factor": 16, "law": law()},
+        (0.1, 8, 0.0, 4.0),
+        "batch size B      32        8       (4 to 16)",
+    ),
+    # w^(s+e) = 16^−0.5 = 1/4: less noise, from a smaller ε
+    "standard, an exponent of one's own": (
+        {**STANDARD, "widening_factor": 16, "law": law()},
+        (0.025, 32, 0.0, 0.25),
+        "Evidence: measured by your study.",
+    ),
+    "ntk, the batch kept": (
+        {**NTK, "keep": "batch_size"},
+        (0.4, 32, 0.0, 4.0),
+        "Evidence: extrapolated. A learning rate of 0.4 is above 0.1, the largest that",
+    ),
+}
+
+
+def ask(**changes):
+    tuned = {"learning_rate": 0.1, "batch_size": 32, "widening_factor": 4}
+    return widen(**{**tuned, **changes})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_worked_by_hand(name):
+    facts, (rate, batch, momentum, grown), line = CASES[name]
+    plan = ask(**facts)
+    assert plan.learning_rate == pytest.approx(rate, rel=1e-12)
+    assert (plan.batch_size, plan.momentum) == (batch, momentum)
+    assert plan.noise_ratio == pytest.approx(grown, rel=1e-12)
+    text = str(plan)
+    assert line in text
+    assert len(text.splitlines()) <= MOST_LINES == 15
+
+
+def test_there_are_twelve():
+    assert len(CASES) == 12
+
+
+def test_the_last_line_says_where_the_reasons_are():
+    assert str(ask(**NTK)).endswith("plan.explain(); all: plan.to_dict().")
+
+
+def test_our_own_studies_are_those_of_the_parameterization_at_hand():
+    assert "Warning: Widthwise's own studies of NTK networks" in str(ask(**NTK))
+    assert "own studies" not in str(ask(**STANDARD))  # they agree
+    assert "NTK" not in ask(**STANDARD).explain()
+
+
+rates, batches = st.floats(1e-4, 10.0), st.integers(1, 4096)
+parameterizations = st.sampled_from(sorted(PARAMETERIZATIONS))
+EVERYTHING = {
+    "base": st.fixed_dictionaries(
+        {"learning_rate": rates, "batch_size": batches, "momentum": st.floats(0.0, 0.99)}
+    ),
+    "w": st.floats(0.1, 64.0),
+    "parameterization": parameterizations,
+    "study": st.none() | st.floats(-0.5, 1.5).map(lambda s: law(s, (s - 0.2, s + 0.2))),
+    "stable": st.none() | st.tuples(rates, st.sampled_from(["base", "target", "exponent"])),
+}
+
+
+def stability(stable, w):
+    """What is given of the largest stable rate, and what that says of it at the target."""
+    if stable is None:
+        return {}, None
+    value, how = stable
+    if how == "base":
+        at_target = value if w == 1.0 else None
+        return {"max_stable_learning_rate": value}, at_target
+    if how == "target":
+        return {"max_stable_learning_rate": value, "max_stable_at": w}, value
+    return {"max_stable_learning_rate": value, "stability_exponent": 0.5}, value * w**-0.5
+
+
+@given(**EVERYTHING, keep=st.sampled_from(KEEPS))
+def test_no_rate_above_the_largest_that_is_known_to_be_stable(
+    base, w, parameterization, study, stable, keep
+):
+    facts, at_target = stability(stable, w)
+    if keep in NEEDS_MAX_STABLE and at_target is None:
+        return
+    plan = widen(
+        **base, **facts, widening_factor=w, parameterization=parameterization, law=study, keep=keep
+    )
+    known = max(base["learning_rate"], at_target or 0.0)
+    above = plan.learning_rate > known * (1.0 + 1e-9)
+    if keep == "batch_size" and at_target is None:
+        # Whoever insists gets it, with that warning first.
+        name = "learning rate not known to be stable"
+        assert above == (name in [finding.condition for finding in plan.findings])
+        if above and not plan.changes:
+            assert "largest that is known to be stable" in plan.warnings[0]
+            assert plan.evidence != "supported by the paper"
+    else:
+        assert not above
+    if at_target is not None:
+        assert plan.learning_rate <= at_target * (1.0 + 1e-9)
+
+
+@given(
+    **EVERYTHING,
+    keep=st.sampled_from(sorted(set(KEEPS) - NEEDS_MAX_STABLE)),
+    normalization=st.sampled_from([None, "none", "batch", "layer"]),
+    weight_decay=st.sampled_from([0.0, 1e-4]),
+    epochs=st.sampled_from([None, 5.0, 100.0]),
+    schedule=st.sampled_from(["constant", "cosine"]),
+)
+def test_it_is_never_longer(base, w, parameterization, study, stable, **options):
+    facts, _ = stability(stable, w)
+    plan = widen(
+        **base,
+        **facts,
+        **options,
+        widening_factor=w,
+        parameterization=parameterization,
+        law=study,
+        depth_changed=study is not None,
+        num_train=8192,
+    )
+    lines = str(plan).splitlines()
+    assert len(lines) <= MOST_LINES
+    assert all(len(line) <= WIDTH + 8 or line.startswith("Settle it: ") for line in lines)
+    if plan.changes:  # what gave way is never left out
+        assert any(line.startswith("Warning: ") for line in lines)
+
+
+class TestWhatIsGiven:
+    def test_ratios_only_where_neither_family_nor_law_is_known(self):
+        plan = ask(**NTK)
+        assert (plan.normalized_noise_scale, plan.base_normalized_noise_scale) == (None, None)
+        assert plan.normalized_noise_ratio == 4.0
+        assert "normalized noise scale ḡ" in plan.explain()
+
+    def test_a_family_says_what_its_noise_scale_is(self):
+        class Family:
+            parameterization = "standard"
+
+            def init_variance(self, widening_factor):
+                return 2.0 / widening_factor
+
+        plan = adviser.widen(learning_rate=0.1, batch_size=32, widening_factor=4, network=Family())
+        assert plan.parameterization == "standard"
+        assert plan.base_normalized_noise_scale == pytest.approx(0.1 / 32 / 2.0)
+        assert plan.normalized_noise_scale == pytest.approx(0.1 / 32 / 0.5)
+
+    def test_a_measured_rate_or_law_or_number_is_enough(self):
+        given = {"learning_rate": 0.1, "batch_size": 32, "widening_factor": 4, **NTK}
+        rate = MeasuredRate(value=1.6, interval=(1.6, 1.6), widening_factor=4.0)
+        assert adviser.widen(**given, stability=rate).learning_rate == pytest.approx(0.4)
+        assert adviser.widen(**given, stability=0.2).batch_size == 8
+
+    def test_single_facts_of_earlier_releases_still_work(self):
+        given = {"learning_rate": 0.1, "batch_size": 32, "widening_factor": 4, **NTK}
+        with pytest.warns(DeprecationWarning, match=r"single facts \(epochs\).*into training"):
+            old = adviser.widen(**given, epochs=5)
+        assert old == adviser.widen(**given, training=Training(epochs=5))
+
+    def test_a_single_fact_beside_its_value_is_an_error(self):
+        with pytest.raises(InputError, match="epochs belong into training"):
+            ask(**NTK, num_train=64, widening_factor=2) and adviser.widen(
+                learning_rate=0.1, batch_size=32, training=Training(num_train=64), epochs=5
+            )
+
+    def test_unknown_names(self):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+            adviser.widen(learning_rate=0.1, batch_size=32, epoch=5)
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+    def test_a_variance_is_positive(self, value):
+        with pytest.raises(InputError, match="init_variance must be positive"):
+            Network(init_variance=value)

@@ -1,0 +1,75 @@
+"""What advice says of Widthwise's own studies is what the evidence page says."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from adviser_samples import law
+
+from widthwise.adviser.own_studies import FILE, own_studies, own_studies_sentence
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "validation" / "law_evidence.md").read_text(encoding="utf-8")
+
+
+def rows_of_the_page():
+    """study → (exponent, low, high), where the page states an interval."""
+    found = {}
+    for line in PAGE.splitlines():
+        cells = [cell.strip().replace("−", "-") for cell in line.strip("|").split("|")]
+        numbers = len(cells) == 11 and re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", cells[2])
+        if numbers:
+            found[cells[0]] = tuple(map(float, numbers.groups()))
+    return found
+
+
+def test_the_file_holds_the_studies_of_the_page_that_decide_something():
+    page = rows_of_the_page()
+    assert len(page) == 10
+    file = {
+        row["study"]: (row["exponent"], *row["interval"])
+        for row in json.loads(FILE.read_text(encoding="utf-8"))["studies"]
+    }
+    assert file == {study: row for study, row in page.items() if row[2] - row[1] < 1.0}
+
+
+@pytest.fixture
+def evidence(monkeypatch):
+    """The module that writes the file."""
+    monkeypatch.syspath_prepend(str(ROOT / "validation"))
+    import evidence
+
+    yield evidence
+    del sys.modules["evidence"]
+
+
+def found(name, parameterization, exponent, interval):
+    family = SimpleNamespace(parameterization=parameterization, kind="mlp")
+    return SimpleNamespace(
+        variant=SimpleNamespace(name=name),
+        study=SimpleNamespace(spec=SimpleNamespace(family=family)),
+        law=None if exponent is None else law(exponent, interval),
+    )
+
+
+def test_what_the_page_writes_is_what_advice_reads(evidence, monkeypatch, tmp_path):
+    studies = [
+        found("wide", "ntk", 0.3333, (0.2222, 0.4444)),
+        found("vague", "ntk", 0.5, (0.0, 1.5)),
+        found("none", "ntk", None, None),
+        found("narrow", "ntk", 1.0, (0.75, 1.25)),
+    ]
+    path = tmp_path / "own_studies.json"
+    path.write_text(evidence.own_studies(studies, "validation/law_evidence.md"))
+    monkeypatch.setattr("widthwise.adviser.own_studies.FILE", path)
+    own_studies.cache_clear()
+    try:
+        assert [study.study for study in own_studies("ntk")] == ["wide", "narrow"]
+        assert own_studies("ntk")[0].interval == (0.22, 0.44)
+        said = own_studies_sentence("ntk", 1.0)
+        assert "(2, MLPs) found w^0.33 to w^1.00: 1 of 2 agree with w^1." in said
+    finally:
+        own_studies.cache_clear()

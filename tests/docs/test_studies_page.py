@@ -1,0 +1,63 @@
+"""docs/studies.md lists every key of a specification, with its default."""
+
+import re
+
+import pytest
+from pages import ROOT
+
+from widthwise.data import DataSpec
+from widthwise.study.family_spec import FamilySpec
+from widthwise.study.grid_spec import GridSpec
+from widthwise.study.spec import (
+    AnalysisSpec,
+    HardwareSpec,
+    PackingSpec,
+    SearchSpec,
+    StudySpec,
+    TrainingSpec,
+)
+
+PAGE = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+TABLES = {
+    "family": FamilySpec,
+    "data": DataSpec,
+    "grid": GridSpec,
+    "search": SearchSpec,
+    "training": TrainingSpec,
+}
+OTHERS = {"packing": PackingSpec, "hardware": HardwareSpec, "analysis": AnalysisSpec}
+
+
+def rows(heading: str) -> dict[str, str]:
+    """Key → default as written, of the table after the bold word."""
+    (table,) = re.findall(rf"^\*\*`\[?{heading}\]?`.*?\n\n(\|.*?)\n\n", PAGE, flags=re.M | re.S)
+    found = {}
+    for line in table.splitlines()[2:]:
+        keys, default = [cell.strip() for cell in line.strip("|").split("|")[:2]]
+        for key in re.findall(r"`([\w.]+)`", keys):
+            found[key] = default if keys.count("`") == 2 else ""
+    return found
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_key_is_listed_and_no_other(table):
+    assert set(rows(table)) == set(TABLES[table].model_fields)
+
+
+def test_keys_of_the_small_tables():
+    expected = {f"{t}.{key}" for t, model in OTHERS.items() for key in model.model_fields}
+    assert set(rows(r"packing\]`, `\[hardware\]`, `\[analysis")) == expected
+
+
+def test_every_table_of_a_specification_is_there():
+    assert set(StudySpec.model_fields) == {*TABLES, *OTHERS, "title"}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_defaults_are_those_of_the_code(table):
+    for key, written in rows(table).items():
+        default = TABLES[table].model_fields[key].default
+        if re.fullmatch(r'`".*"`', written) and default is not None:
+            assert written.strip('`"') == default, key
+        elif re.fullmatch(r"[\d.]+", written) and isinstance(default, int | float):
+            assert float(written) == float(default), key

@@ -1,0 +1,119 @@
+"""How many runs share a pack: measured, kept with the study, or as the specification says."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_studies import clouds, fields, in_this_process
+
+from widthwise.families import mlp
+from widthwise.sgd.recipe import Recipe
+from widthwise.study import Study
+from widthwise.study.timing import best_size, measured_sizes, time_step
+
+SHAPES = {
+    "overhead only": (lambda n: 1.0 + 1e-3 * n, 16),
+    "no overhead": (lambda n: float(n), 1),
+    "cache of four": (lambda n: 0.5 + n * (1.0 if n <= 4 else 1.6), 4),
+    "hardly better": (lambda n: n * (1.0 if n < 16 else 0.98), 1),
+    "better only far out": (lambda n: n * (1.0 if n < 8 else 0.5), 8),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_least_time_a_run(shape):
+    seconds, best = SHAPES[shape]
+    assert best_size(16, seconds) == best
+
+
+def test_hopeless_sizes_are_not_timed():
+    timed = []
+
+    def seconds(size):
+        timed.append(size)
+        return size**2
+
+    assert best_size(64, seconds) == 1
+    assert timed == [1, 2, 4] * 2
+
+
+def test_a_slow_moment_does_not_decide():
+    times = iter([9.0, 2.0, 4.5, 1.0, 2.0, 4.5])  # sizes 1, 2, 4, and once more
+
+    assert best_size(4, lambda size: next(times)) == 1
+
+
+def test_a_slow_moment_does_not_end_the_search():
+    times = iter([10.0, 50.0, 20.0, 30.0, 10.0, 10.0, 20.0, 30.0])  # sizes 1, 2, 4, 8 twice
+
+    assert best_size(8, lambda size: next(times)) == 8
+
+
+@given(
+    largest=st.integers(1, 100),
+    times=st.lists(st.floats(1e-6, 1e3), min_size=8, max_size=8),
+)
+def test_never_more_than_allowed_and_never_worse_than_one(largest, times):
+    each = {size: times[size.bit_length() - 1] for size in range(1, largest + 1)}
+    best = best_size(largest, lambda size: each[size] * size)
+    assert 1 <= best <= largest
+    assert each[best] <= each[1]
+
+
+def test_batch_sizes_between_take_the_nearest(monkeypatch):
+    asked = []
+
+    def fake(family, dataset, recipe, width, batch, replicas, momentum, device):
+        asked.append((width, batch))
+        return replicas + (8.0 if batch < 8 else 0.0)  # small batches have overhead to share
+
+    monkeypatch.setattr("widthwise.study.timing.time_step", fake)
+    largest = {(1.0, b): 16 for b in (1, 2, 4, 8, 16)} | {(1.0, 3): 2, (4.0, 64): 4}
+    found = measured_sizes(None, None, Recipe(), largest, momentum=0.0)
+    assert {batch for width, batch in asked if width == 1.0} == {1, 3, 16}
+    assert found == {
+        (1.0, 1): 16, (1.0, 2): 2, (1.0, 3): 2, (1.0, 4): 2, (1.0, 8): 1, (1.0, 16): 1,
+        (4.0, 64): 1,
+    }  # fmt: skip
+
+
+def test_steps_are_timed_as_they_are_trained():
+    family = mlp(input_shape=(2, 3), num_classes=3, base_width=4)
+    small = time_step(family, clouds(), Recipe(), 1.0, 4, 1, 0.0)
+    large = time_step(family, clouds(num_train=2048), Recipe(), 64.0, 1024, 4, 0.0)
+    assert 0 < small < large
+
+
+class TestStudies:
+    def run(self, path, **packing):
+        study = Study.create(path, fields(packing=packing), data=clouds())
+        study.run(1, progress=False)
+        return study
+
+    def sizes(self, study):
+        return {len(pack.job.replicas) for pack in study.schedule.packs}
+
+    def test_what_was_measured_is_kept(self, tmp_path, monkeypatch):
+        in_this_process(monkeypatch)
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
+        study = self.run(tmp_path / "s")
+        assert self.sizes(study) == {1}
+        kept = json.loads((tmp_path / "s" / "pack-sizes.json").read_text())
+        assert {row["replicas"] for row in kept["sizes"]} == {1}
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: 1.0)
+        again = Study.open(tmp_path / "s")
+        assert again.schedule == study.schedule
+
+    def test_a_stated_size_is_not_measured(self, tmp_path, monkeypatch):
+        in_this_process(monkeypatch)
+        monkeypatch.delattr("widthwise.study.scheduling.measured_sizes")
+        assert self.sizes(self.run(tmp_path / "s", size=2)) == {2}
+        assert not (tmp_path / "s" / "pack-sizes.json").exists()
+
+    def test_memory_limits_what_is_stated(self, tmp_path, monkeypatch):
+        in_this_process(monkeypatch)
+        study = Study.create(
+            tmp_path / "s", fields(packing={"size": 4, "memory_mb": 0.07}), data=clouds()
+        )
+        assert max(self.sizes(study)) < 4
