@@ -66,6 +66,7 @@ MODULES = {
     "recipe": "sgd.recipe",
     "report.findings": "runs.analyses",
     "report.numbers": "text",
+    "report.section": "report.parts",
     "report.story": "report.captions",
     "report.tables": "runs.tables",
     "reproduce.deciding": "reproduce.judging",

@@ -6,7 +6,7 @@ from widthwise.analysis import Collapse
 from widthwise.analysis.collapse_result import CollapseFinding, CollapseLevel
 from widthwise.report.collapse_figure import collapse_figure
 from widthwise.report.content import ReportContent
-from widthwise.report.section import CaptionedFigure, Section, SectionTable
+from widthwise.report.parts import CaptionedFigure, Section, SectionTable
 from widthwise.runs.analyses import SettingScores, find_collapse
 from widthwise.runs.tables import SettingRow, selected_on
 from widthwise.text import MISSING, count, exact, exact_list, in_points, number, points

@@ -23,7 +23,7 @@ from widthwise.report.figures import (
     curves_figure,
     law_figure,
 )
-from widthwise.report.section import CaptionedFigure, Section
+from widthwise.report.parts import CaptionedFigure, Section
 from widthwise.report.sections import report_sections
 from widthwise.report.style import house_style
 from widthwise.report.training import training_recipe

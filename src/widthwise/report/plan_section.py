@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from widthwise.adviser import AdviceRefusedError, Network, Plan, Training, widen
 from widthwise.analysis import Law
 from widthwise.report.content import ReportContent
-from widthwise.report.section import Section, SectionTable
+from widthwise.report.parts import Section, SectionTable
 from widthwise.report.training import training_recipe
 from widthwise.runs.tables import OptimumRow
 from widthwise.text import exact, interval, number

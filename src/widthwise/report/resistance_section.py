@@ -7,8 +7,8 @@ import polars as pl
 from widthwise.analysis import Resistance
 from widthwise.analysis.resistance_result import FixedScore, ToleratedNoise
 from widthwise.report.content import ReportContent
+from widthwise.report.parts import CaptionedFigure, Section, SectionTable
 from widthwise.report.resistance_figure import resistance_figure
-from widthwise.report.section import CaptionedFigure, Section, SectionTable
 from widthwise.runs.analyses import SettingScores, find_resistance
 from widthwise.runs.tables import OptimumRow, SelectedOn, selected_on
 from widthwise.text import (

@@ -2,9 +2,9 @@
 
 from widthwise.report.collapse_section import collapse_section
 from widthwise.report.content import ReportContent
+from widthwise.report.parts import Section
 from widthwise.report.plan_section import plan_section
 from widthwise.report.resistance_section import resistance_section
-from widthwise.report.section import Section
 from widthwise.report.stability_section import stability_section
 from widthwise.runs.analyses import setting_scores
 from widthwise.runs.tables import optimum_rows, setting_rows

@@ -2,7 +2,7 @@
 
 from widthwise.analysis.batch_ceiling import CeilingPoint
 from widthwise.report.content import ReportContent
-from widthwise.report.section import CaptionedFigure, Section, SectionTable
+from widthwise.report.parts import CaptionedFigure, Section, SectionTable
 from widthwise.report.stability_figure import stability_figure
 from widthwise.runs.analyses import StabilityAnalysis, find_stability
 from widthwise.text import MISSING, exact, exact_list, interval, number
