@@ -58,6 +58,15 @@ def test_networks_work_for_a_release():
     assert found.base.batch_size == 8
 
 
+def test_networks_may_be_named_as_they_were():
+    base, target = (nn.Sequential(nn.Linear(20, 64 * w), nn.Linear(64 * w, 10)) for w in (1, 4))
+    expected = ww.inspect(base, target, confidence=0.99).to_dict()
+    with pytest.warns(DeprecationWarning, match=r"inspect\(base, target\)"):
+        assert ww.compare(base=base, target=target, confidence=0.99).to_dict() == expected
+    with pytest.raises(TypeError, match="takes no base, target"):
+        ww.compare(base="first", target="second")
+
+
 def test_inspect_of_one_network_and_of_two():
     base, target = nn.Linear(64, 10), nn.Linear(256, 10)
     assert isinstance(ww.inspect(base), ww.Inspection)

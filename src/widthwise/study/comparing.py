@@ -26,11 +26,17 @@ def compare(first: Study | str | Path, second: Study | str | Path) -> tuple[Opti
 def compare(first: nn.Module, second: nn.Module, **options: Any) -> Widening: ...
 
 
-def compare(first: Any, second: Any, **options: Any) -> tuple[OptimumShift, ...] | Widening:
+@overload
+def compare(*, base: nn.Module, target: nn.Module, **options: Any) -> Widening: ...
+
+
+def compare(
+    first: Any = None, second: Any = None, **options: Any
+) -> tuple[OptimumShift, ...] | Widening:
     """Did the optima move between two studies that differ in precision, device or packing?
 
-    Two networks are looked at by :func:`widthwise.inspect`; here they work until 0.3, with a
-    warning.
+    Two networks are looked at by :func:`widthwise.inspect`; here they, also as ``base`` and
+    ``target``, and its options work until 0.3, with a warning.
 
     Args:
         first, second: studies, or their directories.
@@ -42,13 +48,15 @@ def compare(first: Any, second: Any, **options: Any) -> tuple[OptimumShift, ...]
         InputError: if the studies differ in more, or a directory holds none.
         FitError: if one of them has no results.
     """
-    if isinstance(first, nn.Module) and isinstance(second, nn.Module):
+    base, target = options.get("base", first), options.get("target", second)
+    if isinstance(base, nn.Module) and isinstance(target, nn.Module):
         warnings.warn(
             "compare is for two studies; two networks are compared by inspect(base, target)",
             DeprecationWarning,
             stacklevel=2,
         )
-        return inspect(first, second, **options)
+        options = {name: options[name] for name in options if name not in ("base", "target")}
+        return inspect(base, target, **options)
     if options:
         raise TypeError(f"compare of two studies takes no {', '.join(options)}")
     return compare_studies(_study(first), _study(second))
