@@ -1,5 +1,7 @@
 """The regime gate, row by row: what lowers the evidence, what is refused, what to measure."""
 
+from dataclasses import replace
+
 import pytest
 from adviser_samples import MeasuredRate, MeasuredRateLaw, law, widen
 
@@ -37,6 +39,13 @@ LOWERED = [
         EXTRAPOLATED,
         "At 2 of 3 widths",
         "widthwise probe",
+    ),
+    (
+        "doubts of the study",
+        {"law": replace(law(), doubts=("settings were run with 2 seeds only",))},
+        EXTRAPOLATED,
+        "is weak: settings were run with 2 seeds only.",
+        None,
     ),
     (
         "weight decay with normalization",
@@ -265,7 +274,7 @@ class TestNotes:
     @pytest.mark.parametrize(
         ("parameterization", "words"),
         [
-            ("ntk", "studies of NTK networks (7, MLPs) found w^0.25 to w^0.60: 0 of 7 agree"),
+            ("ntk", "studies of NTK networks (7, MLPs) found w^0.25 to w^0.60"),
             ("standard", "studies of standard networks (2, MLPs) found w^0.96 to w^1.15: 2 of 2"),
             ("default", "studies of standard networks (2, MLPs) found w^0.96 to w^1.15: 2 of 2"),
             ("mup", "Widthwise has not measured the exponent in this parameterization"),

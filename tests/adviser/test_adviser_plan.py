@@ -62,7 +62,7 @@ class TestExplanation:
             "The ḡ that generalizes best grows as w^1, here by 4.",
             "arXiv:1905.03776",
             "How far to trust it: supported by the paper",
-            "found w^0.25 to w^0.60: 0 of 7 agree with w^1.",
+            "found w^0.25 to w^0.60, which would set B = 13 to 22: 0 of 7 agree with w^1.",
             "The largest batch that is still optimal",
             "From widening factor 4 on the base's batch size, 32, is above it.",
             "0.1*",

@@ -167,6 +167,17 @@ def test_ties_do_not_make_certain():
     assert level.interval[1] - level.interval[0] > 0.005
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_scores_without_any_scatter(shift):
+    """All seeds alike: no noise to weigh pairs by, no warning, and the difference as it is."""
+    rates = np.repeat([0.1, 0.2], 4)
+    batches = np.array([1, 2, 4, 8, 2, 4, 8, 16])
+    scores = np.full((8, 3), 0.5) + shift * (rates == 0.2)[:, None]
+    found = measure_collapse(np.ones(8), rates, batches, np.zeros(8), rates / batches, scores)
+    differences = [level.difference for level in found.overall.levels]
+    assert differences == pytest.approx([shift])
+
+
 # A true collapse: chance of any "differs" is to be 5 % at most. Of 100 problems at most 10 then
 # (99 % point of the binomial).
 @pytest.mark.parametrize("seeds", [3, 5])

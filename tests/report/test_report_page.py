@@ -17,8 +17,9 @@ from widthwise.report import ReportContent, write_report
 from widthwise.report.page import render_page, report_figures
 from widthwise.report.sections import report_sections
 from widthwise.report.training import PAPER_SETTING, training_description, training_recipe
-from widthwise.report.wording import Training, practice_sentence, remarks, still_moving
+from widthwise.report.wording import Training, practice_sentence, remarks
 from widthwise.runs.tables import optimum_rows, setting_rows
+from widthwise.runs.trust import still_moving
 from widthwise.sgd.recipe import Recipe
 from widthwise.text import exact, number, percent
 

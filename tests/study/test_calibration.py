@@ -183,7 +183,7 @@ def test_a_planted_law_reaches_the_plan(spec, tmp_path, monkeypatch, exponent):
 def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)
-    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, progress=False)
+    found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=5, progress=False)
     assert found.plan.evidence == "measured by your study"
 
 
@@ -235,6 +235,9 @@ def test_command(spec, tmp_path, monkeypatch, capsys):
         if extra:
             answer = json.loads(said)
             plan = answer["plan"]
+            # As the tuned setting trains, which the study repeats in physical time.
+            assert plan["epochs"] == pytest.approx(2.0)
+            assert "doubts of the study" in [finding["condition"] for finding in plan["findings"]]
             grown = 16 ** (answer["exponent"] - 1.0)  # standard: w^(s−1)
             assert plan["noise_ratio"] == pytest.approx(grown)
             # By a smaller batch, or a smaller rate: never by a larger one.

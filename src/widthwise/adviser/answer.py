@@ -75,7 +75,7 @@ def _instruction(plan: PlanContent) -> str:
         if value == getattr(plan.base, name):
             kept.append(letter)
         else:
-            moved.append(f"{letter} = {number_text(value)}")
+            moved.append(f"{letter} = {_set(plan, name)}")
     if not moved:
         said = "Keep ε, B and m. Should ε turn unstable, lower ε and B together."
     else:
@@ -94,23 +94,35 @@ def _settings(plan: PlanContent) -> list[str]:
         [
             f"{name.replace('_', ' ')} {letter}",
             number_text(getattr(plan.base, name)),
-            number_text(getattr(plan, name)),
+            _set(plan, name),
             interval_text(getattr(plan, f"{name}_interval")),
         ]
         for name, letter in _LETTERS.items()
     ]
-    grown = "unchanged" if plan.noise_ratio == 1.0 else f"× {number_text(plan.noise_ratio)}"
+    intervals = {row[3] for row in rows}
+    grown = "unchanged" if plan.noise_ratio == 1.0 else f"× {plan.noise_ratio:.4g}"
     if plan.noise_reached < 1.0:
         grown += f", {100.0 * plan.noise_reached:.3g} % of the rule's"
     rows.append(
         [
             "noise ε/(B(1−m))",
-            number_text(plan.base_noise_scale),
-            number_text(plan.noise_scale),
+            f"{plan.base_noise_scale:.4g}",
+            f"{plan.noise_scale:.4g}",
             grown,
         ]
     )
-    return [f"  {line}" for line in table(["", "tuned", "set", ""], rows).splitlines()]
+    return [
+        f"  {line}"
+        for line in table(
+            ["", "tuned", "set", "" if intervals == {""} else "95 %"], rows
+        ).splitlines()
+    ]
+
+
+def _set(plan: PlanContent, name: str) -> str:
+    """Four digits of what was solved for; as it was given what stays."""
+    value = getattr(plan, name)
+    return number_text(value) if value == getattr(plan.base, name) else f"{value:.4g}"
 
 
 def _reason(plan: PlanContent) -> str:

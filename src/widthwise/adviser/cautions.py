@@ -164,6 +164,15 @@ CAUTIONS: tuple[Caution, ...] = (
         measure=_probe,
     ),
     Caution(
+        name="doubts of the study",
+        holds=lambda f: f.law is not None and bool(f.law.doubts),
+        effect="extrapolated",
+        text=lambda f: (
+            f"The study behind the law is weak: {'; '.join(() if f.law is None else f.law.doubts)}."
+        ),
+        source="your study",
+    ),
+    Caution(
         name="weight decay with normalization",
         holds=lambda f: f.normalized and f.weight_decay > 0.0,
         effect="contradicted by published work",

@@ -52,8 +52,8 @@ def own_studies(parameterization: str) -> tuple[OwnStudy, ...]:
     return tuple(sorted(found, key=lambda study: study.exponent))
 
 
-def own_studies_sentence(parameterization: str, exponent: float) -> str:
-    """How far our own studies agree with an exponent.
+def own_studies_sentence(parameterization: str, exponent: float, instead: str = "") -> str:
+    """How far our own studies agree with an exponent; ``instead``: what theirs would set.
 
     >>> own_studies_sentence("mup", 1.0)
     'Widthwise has not measured the exponent in this parameterization.'
@@ -65,6 +65,7 @@ def own_studies_sentence(parameterization: str, exponent: float) -> str:
     name = _NAMES[found[0].parameterization]
     return (
         f"Widthwise's own studies of {name} networks ({len(found)}, MLPs) found "
-        f"w^{found[0].exponent:.2f} to w^{found[-1].exponent:.2f}: {agreeing} of {len(found)} "
-        f"agree with w^{exponent:.3g}."
+        f"w^{found[0].exponent:.2f} to w^{found[-1].exponent:.2f}"
+        f"{instead if agreeing < len(found) else ''}: {agreeing} of {len(found)} agree with "
+        f"w^{exponent:.3g}."
     )

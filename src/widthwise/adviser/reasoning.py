@@ -51,6 +51,9 @@ def practice(verdict: str, parameterization: str) -> str | None:
     return _PRACTICE[_VERDICTS[verdict] + rule.variance_exponent]
 
 
+# A whole-numbered batch moves ε by less than this.
+_ROUNDING = 0.1
+
 # What each choice of `keep` makes of the three hyper-parameters, in words.
 _ROLES: dict[Keep, dict[str, str]] = {
     "stability": {
@@ -185,10 +188,16 @@ def notes(
     known: Known,
     law: Law | None,
     stable: StableRange,
+    ours: tuple[Setting, Setting] | None,
 ) -> tuple[str, ...]:
-    """Remarks that change no grade."""
+    """Remarks that change no grade.
+
+    Args:
+        ours: what the smallest and the largest exponent of our own studies would set; None where
+            we have none.
+    """
     return (
-        _exponent_note(known, law),
+        _exponent_note(known, law, setting, ours),
         "The base must be tuned: the rule carries its noise over, good or bad.",
         *_stability_notes(base, setting, known, stable),
     )
@@ -266,17 +275,29 @@ def _stability_notes(
     return said
 
 
-def _exponent_note(known: Known, law: Law | None) -> str:
+def _exponent_note(
+    known: Known, law: Law | None, setting: Setting, ours: tuple[Setting, Setting] | None
+) -> str:
     if law is None:
-        return (
-            f"{own_studies_sentence(known.parameterization, PAPER_EXPONENT)} Measure your own "
-            "with `widthwise calibrate`."
-        )
+        instead = "" if ours is None else _instead(setting, ours)
+        said = own_studies_sentence(known.parameterization, PAPER_EXPONENT, instead)
+        return f"{said} Measure your own with `widthwise calibrate`."
     return (
         f"{law.sentence()} It counts for networks trained as that study trained them: the same "
         "data, schedule, normalization and weight decay. The intervals carry its uncertainty, not "
         "that of the tuned base."
     )
+
+
+def _instead(setting: Setting, ours: tuple[Setting, Setting]) -> str:
+    """What differs, by more than the rounding of B, in the settings of our own exponents."""
+    told = []
+    for name, letter in (("learning_rate", "ε"), ("batch_size", "B"), ("momentum", "m")):
+        low, high = sorted(getattr(each, name) for each in ours)
+        planned = getattr(setting, name)
+        if max(high - planned, planned - low) > _ROUNDING * planned:
+            told.append(f"{letter} = {low:.3g}" + ("" if low == high else f" to {high:.3g}"))
+    return f", which would set {' and '.join(told)}" if told else ""
 
 
 def _law_source(law: Law) -> str:

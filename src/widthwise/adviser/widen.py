@@ -164,7 +164,7 @@ def widen(
     line = replace(request, growth=growth * solution.reached)
     changed = tuple(change.knob for change in solution.changes)
     changes = tuple(dict.fromkeys(change.text for change in solution.changes))
-    remarks = notes(tuned, setting, known, law, stable)
+    remarks = notes(tuned, setting, known, law, stable, _by_our_own(request, known))
     before = known.init_variance
     after = None if before is None else before * known.widening_factor**variance_exponent
     carried = None if growths is None else spread.noise_scale
@@ -271,6 +271,21 @@ def _settle(
     if stable.value is None:
         return probe_command(known.build, tuned, known.widening_factor)
     return None
+
+
+def _by_our_own(request: Request, known: Known) -> tuple[Setting, Setting] | None:
+    """What the smallest and the largest exponent of our own studies would set."""
+    found = own_studies(known.parameterization)
+    if not found:
+        return None
+    smallest, largest = (
+        noise_growth(known.parameterization, known.widening_factor, study.exponent)
+        for study in (found[0], found[-1])
+    )
+    return (
+        solve(replace(request, growth=smallest)).setting,
+        solve(replace(request, growth=largest)).setting,
+    )
 
 
 def _growths(law: Law | None, known: Known) -> Interval | None:

@@ -161,7 +161,12 @@ class _Judge:
             if measured:
                 # A variance from two seeds may be tiny by chance: no width may outweigh the rest.
                 variances = np.array([v for _, v, _ in measured])
-                weight = 1.0 / np.maximum(variances, np.median(variances))
+                typical = float(np.median(variances))
+                # Without any scatter at most widths, they count alike.
+                bounded = (
+                    np.maximum(variances / typical, 1.0) if typical else np.ones_like(variances)
+                )
+                weight = 1.0 / bounded
                 weight /= weight.sum()
                 difference = float(
                     sum(
@@ -229,7 +234,9 @@ class _Judge:
         if pairs:
             bias = np.array([pair.bias for pair in pairs])
             noise = errors**2 + bias**2
-            weight = 1.0 / np.maximum(noise, 1e-12 * max(float(noise.max()), 1e-300))
+            # Equal scores of all seeds have no noise: then every pair counts alike.
+            largest = float(noise.max()) or 1.0
+            weight = 1.0 / np.maximum(noise / largest, 1e-12)
             weight /= weight.sum()
             difference = float(
                 sum(w * (p.difference or 0.0) for w, p in zip(weight, pairs, strict=True))

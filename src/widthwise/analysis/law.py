@@ -30,7 +30,8 @@ class Law:
 
     Draws that leave the exponent undetermined (fewer than two widths inside their grids) are NaN
     in `samples`; they open the interval on both sides. `num_cut_off` widths have an optimum that
-    noise which makes training diverge bounds from above.
+    noise which makes training diverge bounds from above. `doubts` says what the intervals do not
+    hold, of the runs behind the optima: few seeds, training that had not arrived.
     """
 
     exponent: float
@@ -45,6 +46,7 @@ class Law:
     samples: FloatArray = field(repr=False)
     intercept_samples: FloatArray = field(repr=False)
     num_cut_off: int = 0
+    doubts: tuple[str, ...] = ()
 
     def predict(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Best noise scale at a widening factor, with its band at `confidence`."""

@@ -62,6 +62,7 @@ def calibrate(
     Trains a few small widths round the tuned setting. Interrupted, the same command goes on.
     """
     from widthwise.adviser import Setting
+    from widthwise.adviser.answer import answer
     from widthwise.study.calibration import calibrate as run_calibration
 
     advice: dict[str, Any] = {} if keep is None else {"keep": keep}
@@ -90,7 +91,7 @@ def calibrate(
             }
         )
         return
-    print(found.plan)
+    print(answer(found.plan, "Reasons, limits, other choices, everything: --json."))
     if law is not None:
         print(f"\nThe law behind it: {law.sentence()}")
     print(f"\nThe study's report: {page}")

@@ -1,6 +1,8 @@
 """``widthwise widen``: what to set for a wider network."""
 
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,11 +20,8 @@ if TYPE_CHECKING:
     from widthwise.probes.gradient_noise import GradientNoiseScale
 
 _MORE = "Reasons, limits, other choices: --explain; everything: --json."
-# What a plan's text may ask for.
+# Names of fields in a plan's text that are no words.
 _FIELDS = (
-    "convolutional",
-    "residual",
-    "keep",
     "max_stable_learning_rate",
     "stability_exponent",
     "num_train",
@@ -217,9 +216,31 @@ def widen(
     if as_json:
         print_json(plan.to_dict())
     else:
-        # The fields that a plan asks for, as this command's options.
         text = plan.explain() if explain else answer(plan, _MORE)
-        print(in_options(text, _FIELDS, options(context.command)))
+        print(_in_options(text, options(context.command)))
+
+
+def _in_options(text: str, known: Mapping[str, tuple[str, ...]]) -> str:
+    """A plan's text with the fields that it asks for written as this command's options: those
+    after "say", and names that are no words.
+
+    >>> known = {"epochs": ("--epochs",), "keep": ("--keep",), "num_train": ("--num-train",)}
+    >>> _in_options("30 epochs: say epochs, keep=stability or num_train", known)
+    '30 epochs: say --epochs, keep=stability or --num-train'
+    >>> _in_options("keep everything: say keep=stability", known)
+    'keep everything: say --keep stability'
+    """
+
+    def said(found: re.Match[str]) -> str:
+        space, field, value = found.groups()
+        if field not in known:
+            return found[0]
+        if value in ("True", "False"):
+            return f"say{space}{in_options(f'{field}={value}', [field], known)}"
+        return f"say{space}{known[field][0]}{f' {value}' if value else ''}"
+
+    text = re.sub(r"\bsay(\s+)([a-z_]+)(?:=(\w+))?", said, text)
+    return in_options(text, _FIELDS, known)
 
 
 def _from_study(

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scipy import stats
-
 from widthwise.adviser.answer import PARAMETERIZATIONS
 from widthwise.adviser.reasoning import practice
 from widthwise.analysis import Law
@@ -16,6 +14,12 @@ from widthwise.report.training import (
     schedule_sentence,
 )
 from widthwise.runs.tables import OptimumRow, SelectedOn, SettingRow
+from widthwise.runs.trust import (
+    FEW_SEEDS,
+    NEAR_FACTOR,
+    near_optimum,
+    still_moving,
+)
 from widthwise.sgd.recipe import Recipe
 from widthwise.text import (
     count,
@@ -29,14 +33,6 @@ from widthwise.text import (
     points_error,
 )
 from widthwise.theory.power_law import LACK_OF_FIT
-
-# Below this many seeds a bootstrap interval is narrower than it should be.
-FEW_SEEDS = 5
-# A change of accuracy over late times that matters whatever its cause (a fraction).
-LARGE_CHANGE = 0.005
-LARGE_CHANGE_ERRORS = 3.0
-# Settings within this factor of an optimum decide where it lies.
-NEAR_FACTOR = 4.0
 
 _INFINITE = re.compile(r"-?\binf\b")
 
@@ -101,42 +97,6 @@ def remarks(
         *_sampling_remarks(optima),
         _selection_remark(selected_on),
         *_divergence_remarks(settings),
-    ]
-
-
-def still_moving(
-    settings: Sequence[SettingRow], optima: Sequence[OptimumRow], selected_on: SelectedOn
-) -> list[SettingRow]:
-    """Settings near an optimum whose accuracy still changed at late times, worst first.
-
-    "Still changed": the change over the late window exceeds the standard error of the accuracy,
-    and either cannot be chance (t test, 5 % for all settings looked at together) or is large:
-    LARGE_CHANGE and LARGE_CHANGE_ERRORS standard errors, since few seeds make the test weak. Where
-    the learning rate changes at late times, the change is partly its doing.
-    """
-    judged = [row for row in near_optimum(settings, optima) if row.plateau_slope_sem is not None]
-    moving = []
-    for row in judged:
-        change, error = abs(row.plateau_slope or 0.0), row.plateau_slope_sem or 0.0
-        threshold = float(stats.t.ppf(1.0 - 0.025 / len(judged), df=row.num_survived - 1))
-        real = change > threshold * error
-        large = change > max(LARGE_CHANGE, LARGE_CHANGE_ERRORS * error)
-        if (real or large) and change > (row.score(selected_on)[1] or 0.0):
-            moving.append(row)
-    return sorted(moving, key=lambda row: -abs(row.plateau_slope or 0.0))
-
-
-def near_optimum(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> list[SettingRow]:
-    """Surviving settings within a factor NEAR_FACTOR of their width's optimum."""
-    places = {row.widening_factor: row.optimum.noise_scale for row in optima}
-    return [
-        row
-        for row in settings
-        if row.test_accuracy is not None
-        and row.widening_factor in places
-        and 1 / NEAR_FACTOR
-        <= row.normalized_noise_scale / places[row.widening_factor]
-        <= NEAR_FACTOR
     ]
 
 

@@ -20,6 +20,7 @@ from widthwise.data import load
 from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
 from widthwise.families import WidthFamily
+from widthwise.inspection import compare
 from widthwise.study import Study, StudySpec
 from widthwise.study.context import load_context
 from widthwise.study.grid_spec import GridSpec
@@ -99,23 +100,25 @@ def calibrate(
     study = Study.create(directory, fields)
     study.run(workers, progress=progress)
     law, problem = _bounded_law(study)
-    family, trained = study.spec.family, study.spec.training
-    networks = load_context(study.directory).family
-    scale = _noise_scale(tuned, networks)
-    if training is None:
-        training = Training(weight_decay=trained.weight_decay, schedule=trained.schedule)
-    network = network or Network()
+    context = load_context(study.directory)
+    trained, num_train = study.spec.training, context.dataset.num_train
+    scale = _noise_scale(tuned, context.family)
+    training = training or Training(
+        epochs=_epochs(trained, tuned, num_train),
+        num_train=num_train,
+        weight_decay=trained.weight_decay,
+        schedule=trained.schedule,
+    )
+    parameterization, network = _networks(network or Network(), context.family, widths)
+    if network.build is None and isinstance(spec, str | Path):
+        network = replace(network, build=str(spec))
     plan = widen(
         learning_rate=tuned.learning_rate,
         batch_size=tuned.batch_size,
         momentum=tuned.momentum,
         widening_factor=widening_factor,
-        parameterization=family.parameterization,
-        network=replace(
-            network,
-            normalization=network.normalization or family.normalization,
-            init_variance=networks.init_variance(1.0),
-        ),
+        parameterization=parameterization,
+        network=network,
         stability=stability,
         training=training,
         law=law,
@@ -178,6 +181,38 @@ def calibration_fields(
         "grid": _grids(tuned, family, chosen, seeds),
         "training": _equal_time(training, tuned, dataset.num_train),
     }
+
+
+def _networks(given: Network, family: WidthFamily, widths: Sequence[float]) -> tuple[str, Network]:
+    """The parameterization, and what was given of the networks, with what it leaves out read off
+    the two smallest ones."""
+    given = replace(given, init_variance=family.init_variance(1.0))
+    parameterization = family.parameterization
+    try:
+        first, second = sorted(widths)[:2]
+        found = compare(family.build(first), family.build(second))
+    except InputError:  # weights that say nothing, such as zeros: what was given stands
+        return parameterization, given
+    if found.parameterization == "default" and parameterization == "standard":
+        parameterization = "default"  # which it is, of those whose variance is ∝ 1/w
+    return parameterization, replace(
+        given,
+        normalization=given.normalization or found.normalization,
+        convolutional=found.convolutional if given.convolutional is None else given.convolutional,
+        residual=found.residual if given.residual is None else given.residual,
+    )
+
+
+def _epochs(trained: TrainingSpec, tuned: Setting, num_train: int) -> float:
+    """Passes through the data that the tuned setting makes."""
+    if trained.epochs is not None:
+        return float(trained.epochs)
+    if trained.steps is not None:
+        steps = float(trained.steps)
+    else:
+        assert trained.physical_time is not None  # one of the three is given
+        steps = trained.physical_time * (1.0 - tuned.momentum) / tuned.learning_rate
+    return steps * tuned.batch_size / num_train
 
 
 def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:

@@ -5,7 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,6 +24,7 @@ from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import selected_on
+from widthwise.runs.trust import doubts
 from widthwise.study.context import describe, load_context, make_context, on_this_machine
 from widthwise.study.progress import make_reporter
 from widthwise.study.record import (
@@ -347,12 +348,15 @@ class Study:
             raise FitError(f"no run of {self.directory} has landed yet; run the study first")
         data = self._record.data
         validated = selected_on(results) == "validation"
-        return summarize(
+        found = summarize(
             results,
             num_train=data.num_train,
             num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
         )
+        if found.law is None:
+            return found
+        return replace(found, law=replace(found.law, doubts=doubts(results, found.optima)))
 
     def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
         from widthwise.report.training import family_description, training_description
