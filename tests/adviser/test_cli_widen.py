@@ -1,6 +1,7 @@
 """``widthwise widen``: exit codes, text, JSON, networks and studies named on the command line."""
 
 import json
+import re
 import signal
 import sys
 from types import SimpleNamespace
@@ -103,6 +104,18 @@ def test_what_it_asks_for_is_an_option_of_this_command(call):
     assert "say --no-convolutional" in said
     assert "say --residual" in said
     assert "convolutional=" not in said
+
+
+@pytest.mark.parametrize("parameterization", ["standard", "ntk", "default", "mup"])
+def test_words_stay_words_and_every_field_is_an_option(call, parameterization):
+    arguments = (*TUNED, "--factor", 4, "--parameterization", parameterization)
+    _, out, _ = call(*arguments, "--explain")
+    said = " ".join(out.split())
+    assert "keep everything: optimizes" in said
+    assert "--keep everything" not in said
+    for option in ("--epochs", "--normalization", "--num-train", "--max-stable-learning-rate"):
+        assert re.search(rf"(say|give) {option}\b", said)
+    assert re.findall(r"(?:say|give) [a-z]+_[a-z_]+", said) == []
 
 
 def test_json(call):

@@ -51,19 +51,37 @@ def options(command: Any) -> dict[str, tuple[str, ...]]:
     }
 
 
-def in_options(message: str, fields: Iterable[str], options: Mapping[str, tuple[str, ...]]) -> str:
+def in_options(
+    message: str,
+    fields: Iterable[str],
+    options: Mapping[str, tuple[str, ...]],
+    *,
+    prose: bool = False,
+) -> str:
     """The message with each of the fields written as its option; a field without one stays.
+
+    Args:
+        message: what was said.
+        fields: names of arguments in it.
+        options: as :func:`options` gives them.
+        prose: whether names such as keep and residual are words as well: then a field is one only
+            after "say" or "give", or before "=".
 
     >>> known = {"widening_factor": ("--factor",), "residual": ("--residual", "--no-residual")}
     >>> in_options("widening_factor must be positive", ["widening_factor"], known)
     '--factor must be positive'
     >>> in_options("say residual=False, or give epochs", ["residual", "epochs"], known)
     'say --no-residual, or give epochs'
+    >>> in_options("residual sums: say residual", ["residual"], known, prose=True)
+    'residual sums: say --residual / --no-residual'
     """
     for field in set(fields) & options.keys():
         # Neither a longer word nor a key of a table (grid.momentum) is this field.
-        pattern = rf"(?<![\w.-]){re.escape(field)}(?:=(True|False)\b)?(?![\w-]|\.\w)"
-        message = re.sub(pattern, partial(_named, options[field]), message)
+        pattern = (
+            rf"(?P<asked>\b(?:say|give)\s+)?(?<![\w.-]){re.escape(field)}"
+            r"(?:=(?P<said>True|False)\b)?(?=(?P<equals>=)?)(?![\w-]|\.\w)"
+        )
+        message = re.sub(pattern, partial(_named, options[field], prose), message)
     return message
 
 
@@ -77,10 +95,12 @@ def _new_spelling(word: str, known: Iterable[str]) -> str:
     return f"{new}{equals}{value}"
 
 
-def _named(names: tuple[str, ...], found: re.Match[str]) -> str:
-    said = found.group(1)
+def _named(names: tuple[str, ...], prose: bool, found: re.Match[str]) -> str:
+    asked, said = found["asked"] or "", found["said"]
+    if prose and not (asked or said or found["equals"]):
+        return found.group()
     if said is None:
-        return " / ".join(names)
+        return asked + " / ".join(names)
     if said == "True":
-        return names[0]
-    return names[1] if len(names) > 1 else found.group()
+        return asked + names[0]
+    return asked + names[1] if len(names) > 1 else found.group()

@@ -1,8 +1,6 @@
 """``widthwise widen``: what to set for a wider network."""
 
-import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -20,12 +18,6 @@ if TYPE_CHECKING:
     from widthwise.probes.gradient_noise import GradientNoiseScale
 
 _MORE = "Reasons, limits, other choices: --explain; everything: --json."
-# Names of fields in a plan's text that are no words.
-_FIELDS = (
-    "max_stable_learning_rate",
-    "stability_exponent",
-    "num_train",
-)
 _REFERENCE = "MODULE:FUNCTION"
 # Panels of the help.
 _NETWORK, _PARTS = "The networks", "What the networks contain"
@@ -217,30 +209,8 @@ def widen(
         print_json(plan.to_dict())
     else:
         text = plan.explain() if explain else answer(plan, _MORE)
-        print(_in_options(text, options(context.command)))
-
-
-def _in_options(text: str, known: Mapping[str, tuple[str, ...]]) -> str:
-    """A plan's text with the fields that it asks for written as this command's options: those
-    after "say", and names that are no words.
-
-    >>> known = {"epochs": ("--epochs",), "keep": ("--keep",), "num_train": ("--num-train",)}
-    >>> _in_options("30 epochs: say epochs, keep=stability or num_train", known)
-    '30 epochs: say --epochs, keep=stability or --num-train'
-    >>> _in_options("keep everything: say keep=stability", known)
-    'keep everything: say --keep stability'
-    """
-
-    def said(found: re.Match[str]) -> str:
-        space, field, value = found.groups()
-        if field not in known:
-            return found[0]
-        if value in ("True", "False"):
-            return f"say{space}{in_options(f'{field}={value}', [field], known)}"
-        return f"say{space}{known[field][0]}{f' {value}' if value else ''}"
-
-    text = re.sub(r"\bsay(\s+)([a-z_]+)(?:=(\w+))?", said, text)
-    return in_options(text, _FIELDS, known)
+        known = options(context.command)
+        print(in_options(text, known, known, prose=True))
 
 
 def _from_study(
