@@ -133,6 +133,10 @@ class TestGrid:
         with pytest.raises(InputError, match=next(iter(wrong))):
             calibration_fields(spec, Setting(**{"learning_rate": 0.1, "batch_size": 4, **wrong}))
 
+    def test_a_batch_larger_than_the_data_is_refused(self, spec):
+        with pytest.raises(InputError, match="batch_size must not exceed num_train=64, got 65"):
+            calibration_fields(spec, Setting(learning_rate=0.05, batch_size=65))
+
 
 def test_the_old_name_of_the_tuned_setting_warns():
     with pytest.warns(DeprecationWarning, match=r"is widthwise\.adviser\.Setting"):
@@ -152,9 +156,43 @@ def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
         trains = scale < cliff * width**exponent
         accuracy = pl.Series("test_accuracy", np.where(trains, curve + noise, np.nan))
         status = pl.Series("status", np.where(trains, "ok", "diverged"))
-        return table.with_columns(accuracy.fill_nan(None), status)
+        at_rest = pl.lit(0.0).alias("plateau_slope")
+        return table.with_columns(accuracy.fill_nan(None), status, at_rest)
 
     monkeypatch.setattr(Study, "results", planted)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"keep": "nothing"}, "keep must be one of"),
+        ({"keep": "momentum"}, "needs the largest stable learning rate"),
+        ({"widening_factor": 0}, "widening_factor must be positive"),
+        ({"stability": -1.0}, "max_stable_learning_rate must be positive"),
+    ],
+)
+def test_a_wrong_question_trains_nothing(spec, tmp_path, wrong, message):
+    asked = {"widening_factor": 4, **wrong}
+    with pytest.raises(InputError, match=message):
+        calibrate(tmp_path / "c", spec, TUNED, seeds=3, progress=False, **asked)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.slow
+def test_what_is_left_out_of_training_is_as_the_study_has_it(spec, tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    found = calibrate(
+        tmp_path / "c",
+        spec,
+        TUNED,
+        widening_factor=4,
+        seeds=2,
+        widths=[1, 2],
+        overrides=["training.weight_decay=0.001"],
+        progress=False,
+        training=ww.Training(epochs=90),
+    )
+    assert (found.plan.epochs, found.plan.weight_decay) == (90, 0.001)
 
 
 @pytest.mark.slow
@@ -184,6 +222,7 @@ def test_within_the_measured_widths_the_study_is_the_evidence(spec, tmp_path, mo
     in_this_process(monkeypatch)
     plant(monkeypatch, 1.0)
     found = calibrate(tmp_path / "c", spec, TUNED, widening_factor=4, seeds=5, progress=False)
+    assert found.plan.findings == ()
     assert found.plan.evidence == "measured by your study"
 
 

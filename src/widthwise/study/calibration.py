@@ -6,13 +6,23 @@ place of the paper's exponent in the plan for the width that is too dear to tune
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from widthwise.adviser import Keep, Network, Plan, Setting, Stability, Training, widen
+from widthwise.adviser import (
+    AdviceRefusedError,
+    Keep,
+    Network,
+    Plan,
+    Setting,
+    Stability,
+    Training,
+    widen,
+)
 from widthwise.adviser.ceiling import StableLaw, StableRate
 from widthwise.adviser.given import with_former
 from widthwise.analysis import Law, Optimum
@@ -97,40 +107,40 @@ def calibrate(
     given = with_former(former, network=network, stability=stability, training=training)
     network, stability, training = given["network"], given["stability"], given["training"]
     fields = calibration_fields(spec, tuned, widths=widths, seeds=seeds, overrides=overrides)
+    parsed = StudySpec.parse(fields)
+    if isinstance(spec, str | Path):
+        network = replace(network or Network(), build=str(spec))
+
+    def plan(law: Law | None, parameterization: str, known: Network, num_train: int | None) -> Plan:
+        return widen(
+            learning_rate=tuned.learning_rate,
+            batch_size=tuned.batch_size,
+            momentum=tuned.momentum,
+            widening_factor=widening_factor,
+            parameterization=parameterization,
+            network=known,
+            stability=stability,
+            training=_training(training or Training(), parsed.training, tuned, num_train),
+            law=law,
+            keep=keep,
+        )
+
+    # What is wrong with the question is said before hours are spent on it. What the rule alone
+    # refuses, a law may allow.
+    with suppress(AdviceRefusedError):
+        plan(None, parsed.family.parameterization, network or Network(), None)
     study = Study.create(directory, fields)
     study.run(workers, progress=progress)
     law, problem = _bounded_law(study)
     context = load_context(study.directory)
-    trained, num_train = study.spec.training, context.dataset.num_train
-    scale = _noise_scale(tuned, context.family)
-    training = training or Training(
-        epochs=_epochs(trained, tuned, num_train),
-        num_train=num_train,
-        weight_decay=trained.weight_decay,
-        schedule=trained.schedule,
-    )
-    parameterization, network = _networks(network or Network(), context.family, widths)
-    if network.build is None and isinstance(spec, str | Path):
-        network = replace(network, build=str(spec))
-    plan = widen(
-        learning_rate=tuned.learning_rate,
-        batch_size=tuned.batch_size,
-        momentum=tuned.momentum,
-        widening_factor=widening_factor,
-        parameterization=parameterization,
-        network=network,
-        stability=stability,
-        training=training,
-        law=law,
-        keep=keep,
-    )
+    parameterization, known = _networks(network or Network(), context.family, widths)
     optima = study.optima()
     return Calibration(
-        plan=plan,
+        plan=plan(law, parameterization, known, context.dataset.num_train),
         law=law,
         optima=optima,
         study=study,
-        notes=(*problem, *_notes(scale, optima)),
+        notes=(*problem, *_notes(_noise_scale(tuned, context.family), optima)),
     )
 
 
@@ -173,6 +183,7 @@ def calibration_fields(
     any_grid = {"widening_factor": 1, "learning_rate": 1.0, "batch_size": 1}
     checked = StudySpec.parse({**with_whole_path(fields, spec), "grid": any_grid}, overrides)
     dataset = load(checked.data)
+    Training(num_train=dataset.num_train).batch_limit(tuned.batch_size)
     family = checked.family.family(dataset.input_shape, dataset.num_classes)
     training = checked.training.model_dump(mode="json", exclude_none=True)
     return {
@@ -203,10 +214,25 @@ def _networks(given: Network, family: WidthFamily, widths: Sequence[float]) -> t
     )
 
 
-def _epochs(trained: TrainingSpec, tuned: Setting, num_train: int) -> float:
-    """Passes through the data that the tuned setting makes."""
+def _training(
+    given: Training, trained: TrainingSpec, tuned: Setting, num_train: int | None
+) -> Training:
+    """How the tuned setting trains: as was given, and for the rest as the study does."""
+    return replace(
+        given,
+        epochs=_epochs(trained, tuned, num_train) if given.epochs is None else given.epochs,
+        num_train=given.num_train or num_train,
+        weight_decay=given.weight_decay or trained.weight_decay,
+        schedule=trained.schedule if given.schedule == "constant" else given.schedule,
+    )
+
+
+def _epochs(trained: TrainingSpec, tuned: Setting, num_train: int | None) -> float | None:
+    """Passes through the data that the tuned setting makes; None if that is not known yet."""
     if trained.epochs is not None:
         return float(trained.epochs)
+    if num_train is None:
+        return None
     if trained.steps is not None:
         steps = float(trained.steps)
     else:
