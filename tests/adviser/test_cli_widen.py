@@ -118,6 +118,15 @@ def test_words_stay_words_and_every_field_is_an_option(call, parameterization):
     assert re.findall(r"(?:say|give) [a-z]+_[a-z_]+", said) == []
 
 
+def test_words_that_fields_are_called_by_stay_words(call):
+    _, out, _ = call(*NTK, "--explain")
+    said = " ".join(out.split())
+    assert "* keep everything: optimizes nothing" in said
+    assert "many epochs, until test accuracy no longer changes: say --epochs." in said
+    assert "no normalization layer: say --normalization." in said
+    assert "your choice, --keep='stability'" in said
+
+
 def test_json(call):
     code, out, err = call(*NTK, "--json", "--keep", "learning_rate", "--momentum", 0.9)
     assert (code, err) == (0, "")

@@ -265,13 +265,13 @@ def test_command(spec, tmp_path, monkeypatch, capsys):
         f"widthwise calibrate {spec} --learning-rate 0.05 --batch-size 4 --momentum 0.5 "
         f"--factor 16 --widths 1,2,4 --seeds 3 --output {tmp_path / 'c'} -q"
     )
-    for extra in ([], ["--json"]):
+    for extra in ([], ["--explain"], ["--json"]):
         monkeypatch.setattr(sys, "argv", [*command.split(), *extra])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 0
         said = capsys.readouterr().out
-        if extra:
+        if "--json" in extra:
             answer = json.loads(said)
             plan = answer["plan"]
             # As the tuned setting trains, which the study repeats in physical time.
@@ -286,3 +286,5 @@ def test_command(spec, tmp_path, monkeypatch, capsys):
         else:
             assert "The law behind it: " in said
             assert str(tmp_path / "c" / "report.html") in said
+            assert ("Why these numbers" in said) == bool(extra)
+            assert "plan.explain()" not in said  # the answer names this command's options

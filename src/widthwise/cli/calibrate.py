@@ -6,12 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from widthwise.cli.arguments import widening_factors
-from widthwise.cli.output import AsJson, print_json
+from widthwise.cli.output import AsJson, Explain, print_json, print_plan
+from widthwise.errors import InputError
 
 _STUDY = "The study that measures"
 
 
 def calibrate(
+    context: typer.Context,
     spec: Annotated[
         Path,
         typer.Argument(
@@ -55,6 +57,7 @@ def calibrate(
         typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_STUDY),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure on your networks and data how the best noise scale moves with width, then plan.
@@ -62,12 +65,18 @@ def calibrate(
     Trains a few small widths round the tuned setting. Interrupted, the same command goes on.
     """
     from widthwise.adviser import Setting
-    from widthwise.adviser.answer import answer
+    from widthwise.adviser.solving import NEEDS_MAX_STABLE
     from widthwise.study.calibration import calibrate as run_calibration
 
+    directory = output if output is not None else Path("studies") / f"{spec.stem}-law"
+    if keep in NEEDS_MAX_STABLE:
+        raise InputError(
+            f"--keep {keep} needs the largest stable learning rate, which this command does not "
+            f"take; leave it out, then give both to `widthwise widen --law {directory}`"
+        )
     advice: dict[str, Any] = {} if keep is None else {"keep": keep}
     found = run_calibration(
-        output if output is not None else Path("studies") / f"{spec.stem}-law",
+        directory,
         spec,
         Setting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum),
         widening_factor=widening_factor,
@@ -91,7 +100,7 @@ def calibrate(
             }
         )
         return
-    print(answer(found.plan, "Reasons, limits, other choices, everything: --json."))
+    print_plan(found.plan, context.command, explain=explain)
     if law is not None:
         print(f"\nThe law behind it: {law.sentence()}")
     print(f"\nThe study's report: {page}")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from widthwise.cli.command import in_options, options
-from widthwise.cli.output import AsJson, print_json
+from widthwise.cli.output import AsJson, Explain, print_json, print_plan
 from widthwise.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from widthwise.analysis import Law
     from widthwise.probes.gradient_noise import GradientNoiseScale
 
-_MORE = "Reasons, limits, other choices: --explain; everything: --json."
 _REFERENCE = "MODULE:FUNCTION"
 # Panels of the help.
 _NETWORK, _PARTS = "The networks", "What the networks contain"
@@ -138,18 +136,12 @@ def widen(
             rich_help_panel=_MEASURED,
         ),
     ] = None,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain", help="Reasons, limits, equivalent choices, other rules and sources."
-        ),
-    ] = False,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """What learning rate, batch size and momentum to use for a wider network."""
     from widthwise.adviser import AdviceRefusedError, Network, Stability, Training
     from widthwise.adviser import widen as advise
-    from widthwise.adviser.answer import answer
     from widthwise.adviser.evidence import refusal_text
 
     said: dict[str, Any] = {
@@ -208,9 +200,7 @@ def widen(
     if as_json:
         print_json(plan.to_dict())
     else:
-        text = plan.explain() if explain else answer(plan, _MORE)
-        known = options(context.command)
-        print(in_options(text, known, known, prose=True))
+        print_plan(plan, context.command, explain=explain)
 
 
 def _from_study(
