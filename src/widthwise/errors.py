@@ -1,5 +1,7 @@
 """The errors a user can meet. Each message gives the rule, the value and the remedy."""
 
+from typing import Any
+
 
 class InputError(ValueError):
     """Something the user gave is wrong; the command line ends with exit code 2.
@@ -18,6 +20,27 @@ class InputError(ValueError):
     def __init__(self, message: str = "", *, fields: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.fields = fields
+
+
+def real_number(name: str, value: Any) -> float:
+    """A number, or a scalar of NumPy or PyTorch, as a float.
+
+    Args:
+        name: of the argument.
+        value: as given; truth values and text are no numbers.
+
+    Raises:
+        InputError: if it is none.
+
+    >>> real_number("epochs", 4)
+    4.0
+    """
+    try:
+        if not isinstance(value, bool | str | bytes):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name} must be a number, got {value!r}", fields=(name,))
 
 
 class DataNotFoundError(InputError):

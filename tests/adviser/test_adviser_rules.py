@@ -4,7 +4,9 @@ import math
 
 import pytest
 from adviser_samples import Comparison, MeasuredRate, MeasuredRateLaw, law, widen
+from torch import nn
 
+from widthwise import adviser
 from widthwise.adviser import AdviceRefusedError
 from widthwise.errors import InputError
 from widthwise.theory.noise import normalized_noise_scale
@@ -637,6 +639,23 @@ WRONG = [
     ({"batch_size": True}, "batch_size must be a whole number"),
     ({"momentum": 1.0}, "momentum must"),
     ({"momentum": -0.1}, "momentum must"),
+    ({"learning_rate": "0.1"}, "learning_rate must be a number, got '0.1'"),
+    ({"learning_rate": True}, "learning_rate must be a number"),
+    ({"batch_size": None}, "batch_size must be a number"),
+    ({"batch_size": [32]}, "batch_size must be a number"),
+    ({"momentum": "none"}, "momentum must be a number"),
+    ({"widening_factor": "4"}, "widening_factor must be a number"),
+    ({"widening_factor": 1e300}, r"widening_factor must lie in \[1e-09, 1e\+09\]"),
+    ({"max_stable_learning_rate": "much"}, "max_stable_learning_rate must be a number"),
+    ({"max_stable_batch_size": 8.5}, "max_stable_batch_size must be a whole number"),
+    ({"max_stable_batch_size": math.nan}, "max_stable_batch_size must be a whole number"),
+    ({"stability_exponent": "half"}, "stability_exponent must be a number"),
+    ({"epochs": "many"}, "epochs must be a number"),
+    ({"num_train": "all"}, "num_train must be a number"),
+    ({"weight_decay": None}, "weight_decay must be a number"),
+    ({"schedule": None}, "schedule must be named"),
+    ({"gradient_noise": 3.0}, "gradient_noise must be a measured"),
+    ({"law": 0.5}, "law must be a Law"),
     ({"widening_factor": 0.0}, "widening_factor must"),
     ({"widening_factor": math.inf}, "widening_factor must"),
     ({"widening_factor": None}, "How many times wider.*Give widening_factor"),
@@ -662,6 +681,15 @@ WRONG = [
 def test_wrong_input(given, message):
     with pytest.raises(InputError, match=message):
         ask(**given)
+
+
+@pytest.mark.parametrize(
+    "network", [4, (None,), "ab", nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU())]
+)
+def test_a_network_is_a_pair_of_modules(network):
+    """One module alone may be a sequence of two, which are no base and target."""
+    with pytest.raises(InputError, match="network must be two modules"):
+        adviser.widen(learning_rate=0.1, batch_size=32, network=network)
 
 
 def test_noise_comes_from_the_formulas():

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, real_number
 
 Interval = tuple[float, float]
 _LARGEST_LOG = 700.0
@@ -137,11 +137,16 @@ def stable_range(
     Raises:
         InputError: if a number is not positive and finite.
     """
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise InputError(
-            f"max_stable_batch_size must be at least 1, got {batch_size!r}",
-            fields=("max_stable_batch_size",),
-        )
+    measured_at = _positive("the widening factor of max_stable_learning_rate", measured_at)
+    if batch_size is not None:
+        examples = real_number("max_stable_batch_size", batch_size)
+        if not (examples >= 1.0 and examples % 1.0 == 0.0):
+            rule = "at least 1" if examples < 1.0 else "a whole number"
+            raise InputError(
+                f"max_stable_batch_size must be {rule}, got {batch_size!r}",
+                fields=("max_stable_batch_size",),
+            )
+        batch_size = int(examples)
     q, q_interval, law = _exponent(exponent)
     if max_stable is None:
         return _from_law(law, q, widening_factor, batch_size)
@@ -150,9 +155,8 @@ def stable_range(
         measured_at, momentum = max_stable.widening_factor, max_stable.momentum
         batch_size = max_stable.batch_size
     else:
-        value, interval, momentum = float(max_stable), None, None
-    _require_positive("max_stable_learning_rate", value)
-    _require_positive("the widening factor of max_stable_learning_rate", measured_at)
+        value, interval, momentum = max_stable, None, None
+    value = _positive("max_stable_learning_rate", value)
     ratio = widening_factor / measured_at
     here = f"ε_max = {value:.6g} at widening factor {measured_at:g}"
     if ratio == 1.0 or q is not None:
@@ -283,7 +287,7 @@ def _exponent(
         return None, None, None
     if isinstance(exponent, StableLaw):
         return exponent.exponent, exponent.interval, exponent
-    value = float(exponent)
+    value = real_number("stability_exponent", exponent)
     if not math.isfinite(value):
         raise InputError(
             f"stability_exponent must be finite, got {exponent!r}", fields=("stability_exponent",)
@@ -317,9 +321,11 @@ def _carried(interval: Interval, ratio: float, exponents: Interval | None) -> In
     return interval[0] * min(powers), interval[1] * max(powers)
 
 
-def _require_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0.0):
+def _positive(name: str, value: float) -> float:
+    number = real_number(name, value)
+    if not (math.isfinite(number) and number > 0.0):
         raise InputError(
             f"{name} must be positive and finite, got {value!r}",
             fields=("max_stable_learning_rate",),
         )
+    return number

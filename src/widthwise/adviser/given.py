@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from widthwise.adviser.ceiling import Interval, StableLaw, StableRate
-from widthwise.errors import InputError
+from widthwise.errors import InputError, real_number
 from widthwise.theory.parameterization import width_rule
 
 NORMALIZATIONS = (
@@ -28,6 +28,8 @@ NORMALIZATIONS = (
 # Both scale as 1/fan-in: calling one the other contradicts nothing.
 _ALIKE = frozenset({"standard", "default"})
 _FACTOR_TOLERANCE = 1e-6
+# Beyond any network; within, powers of it are numbers.
+_LARGEST_FACTOR = 1e9
 _READ_OFF = ("widening_factor", "parameterization", "normalization", "convolutional", "residual")
 
 
@@ -84,6 +86,14 @@ class Network:
             )
         if self.init_variance is not None:
             _require_positive("init_variance", self.init_variance)
+        if self.modules is not None and not (
+            isinstance(self.modules, tuple | list) and len(self.modules) == 2
+        ):
+            raise InputError(
+                "network must be two modules, (base, target), a Network or a width family, got "
+                f"{type(self.modules).__name__}",
+                fields=("network",),
+            )
         if self.modules is not None and any(module is None for module in self.modules):
             raise InputError(
                 "base and target are compared with each other: give both modules, or neither and "
@@ -135,11 +145,16 @@ class Training:
     gradient_noise: GradientNoise | None = None
 
     def __post_init__(self) -> None:
+        for name in ("optimizer", "schedule"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputError(f"{name} must be named, got {value!r}", fields=(name,))
         if not self.optimizer:
             raise InputError(
                 "optimizer must be named, got an empty name; try 'sgd'", fields=("optimizer",)
             )
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0.0):
+        decay = real_number("weight_decay", self.weight_decay)
+        if not (math.isfinite(decay) and decay >= 0.0):
             raise InputError(
                 f"weight_decay must lie in [0, ∞), got {self.weight_decay!r}",
                 fields=("weight_decay",),
@@ -148,13 +163,19 @@ class Training:
             _require_positive("epochs", self.epochs)
         for name in ("num_train", "max_batch_size"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value < 1 or value % 1):
+            if value is not None and not _is_count(real_number(name, value)):
                 raise InputError(
                     f"{name} must be a whole number of at least 1, got {value!r}", fields=(name,)
                 )
+        if self.gradient_noise is not None and not isinstance(self.gradient_noise, GradientNoise):
+            raise InputError(
+                "gradient_noise must be a measured tr(Σ)/|G|², with value and interval, got "
+                f"{self.gradient_noise!r}",
+                fields=("gradient_noise",),
+            )
         object.__setattr__(self, "optimizer", self.optimizer.lower())
         object.__setattr__(self, "schedule", self.schedule.lower())
-        object.__setattr__(self, "weight_decay", float(self.weight_decay))
+        object.__setattr__(self, "weight_decay", decay)
 
     def batch_limit(self, batch_size: int) -> int | None:
         """The largest B allowed: what fits, and the training set.
@@ -318,17 +339,27 @@ def _ask(name: str, questions: tuple[str, ...], *, read: bool) -> None:
 
 
 def _require_factor(value: float) -> None:
-    if isinstance(value, bool) or not (math.isfinite(value) and value > 0.0):
-        raise InputError(
-            f"widening_factor must be positive and finite, got {value!r}; 4 means four times as "
-            "wide",
-            fields=("widening_factor",),
-        )
+    number = real_number("widening_factor", value)
+    if not (math.isfinite(number) and number > 0.0):
+        rule = "be positive and finite"
+    elif not 1.0 / _LARGEST_FACTOR <= number <= _LARGEST_FACTOR:
+        rule = f"lie in [{1.0 / _LARGEST_FACTOR:g}, {_LARGEST_FACTOR:g}]"
+    else:
+        return
+    raise InputError(
+        f"widening_factor must {rule}, got {value!r}; 4 means four times as wide",
+        fields=("widening_factor",),
+    )
 
 
 def _require_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0.0):
+    number = real_number(name, value)
+    if not (math.isfinite(number) and number > 0.0):
         raise InputError(f"{name} must be positive, got {value!r}", fields=(name,))
+
+
+def _is_count(number: float) -> bool:
+    return number >= 1.0 and number % 1.0 == 0.0
 
 
 def _require_agreement(name: str, given: Any, read_off: Any) -> None:

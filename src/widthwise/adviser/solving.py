@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, real_number
 from widthwise.theory.noise import noise_scale
 
 Keep = Literal[
@@ -51,17 +51,22 @@ class Setting:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        # A numpy integer or 32.0 is a whole number; 32.5 is not.
-        if isinstance(self.batch_size, bool) or float(self.batch_size) % 1.0 != 0.0:
-            raise InputError(f"batch_size must be a whole number, got {self.batch_size!r}")
+        for name in ("learning_rate", "momentum"):
+            object.__setattr__(self, name, real_number(name, getattr(self, name)))
+        # A numpy integer or 32.0 is a whole number; 32.5 is not, nor is True.
+        given = self.batch_size
+        examples = math.nan if isinstance(given, bool) else real_number("batch_size", given)
+        if examples % 1.0 != 0.0:
+            raise InputError(
+                f"batch_size must be a whole number, got {given!r}", fields=("batch_size",)
+            )
+        object.__setattr__(self, "batch_size", int(examples))
         scale = noise_scale(self.learning_rate, self.batch_size, self.momentum)
         if not (math.isfinite(scale) and scale > 0.0):
             raise InputError(
-                f"learning_rate must be positive and finite, got {self.learning_rate!r}"
+                f"learning_rate must be positive and finite, got {self.learning_rate!r}",
+                fields=("learning_rate",),
             )
-        object.__setattr__(self, "learning_rate", float(self.learning_rate))
-        object.__setattr__(self, "batch_size", int(self.batch_size))
-        object.__setattr__(self, "momentum", float(self.momentum))
 
     @property
     def noise_scale(self) -> float:

@@ -101,11 +101,14 @@ def widen(
     tuned = Setting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum)
     if keep not in KEEPS:
         raise InputError(f"keep must be one of {', '.join(KEEPS)}, got {keep!r}", fields=("keep",))
+    for name, value, kind in (("training", training, Training), ("law", law, Law)):
+        if value is not None and not isinstance(value, kind):
+            raise InputError(f"{name} must be a {kind.__name__}, got {value!r}", fields=(name,))
     training = training or Training()
     limit = training.batch_limit(tuned.batch_size)
     known = known_networks(network, widening_factor, parameterization)
     stable = _stable_range(stability, known.widening_factor)
-    share = stable.base_share(learning_rate, batch_size)
+    share = stable.base_share(tuned.learning_rate, tuned.batch_size)
     facts = Facts(
         base=tuned,
         widening_factor=known.widening_factor,
