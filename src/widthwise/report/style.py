@@ -176,7 +176,7 @@ def _place_ticks(axis: Axis, ticks: Sequence[float]) -> None:
 
 
 def _tick_label(value: float) -> str:
-    if 1e-3 <= value < 1e5:
+    if value * (1.0 + 1e-9) >= 1e-4 and value < 1e5:  # as the text writes them
         return f"{value:.12g}"
     power = math.floor(math.log10(value) + 1e-9)
     mantissa = value / 10.0**power
