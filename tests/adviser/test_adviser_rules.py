@@ -692,6 +692,17 @@ def test_a_network_is_a_pair_of_modules(network):
         adviser.widen(learning_rate=0.1, batch_size=32, network=network)
 
 
+def test_questions_about_modules_are_sentences_and_name_no_former_argument():
+    base, target = nn.Linear(10, 8), nn.Linear(10, 32)
+    with pytest.raises(InputError) as raised:
+        adviser.widen(learning_rate=0.1, batch_size=32, network=(base, target))
+    said = str(raised.value)
+    assert "off the modules. Shapes differ" in said
+    assert "widening_factor. The parameterization" in said
+    assert said.endswith("Give widening_factor.")
+    assert {"widening_factor", "parameterization"} <= set(raised.value.fields)
+
+
 def test_noise_comes_from_the_formulas():
     """The plan's ḡ is that of widthwise.theory.noise at its own σ_init²."""
     plan = ask(parameterization="standard", momentum=0.5)

@@ -324,18 +324,22 @@ def with_former(former: Mapping[str, Any], **given: Any) -> dict[str, Any]:
 
 
 _QUESTIONS = {
-    "widening_factor": "How many times wider is the target than the base? Give widening_factor, or "
-    "both networks as base and target.",
+    "widening_factor": "How many times wider is the target than the base? Give widening_factor",
     "parameterization": "How do the initial weights scale with width? Give parameterization: "
     "standard (Kaiming, Xavier: variance ∝ 1/fan-in), default (PyTorch's own initialization), ntk "
-    "(variance independent of width, forward pass divided by √fan-in) or mup; or both networks as "
-    "base and target.",
+    "(variance independent of width, forward pass divided by √fan-in) or mup",
 }
 
 
 def _ask(name: str, questions: tuple[str, ...], *, read: bool) -> None:
-    could_not = f"It could not be read off the modules. {' '.join(questions)} " if read else ""
-    raise InputError(f"{could_not}{_QUESTIONS[name]}", fields=(name,))
+    if read:
+        said = [q if q.endswith(("?", ".")) else f"{q}." for q in questions]
+        why = "".join(f" {q[0].upper()}{q[1:]}" for q in said)
+        raise InputError(
+            f"It could not be read off the modules.{why} {_QUESTIONS[name]}.",
+            fields=tuple(_QUESTIONS),
+        )
+    raise InputError(f"{_QUESTIONS[name]}; or both networks.", fields=(name,))
 
 
 def _require_factor(value: float) -> None:
