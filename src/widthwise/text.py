@@ -152,6 +152,15 @@ def estimate(value: float, interval: tuple[float, float]) -> str:
     return text.replace("-", "−")
 
 
+def same(before: float, after: float) -> bool:
+    """Whether nothing but rounding differs.
+
+    >>> same(0.1, 0.1 * 3 / 3), same(0.1, 0.1001)
+    (True, False)
+    """
+    return math.isclose(before, after, rel_tol=1e-9)
+
+
 def first_sentence(text: str) -> str:
     """Up to the first full stop that a capital letter, or a symbol, follows.
 

@@ -656,6 +656,7 @@ WRONG = [
     ({"schedule": None}, "schedule must be named"),
     ({"gradient_noise": 3.0}, "gradient_noise must be a measured"),
     ({"law": 0.5}, "law must be a Law"),
+    ({"build": len}, 'build must be "module:function"'),
     ({"widening_factor": 0.0}, "widening_factor must"),
     ({"widening_factor": math.inf}, "widening_factor must"),
     ({"widening_factor": None}, "How many times wider.*Give widening_factor"),

@@ -3,6 +3,7 @@ stable.
 """
 
 import math
+import re
 
 import pytest
 from adviser_samples import MeasuredRate, law, widen
@@ -241,3 +242,44 @@ class TestWhatIsGiven:
     def test_a_variance_is_positive(self, value):
         with pytest.raises(InputError, match="init_variance must be positive"):
             Network(init_variance=value)
+
+
+def test_rounding_is_no_change():
+    """ε is solved for 1 − m, which rounds; what stays is said to stay."""
+    plan = ask(**NTK, momentum=0.9, keep="learning_rate_and_batch_size")
+    assert plan.learning_rate == pytest.approx(0.1, rel=1e-12)
+    assert "Set m = 0.975. Keep ε and B." in str(plan)
+    assert "from 0.1 to 0.1" not in plan.explain()
+
+
+def test_a_batch_of_one_is_not_lowered():
+    assert "lower ε: B can go no lower." in str(ask(**STANDARD, batch_size=1))
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1.58114e-6, 123456.0])
+@pytest.mark.parametrize("momentum", [0.0, 0.999])
+def test_no_noise_is_so_far_off_that_its_line_is_too_wide(rate, momentum):
+    plan = ask(
+        **NTK,
+        learning_rate=123.456,
+        momentum=momentum,
+        widening_factor=1e6,
+        max_stable_learning_rate=rate,
+        max_stable_at=1e6,
+    )
+    assert plan.noise_reached < 1e-2
+    lines = str(plan).splitlines()
+    assert all(len(line) <= WIDTH for line in lines if not line.startswith("Settle it"))
+
+
+@pytest.mark.parametrize("interval", [(-math.inf, 0.75), (0.25, math.inf), (-math.inf, math.inf)])
+def test_open_ends_are_said_in_words(interval):
+    plan = ask(**NTK, law=law(0.5, interval))
+    assert not {"inf", "-inf", "nan", "None"} & set(re.findall(r"[\w-]+", plan.explain()))
+
+
+def test_a_limit_that_grows_with_width_has_one_sign():
+    plan = ask(**NTK, max_stable_learning_rate=0.8, stability_exponent=-0.5)
+    assert "ε_max ∝ w^0.5" in plan.ceiling.why
+    falls = ask(**NTK, max_stable_learning_rate=0.8, stability_exponent=0.5)
+    assert "ε_max ∝ w^−0.5" in falls.ceiling.why

@@ -5,7 +5,7 @@ import textwrap
 
 from widthwise.adviser.ceiling import Interval
 from widthwise.adviser.content import PlanContent
-from widthwise.text import first_sentence, table
+from widthwise.text import first_sentence, same, table
 
 MOST_LINES = 15
 WIDTH = 80  # of a terminal
@@ -15,6 +15,8 @@ PARAMETERIZATIONS = {
     "default": "PyTorch's default initialization",
     "mup": "µP",
 }
+# Below it a part of the wanted noise is not worth digits, for which a line has no room.
+_LEAST_PART = 1e-4
 _LETTERS = {"learning_rate": "ε", "batch_size": "B", "momentum": "m"}
 
 
@@ -72,12 +74,13 @@ def _instruction(plan: PlanContent) -> str:
     moved, kept = [], []
     for name, letter in _LETTERS.items():
         value = getattr(plan, name)
-        if value == getattr(plan.base, name):
+        if same(value, getattr(plan.base, name)):
             kept.append(letter)
         else:
             moved.append(f"{letter} = {_set(plan, name)}")
     if not moved:
-        said = "Keep ε, B and m. Should ε turn unstable, lower ε and B together."
+        remedy = "lower ε and B together" if plan.batch_size > 1 else "lower ε: B can go no lower"
+        said = f"Keep ε, B and m. Should ε turn unstable, {remedy}."
     else:
         smaller = plan.batch_size < plan.base.batch_size and kept == ["ε", "m"]
         verb = "Take a smaller batch" if smaller else "Set"
@@ -100,9 +103,9 @@ def _settings(plan: PlanContent) -> list[str]:
         for name, letter in _LETTERS.items()
     ]
     intervals = {row[3] for row in rows}
-    grown = "unchanged" if plan.noise_ratio == 1.0 else f"× {plan.noise_ratio:.4g}"
+    grown = "unchanged" if same(plan.noise_ratio, 1.0) else f"× {plan.noise_ratio:.4g}"
     if plan.noise_reached < 1.0:
-        grown += f", {100.0 * plan.noise_reached:.3g} % of the rule's"
+        grown += f", {_part(plan.noise_reached)} the rule's"
     rows.append(
         [
             "noise ε/(B(1−m))",
@@ -111,18 +114,18 @@ def _settings(plan: PlanContent) -> list[str]:
             grown,
         ]
     )
-    return [
-        f"  {line}"
-        for line in table(
-            ["", "tuned", "set", "" if intervals == {""} else "95 %"], rows
-        ).splitlines()
-    ]
+    header = ["", "tuned", "set", "" if intervals == {""} else "95 %"]
+    return [f"  {line}" for line in table(header, rows).splitlines()]
 
 
 def _set(plan: PlanContent, name: str) -> str:
     """Four digits of what was solved for; as it was given what stays."""
     value = getattr(plan, name)
-    return number_text(value) if value == getattr(plan.base, name) else f"{value:.4g}"
+    return number_text(value) if same(value, getattr(plan.base, name)) else f"{value:.4g}"
+
+
+def _part(reached: float) -> str:
+    return f"{100.0 * reached:.3g} % of" if reached >= _LEAST_PART else "far below"
 
 
 def _reason(plan: PlanContent) -> str:

@@ -161,7 +161,8 @@ def stable_range(
     here = f"ε_max = {value:.6g} at widening factor {measured_at:g}"
     if ratio == 1.0 or q is not None:
         scaled = value * ratio ** -(q or 0.0)
-        moved = "" if ratio == 1.0 else f", carried to {widening_factor:g} by ε_max ∝ w^−{q:g}"
+        power = f"{0.0 - (q or 0.0):g}"
+        moved = "" if ratio == 1.0 else f", carried to {widening_factor:g} by {_falls(power)}"
         return StableRange(
             value=scaled,
             interval=_carried(interval or (value, value), ratio, q_interval)
@@ -306,13 +307,19 @@ def _from_law(
             base_value=law.predict(1.0)[0],
             exponent=law.exponent,
             batch_size=batch_size,
-            source=f"ε_max = {value:.6g} from the measured law ε_max ∝ w^−{law.exponent:.2f}",
+            source=f"ε_max = {value:.6g} from the measured law "
+            f"{_falls(f'{0.0 - law.exponent:.2f}')}",
         )
     return StableRange(
         value=None,
         exponent=q,
         source="the largest stable learning rate is not known: give max_stable_learning_rate",
     )
+
+
+def _falls(power: str) -> str:
+    """With the sign of print."""
+    return f"ε_max ∝ w^{power}".replace("-", "−")
 
 
 def _carried(interval: Interval, ratio: float, exponents: Interval | None) -> Interval:

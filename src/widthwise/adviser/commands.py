@@ -19,9 +19,9 @@ def probe_command(
         widening_factor: of the target.
         batch_size: at which to measure; smaller batches bear smaller learning rates.
     """
-    momentum = f" --momentum {base.momentum:g}" if base.momentum else ""
+    momentum = f" --momentum {_typed(base.momentum)}" if base.momentum else ""
     network = shlex.quote(build) if build is not None else "SPEC.toml"
-    widths = "1" if widening_factor == 1.0 else f"1,{widening_factor:g}"
+    widths = "1" if widening_factor == 1.0 else f"1,{_typed(widening_factor)}"
     batch = base.batch_size if batch_size is None else batch_size
     return f"widthwise probe {network} --widths {widths} --batch-size {batch}{momentum}"
 
@@ -37,8 +37,17 @@ def calibrate_command(base: Setting, widening_factor: float) -> str:
     >>> calibrate_command(Setting(learning_rate=0.1, batch_size=32), 4)
     'widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32 --factor 4'
     """
-    momentum = f" --momentum {base.momentum:g}" if base.momentum else ""
+    momentum = f" --momentum {_typed(base.momentum)}" if base.momentum else ""
     return (
-        f"widthwise calibrate SPEC.toml --learning-rate {base.learning_rate:g} "
-        f"--batch-size {base.batch_size}{momentum} --factor {widening_factor:g}"
+        f"widthwise calibrate SPEC.toml --learning-rate {_typed(base.learning_rate)} "
+        f"--batch-size {base.batch_size}{momentum} --factor {_typed(widening_factor)}"
     )
+
+
+def _typed(value: float) -> str:
+    """With all digits that were typed: a momentum of 0.9999999 is not 1.
+
+    >>> _typed(0.9999999), _typed(4.0)
+    ('0.9999999', '4')
+    """
+    return f"{value:.15g}"

@@ -84,6 +84,10 @@ class Network:
                 f"{self.normalization!r}",
                 fields=("normalization",),
             )
+        if self.build is not None and not isinstance(self.build, str):
+            raise InputError(
+                f'build must be "module:function", got {self.build!r}', fields=("build",)
+            )
         if self.init_variance is not None:
             _require_positive("init_variance", self.init_variance)
         if self.modules is not None and not (

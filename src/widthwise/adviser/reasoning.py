@@ -10,7 +10,7 @@ from widthwise.adviser.given import Known
 from widthwise.adviser.own_studies import own_studies, own_studies_sentence
 from widthwise.adviser.solving import SAFE_SHARE, Keep, Setting
 from widthwise.analysis import Law
-from widthwise.text import first_sentence
+from widthwise.text import estimate, first_sentence, same
 from widthwise.theory.parameterization import (
     PAPER_EXPONENT,
     PARAMETERIZATIONS,
@@ -178,7 +178,7 @@ def _knob_text(
     if knob in changed:
         return "What was asked could not be had: see the warnings."
     before, after = getattr(base, knob), getattr(setting, knob)
-    moved = "unchanged" if before == after else f"from {before:.6g} to {after:.6g}"
+    moved = "unchanged" if same(before, after) else f"from {before:.6g} to {after:.6g}"
     return f"{_ROLES[keep][knob]} ({moved})"
 
 
@@ -301,8 +301,7 @@ def _instead(setting: Setting, ours: tuple[Setting, Setting]) -> str:
 
 
 def _law_source(law: Law) -> str:
-    low, high = law.interval
-    return f"your study: exponent {law.exponent:.2f} ({low:.2f} to {high:.2f})"
+    return f"your study: exponent {estimate(law.exponent, law.interval)}"
 
 
 def assumptions(known: Known, epochs: float | None, num_train: int | None) -> tuple[str, ...]:

@@ -171,7 +171,8 @@ def widen(
                 residual=residual,
                 depth_changed=depth_changed,
                 init_variance=init_variance,
-                build=base,
+                # Another function than the base's is not one family, which a probe needs.
+                build=base if target in (None, base) else None,
             ),
             stability=Stability(
                 max_stable_learning_rate=max_stable_learning_rate,
