@@ -7,9 +7,11 @@ parameterization and PyTorch's own, and the gain in NTK.
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from adviser_samples import law
 from tiny_studies import in_this_process
 
 import widthwise as ww
@@ -106,9 +108,14 @@ def test_one_setting_has_one_noise_scale(
     # A plan, which takes σ_init² from the family or from the study's results.
     built = study.spec.family.family(images.input_shape, images.num_classes)
     of_study = Network(init_variance=base_init_variance(results))
-    for network in (built, of_study):
+    of_law = replace(law(), init_variance=base_init_variance(results))
+    for network, measured in ((built, None), (of_study, None), (None, of_law)):
         plan = ww.widen(
-            **TUNED, widening_factor=2, parameterization=parameterization, network=network
+            **TUNED,
+            widening_factor=2,
+            parameterization=parameterization,
+            network=network,
+            law=measured,
         )
         assert plan.base_normalized_noise_scale == pytest.approx(expected[0], rel=1e-12)
         kept = plan.normalized_noise_scale / plan.noise_ratio

@@ -4,9 +4,9 @@ import json
 import re
 import signal
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
-import polars as pl
 import pytest
 from adviser_samples import law
 
@@ -73,11 +73,9 @@ def study(monkeypatch):
     """A finished study, wherever one is opened."""
     family = SimpleNamespace(parameterization="standard", normalization=None)
     training = SimpleNamespace(schedule="cosine", weight_decay=0.001)
-    results = pl.DataFrame(
-        {"parameterization": ["standard"], "widening_factor": [2.0], "init_variance": [1.0]}
-    )
+    measured = replace(law(), init_variance=2.0)
     opened = SimpleNamespace(
-        spec=SimpleNamespace(family=family, training=training), law=law, results=lambda: results
+        spec=SimpleNamespace(family=family, training=training), law=lambda: measured
     )
     monkeypatch.setattr(Study, "open", classmethod(lambda cls, directory: opened))
 
@@ -254,6 +252,7 @@ class TestStudy:
         assert content["evidence"] == "measured by your study"
         assert content["parameterization"] == "standard"
         assert content["exponent_interval"] == [0.25, 0.75]
+        assert content["base_normalized_noise_scale"] == pytest.approx(0.1 / 32 / 2.0)
         assert content["learning_rate_interval"] == pytest.approx([0.0125, 0.05])
 
     @pytest.mark.parametrize(

@@ -278,6 +278,9 @@ class TestFindings:
         if summary.law is None:
             with pytest.raises(FitError):
                 study.law()
+        else:
+            assert summary.law.init_variance == 2.0  # a rectifier's gain, at widening factor 1
+            assert any("3 seeds only" in text for text in summary.law.doubts)
         page = study.report()
         assert page == study.directory / "report.html"
         text = page.read_text()

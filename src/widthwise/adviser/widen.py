@@ -168,7 +168,9 @@ def widen(
     changed = tuple(change.knob for change in solution.changes)
     changes = tuple(dict.fromkeys(change.text for change in solution.changes))
     remarks = notes(tuned, setting, known, law, stable, _by_our_own(request, known))
-    before = known.init_variance
+    # In the units of the law, where there is one.
+    of_law = None if law is None else law.init_variance
+    before = known.init_variance if of_law is None else of_law
     after = None if before is None else before * known.widening_factor**variance_exponent
     carried = None if growths is None else spread.noise_scale
     noise = training.gradient_noise

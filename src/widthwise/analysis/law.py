@@ -31,7 +31,9 @@ class Law:
     Draws that leave the exponent undetermined (fewer than two widths inside their grids) are NaN
     in `samples`; they open the interval on both sides. `num_cut_off` widths have an optimum that
     noise which makes training diverge bounds from above. `doubts` says what the intervals do not
-    hold, of the runs behind the optima: few seeds, training that had not arrived.
+    hold, of the runs behind the optima: few seeds, training that had not arrived. `init_variance`
+    is the family-level σ_init² at widening factor 1 in which the noise scales are normalized; None
+    where that is not known.
     """
 
     exponent: float
@@ -47,6 +49,7 @@ class Law:
     intercept_samples: FloatArray = field(repr=False)
     num_cut_off: int = 0
     doubts: tuple[str, ...] = ()
+    init_variance: float | None = None
 
     def predict(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Best noise scale at a widening factor, with its band at `confidence`."""

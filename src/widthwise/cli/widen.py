@@ -150,12 +150,12 @@ def widen(
         "schedule": schedule,
         "weight_decay": weight_decay,
     }
-    measured, init_variance = None, None
+    measured = None
     if law is not None:
-        measured, init_variance, said = _from_study(law, said)
-    modules = None
+        measured, said = _from_study(law, said)
+    modules, init_variance = None, None
     if base is not None or target is not None:
-        modules, init_variance = _networks(base, target, widening_factor, init_variance)
+        modules, init_variance = _networks(base, target, widening_factor)
     noise = None if gradient_noise is None else _gradient_noise(modules, gradient_noise)
     try:
         plan = advise(
@@ -204,16 +204,12 @@ def widen(
         print_plan(plan, context.command, explain=explain)
 
 
-def _from_study(
-    directory: Path, given: dict[str, Any]
-) -> tuple["Law", float | None, dict[str, Any]]:
-    """The study's law, its σ_init² at widening factor 1, and how it trained: its exponent says
-    nothing of another training.
+def _from_study(directory: Path, given: dict[str, Any]) -> tuple["Law", dict[str, Any]]:
+    """The study's law, and how it trained; its exponent says nothing of another training.
 
     Raises:
         InputError: if something that was given contradicts the study.
     """
-    from widthwise.runs.tables import base_init_variance
     from widthwise.study import Study
 
     study = Study.open(directory)
@@ -237,7 +233,7 @@ def _from_study(
     taken = {
         name: value if given[name] is None else given[name] for name, value in measured.items()
     }
-    return study.law(), base_init_variance(study.results()), taken
+    return study.law(), taken
 
 
 def _gradient_noise(
@@ -252,11 +248,8 @@ def _gradient_noise(
 
 
 def _networks(
-    base: str | None,
-    target: str | None,
-    widening_factor: float | None,
-    init_variance: float | None,
-) -> tuple["tuple[nn.Module, nn.Module]", float | None]:
+    base: str | None, target: str | None, widening_factor: float | None
+) -> tuple["tuple[nn.Module, nn.Module]", float]:
     """Both modules, and the family's σ_init² at widening factor 1; the target may be the base's
     function at another width."""
     if base is None:
@@ -276,4 +269,4 @@ def _networks(
         raise InputError(f"How wide is {target} to be built? Give --factor")
     wide = widening_factor if target is None or second.takes_width else None
     pair = first.network(1.0 if first.takes_width else None), second.network(wide)
-    return pair, first.init_variance(1.0) if init_variance is None else init_variance
+    return pair, first.init_variance(1.0)

@@ -23,7 +23,7 @@ from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.runs.store import Damage, Store
-from widthwise.runs.tables import selected_on
+from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
 from widthwise.study.context import describe, load_context, make_context, on_this_machine
 from widthwise.study.progress import make_reporter
@@ -356,7 +356,12 @@ class Study:
         )
         if found.law is None:
             return found
-        return replace(found, law=replace(found.law, doubts=doubts(results, found.optima)))
+        law = replace(
+            found.law,
+            doubts=doubts(results, found.optima),
+            init_variance=base_init_variance(results),
+        )
+        return replace(found, law=law)
 
     def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
         from widthwise.report.training import family_description, training_description
