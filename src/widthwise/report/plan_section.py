@@ -13,6 +13,8 @@ from widthwise.runs.tables import OptimumRow
 from widthwise.text import exact, interval, number
 from widthwise.theory.parameterization import PARAMETERIZATIONS, noise_growth
 
+# The adviser says it in widening factors relative to the base; the page has those of the study.
+_BEYOND = "beyond the study"
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
 _QUESTION = (
     "A network of this family is tuned at one width, and then every layer gets k times wider (from "
@@ -39,6 +41,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
             figure=None,
             table=_table([], law, parameterization),
         )
+    best = tuned.nearest
     shift = PARAMETERIZATIONS[parameterization].variance_exponent
     exponents = [end + shift for end in (law.exponent, *law.interval)]
     return Section(
@@ -47,15 +50,16 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
         answers=(
             f"Multiply ε/(B(1 − m)) by k^{exponents[0]:.2f} (95 %: k^{exponents[1]:.2f} to "
             f"k^{exponents[2]:.2f}). The table does so from the best setting at w = "
-            f"{exact(tuned.widening_factor)}: by a smaller B, because no larger ε than the tuned "
-            "one is known to be stable there.",
+            f"{exact(tuned.widening_factor)} (ε = {number(best.learning_rate)}, B = "
+            f"{best.batch_size}, m = {exact(best.momentum)}): by a smaller B, because no larger ε "
+            "is known to be stable there.",
             "If your setting was not the best one at its width, what this makes of it will be as "
             "far off in ḡ. The best ε, B and m of each width that was run are in the table of "
             "optima below.",
             "For your own numbers, with reasons, limits and other rules: widthwise widen --law "
             "(this study's folder) --learning-rate … --batch-size … --momentum … --factor k",
         ),
-        cautions=_cautions(plans),
+        cautions=_cautions(plans, law, tuned.widening_factor),
         figure=None,
         table=_table(plans, law, parameterization),
     )
@@ -105,11 +109,23 @@ def _table(plans: Sequence[Plan], law: Law, parameterization: str) -> SectionTab
     )
 
 
-def _cautions(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """What the adviser doubts, each once; what is first to be doubted first."""
-    findings = [finding.text for plan in plans for finding in plan.findings]
+def _cautions(plans: Sequence[Plan], law: Law, base: float) -> tuple[str, ...]:
+    """What the adviser doubts, each once, and where the plans leave the widths that were run."""
+    findings = {
+        finding.condition: finding.text
+        for plan in reversed(plans)
+        for finding in plan.findings
+        if finding.condition != _BEYOND
+    }
     changes = [text for plan in plans for text in plan.changes]
-    return tuple(dict.fromkeys([*findings, *changes, *plans[0].notes]))
+    said = list(dict.fromkeys([*findings.values(), *changes]))
+    widest = max(law.widening_factors) / base
+    if any(plan.widening_factor > widest for plan in plans):
+        said.append(
+            f"From w = {exact(base)} the study reaches to k = {exact(widest)}: what lies "
+            "beyond is an extrapolation."
+        )
+    return (*said, "It holds for networks trained as these were.")
 
 
 def _parameterization(content: ReportContent) -> str | None:
