@@ -73,6 +73,14 @@ class TestModules:
         with pytest.warns(DeprecationWarning, match=r"widthwise\.sgd\.recipe"):
             assert widthwise.recipe.Recipe is widthwise.Recipe
 
+    @pytest.mark.parametrize("words", ["from widthwise import noise", "widthwise.noise"])
+    def test_the_warning_of_an_attribute_is_at_its_user(self, words):
+        """Python shows such a warning only where it comes from the user's own file."""
+        vars(widthwise).pop("noise", None)
+        with pytest.warns(DeprecationWarning, match=r"widthwise\.theory\.noise") as seen:
+            exec(compile(words, "user.py", "exec"), {"widthwise": widthwise})
+        assert {warning.filename for warning in seen} == {"user.py"}
+
     @pytest.mark.parametrize("path", ["widthwise.nois", "widthwise.theory.nothing"])
     def test_what_never_was_is_not_found(self, path):
         with pytest.raises(ModuleNotFoundError, match=path):

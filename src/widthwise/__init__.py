@@ -137,6 +137,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     path = f"{__name__}.{name}"
+    if deprecated.new_path(path) is not None:
+        return deprecated.old_module(path)
     if not name.startswith("_") and importlib.util.find_spec(path) is not None:
         return importlib.import_module(path)
     return deprecated.old_name(__name__, name)

@@ -131,6 +131,18 @@ def install() -> None:
         sys.meta_path.insert(0, _OldPaths())
 
 
+def old_module(path: str) -> ModuleType:
+    """The module that is now elsewhere, for an attribute of its package.
+
+    Not by the import system, whose frames would hide from Python's filters who asked.
+    """
+    new = str(new_path(path))
+    if path not in sys.modules:
+        _warn(path, new, stacklevel=4)
+        sys.modules[path] = importlib.import_module(new)
+    return sys.modules[path]
+
+
 def old_name(module: str, name: str) -> Any:
     """What a name that ``module`` no longer has is elsewhere.
 
