@@ -66,8 +66,8 @@ class StabilityLaw:
             else ""
         )
         return (
-            f"The largest stable learning rate goes as w^−q with q = {self.exponent:.2f} "
-            f"({100 * self.confidence:g} % interval {low:.2f} to {high:.2f}), from {len(widths)} "
+            f"The largest stable learning rate goes as w^−q with q = {self.exponent:z.2f} "
+            f"({100 * self.confidence:g} % interval {low:z.2f} to {high:z.2f}), from {len(widths)} "
             f"widths, w = {widths[0]:g} to {widths[-1]:g}{left_out}{unlike}."
         )
 

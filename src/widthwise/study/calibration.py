@@ -24,6 +24,7 @@ from widthwise.adviser import (
     widen,
 )
 from widthwise.adviser.ceiling import StableLaw, StableRate
+from widthwise.adviser.commands import calibrate_command
 from widthwise.adviser.given import with_former
 from widthwise.analysis import Law, Optimum
 from widthwise.data import load
@@ -135,8 +136,13 @@ def calibrate(
     context = load_context(study.directory)
     parameterization, known = _networks(network or Network(), context.family, widths)
     optima = study.optima()
+    found = plan(law, parameterization, known, context.dataset.num_train)
+    if law is None:  # the same again would say the same
+        again = calibrate_command(tuned, widening_factor, network.build if network else None)
+        more = f"--seeds {2 * seeds} --output {study.directory}-{2 * seeds}-seeds"
+        found = replace(found, settle=f"{again} {more}")
     return Calibration(
-        plan=plan(law, parameterization, known, context.dataset.num_train),
+        plan=found,
         law=law,
         optima=optima,
         study=study,
