@@ -31,21 +31,31 @@ def study_command() -> str:
     return "widthwise run SPEC.toml"
 
 
-def calibrate_command(base: Setting, widening_factor: float, spec: str | None = None) -> str:
+def calibrate_command(
+    base: Setting,
+    widening_factor: float,
+    spec: str | None = None,
+    *,
+    seeds: int | None = None,
+    output: str | None = None,
+) -> str:
     """Measures how the best noise changes with width on the user's own networks and data.
+
+    >>> calibrate_command(Setting(learning_rate=0.1, batch_size=32), 4)
+    'widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32 --factor 4'
 
     Args:
         base, widening_factor: as for :func:`probe_command`.
         spec: file of the specification; None for one to be written.
-
-    >>> calibrate_command(Setting(learning_rate=0.1, batch_size=32), 4)
-    'widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32 --factor 4'
+        seeds, output: runs a setting, and where they land; None takes the command's defaults.
     """
     momentum = f" --momentum {_typed(base.momentum)}" if base.momentum else ""
     network = "SPEC.toml" if spec is None else shlex.quote(spec)
+    more = "" if seeds is None else f" --seeds {seeds}"
+    more += "" if output is None else f" --output {shlex.quote(output)}"
     return (
         f"widthwise calibrate {network} --learning-rate {_typed(base.learning_rate)} "
-        f"--batch-size {base.batch_size}{momentum} --factor {_typed(widening_factor)}"
+        f"--batch-size {base.batch_size}{momentum} --factor {_typed(widening_factor)}{more}"
     )
 
 

@@ -138,9 +138,14 @@ def calibrate(
     optima = study.optima()
     found = plan(law, parameterization, known, context.dataset.num_train)
     if law is None:  # the same again would say the same
-        again = calibrate_command(tuned, widening_factor, network.build if network else None)
-        more = f"--seeds {2 * seeds} --output {study.directory}-{2 * seeds}-seeds"
-        found = replace(found, settle=f"{again} {more}")
+        again = calibrate_command(
+            tuned,
+            widening_factor,
+            network.build if network else None,
+            seeds=2 * seeds,
+            output=f"{study.directory}-{2 * seeds}-seeds",
+        )
+        found = replace(found, settle=again)
     return Calibration(
         plan=found,
         law=law,
