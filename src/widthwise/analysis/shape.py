@@ -80,9 +80,9 @@ def open_window(settings: Settings) -> Window:
     first = int(below[-1]) if below.size else 0
     last = int(above[0]) if above.size else means.size - 1
     rows = np.arange(max(first - 1, 0), min(last + 1, means.size - 1) + 1)
-    farthest = float(np.max(np.abs(position[rows])))
-    if farthest > FARTHEST:
-        step *= farthest / WIDE
+    longer = lengthening(position[rows])
+    if longer != 1.0:
+        step *= longer
         position = (log_scale - log_scale[best]) / step
     # Noiseless scores would get boundless weights, and the fits would lose their digits.
     floor = (1e-4 * float(np.ptp(means[rows])) + resolution) ** 2
@@ -102,6 +102,16 @@ def open_window(settings: Settings) -> Window:
         origin=float(log_scale[best]),
         step=step,
     )
+
+
+def lengthening(position: FloatArray) -> float:
+    """By how much grid steps are to be longer, for settings at these positions to be fitted.
+
+    >>> lengthening(np.arange(12.0)), lengthening(np.arange(-60.0, 20.0))
+    (1.0, 10.0)
+    """
+    farthest = float(np.max(np.abs(position)))
+    return farthest / WIDE if farthest > FARTHEST else 1.0
 
 
 def fit_peaks(
