@@ -25,15 +25,12 @@ class FlatTop:
     """A level top, in log noise scale.
 
     Attributes:
-        first, last: rows of its lowest and highest setting.
-        hull: log noise scale of these.
+        hull: log noise scale of its lowest and highest setting.
         reach: of the settings beside it, where the top may end; infinite where it goes on to an
             edge of what was run.
         level: False for two settings that may have a peak between them; `reach` is then `hull`.
     """
 
-    first: int
-    last: int
     hull: tuple[float, float]
     reach: tuple[float, float]
     level: bool
@@ -64,7 +61,7 @@ def find_flat_top(settings: Settings) -> FlatTop | None:
         float(places[last + 1]) if last + 1 < places.size else float(highest),
     )
     level = rows.size > 2 or first == 0 or last + 1 == places.size
-    return FlatTop(first=first, last=last, hull=hull, reach=reach if level else hull, level=level)
+    return FlatTop(hull=hull, reach=reach if level else hull, level=level)
 
 
 def draws_on(top: FlatTop, samples: FloatArray, settings: Settings, seed: int) -> FloatArray:

@@ -144,7 +144,7 @@ def locate_optimum(
         samples, peaks = fit_peaks(settings, draws, rng=shape_rng)
         samples = _below_cliff(samples, settings, seed)
         if top is not None and top.level:
-            peaks = np.max(draws[:, top.first : top.last + 1], axis=1)
+            peaks = draws[:, best]
         tail = (1.0 - confidence) / 2.0
         # Order statistics rather than interpolation: infinite draws must not yield NaN.
         low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")

@@ -172,7 +172,7 @@ def _draw(curve: WidthCurve, seed: int, rank: int) -> _Drawn:
     draws = settings.draw_means(num_draws, seed_rng)
     _, peaks = fit_peaks(settings, draws, rng=shape_rng)
     if top is not None and top.level:
-        peaks = np.max(draws[:, top.first : top.last + 1], axis=1)
+        peaks = draws[:, int(np.argmax(settings.means))]
     ran = np.ones(curve.scores.shape, bool) if curve.ran is None else np.asarray(curve.ran)
     lost = np.sum(np.isfinite(curve.scores) & ran, axis=1) < STABLE_SHARE * np.sum(ran, axis=1)
     beyond = np.log(curve.noise_scale[lost])
