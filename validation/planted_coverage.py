@@ -298,6 +298,86 @@ def cliff_law_row(name: str, exponent: float, factors: tuple[int, ...], num_case
     return _law_line(name, exponent, len(factors), laws)
 
 
+CROWDED = Design(num_seeds=5, spacing=10.0 / 141.0, num_settings=142)
+
+# Name, points that are lost an octave squared below and above the peak, error of the best network
+# (points; where negative, all is right over a stretch), test examples.
+SATURATED = (
+    ("0.1 % wrong at best", 0.4, 1.2, 0.1, 100),
+    ("0.1 % wrong at best", 0.4, 1.2, 0.1, 1000),
+    ("all right round the best", 0.4, 1.2, -1.0, 100),
+)
+
+
+def counted(
+    octaves: FloatArray,
+    optimum: float,
+    shape: tuple[str, float, float, float, int],
+    num_seeds: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Scores (K, S) counted on one test set, whose examples are hard alike for all networks."""
+    _, left, right, least, num_test = shape
+    away = octaves - optimum
+    wrong = (least + np.where(away < 0.0, left, right) * away**2) / 100.0
+    hard = rng.random(num_test)
+    own = hard + 0.003 * rng.standard_normal((octaves.size, num_seeds, num_test))
+    return np.asarray(np.mean(own < 1.0 - wrong[:, None, None], axis=2))
+
+
+def saturated_row(
+    shape: tuple[str, float, float, float, int], design: Design, num_cases: int
+) -> Row:
+    octaves = np.arange(10) * design.spacing
+    found, truths = [], []
+    for case in range(num_cases):
+        rng = np.random.default_rng([STREAM, 9, case, shape[-1], design.num_seeds])
+        truths.append(rng.uniform(1.5 * design.spacing, octaves[-1] - 1.5 * design.spacing))
+        scores = counted(octaves, truths[-1], shape, design.num_seeds, rng)
+        found.append(locate_optimum(2.0**octaves, scores, num_test=shape[-1], seed=case))
+    hits = sum(covers(o.interval, 2.0**t) for t, o in zip(truths, found, strict=True))
+    flat = sum(o.is_flat for o in found)
+    line = (
+        f"| {shape[0]} | {shape[-1]} | {design.num_seeds} | {design.spacing:.2f} | {len(found)} "
+        f"| {share(hits, len(found))} | {np.median([_octaves(o.interval) for o in found]):.2f} "
+        f"| {flat / len(found):.0%} |"
+    )
+    return line, hits, len(found)
+
+
+def tied_row(num_tied: int, reach: str, num_cases: int) -> Row:
+    """Settings that tie exactly: covered if all of them are."""
+    hits = 0
+    for case in range(num_cases):
+        rng = np.random.default_rng([STREAM, 10, case, num_tied])
+        first = {"the lowest": 0, "inside": int(rng.integers(1, 10 - num_tied))}[reach]
+        octaves = np.arange(10.0)
+        scores = simulate(quadratic(1.0), octaves, 0.0, DESIGNS[1], rng)
+        away = np.maximum(first - octaves, octaves - (first + num_tied - 1))
+        drop = np.maximum(away, 0.0) * rng.uniform(0.02, 0.1)
+        scores = np.where(away[:, None] <= 0.0, 1.0, 1.0 - drop[:, None] - 0.1 * (1 - scores))
+        low, high = locate_optimum(2.0**octaves, scores, num_test=1000, seed=case).interval
+        last = 2.0 ** (first + num_tied - 1)
+        hits += bool(low <= (2.0**first if first else 0.0) and high >= last * (1.0 - 1e-9))
+    return f"| {num_tied} | {reach} | {num_cases} | {share(hits, num_cases)} |", hits, num_cases
+
+
+def saturated_law_row(exponent: float, num_test: int, num_cases: int) -> Row:
+    shape = ("all right round the best", 0.4, 1.2, -0.5, num_test)
+    octaves, laws, factors = np.arange(10.0), [], (1, 2, 4, 8)
+    for case in range(num_cases):
+        rng = np.random.default_rng([STREAM, 11, case, num_test, len(factors)])
+        start = rng.uniform(1.5, 4.0)
+        optima = []
+        for factor in factors:
+            place = start + exponent * float(np.log2(factor))
+            scores = counted(octaves, place, shape, DESIGNS[1].num_seeds, rng)
+            optima.append(locate_optimum(2.0**octaves, scores, num_test=num_test, seed=case))
+        with contextlib.suppress(FitError):
+            laws.append(fit_law(factors, optima))
+    return _law_line(f"all right round the best, {num_test}", exponent, len(factors), laws)
+
+
 def _octaves(interval: tuple[float, float]) -> float:
     low, high = interval
     return float(np.log2(high / low)) if low > 0.0 and np.isfinite(high) else float("inf")
@@ -365,6 +445,28 @@ def main() -> None:
             "curve | planted exponent | widths | cases | covered | median width "
             "| widths censored | verdicts",
             cliff_laws,
+        )
+        print_table(
+            "142 settings over 10 octaves",
+            columns,
+            rows(inside_row, ((name, CROWDED) for name in CURVES)),
+        )
+        print_table(
+            "Saturated test sets",
+            "task | test examples | seeds | spacing (octaves) | cases | covered "
+            "| median width (octaves) | called flat",
+            rows(saturated_row, itertools.product(SATURATED, DESIGNS)),
+        )
+        print_table(
+            "Settings that tie exactly at the top, all of which must be covered",
+            "settings that tie | from | cases | covered",
+            rows(tied_row, itertools.product((2, 3, 6), ("the lowest", "inside"))),
+        )
+        print_table(
+            "Exponent on saturated test sets (8 seeds, octaves)",
+            "task, test examples | planted exponent | widths | cases | covered | median width "
+            "| widths censored | verdicts",
+            rows(saturated_law_row, itertools.product((1.0, 0.0, 0.5), (100, 1000))),
         )
         print_table("Hard shapes, shown for honesty", columns, hard)
 

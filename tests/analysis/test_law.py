@@ -233,3 +233,19 @@ def test_an_exponent_is_said_where_something_bounds_it(interval, said):
     found = fit_law([1, 2, 4], [optimum_at(math.log(w), spread=0.0) for w in (1, 2, 4)])
     law = replace(found, interval=interval, verdict="inconclusive")
     assert said in law.sentence()
+
+
+def test_what_a_law_lacks_is_said_in_words_that_fit():
+    rng = np.random.default_rng(0)
+    one, two = measured(4.0, rng, 0), measured(5.0, rng, 1)
+    flat = locate_optimum(2.0 ** np.arange(8.0), np.ones((8, 4)))
+    with pytest.raises(FitError, match="got none; run the study at 2 widths or more"):
+        fit_law([], [])
+    with pytest.raises(FitError, match="1 of 1: all at one widening factor, 4; run another width"):
+        fit_law([4], [one])
+    with pytest.raises(FitError, match=r"differ by less than 1 %, 1, 1.000001; run one twice"):
+        fit_law([1, 1.000001], [one, two])
+    with pytest.raises(FitError, match=r"widening factor 2 \(flat: the best settings tie"):
+        fit_law([1, 2], [one, flat])
+    # Only widths alike are in the way: a third makes a law of them, and a flat one is left out.
+    assert fit_law([1, 1.000001, 2, 4], [one, one, two, flat]).num_widths == 3

@@ -319,3 +319,166 @@ def test_planted_optima_outside_the_grid_are_censored_on_their_side(side):
         scores = noisy(parabola(OCTAVES, optimum), 8, rng)
         hits += locate_optimum(2.0**OCTAVES, scores, seed=case).censoring == side
     assert hits >= LEAST_HITS
+
+
+def tied(*means, num_seeds=5):
+    return np.repeat(np.array(means, dtype=float)[:, None], num_seeds, axis=1)
+
+
+DECADES = np.geomspace(0.01, 10.0, 10)
+
+
+@pytest.mark.parametrize("num_test", [None, 50])
+@pytest.mark.parametrize("level", [1.0, 0.1, 0.0, 0.73])
+def test_scores_that_all_tie_bound_nothing(level, num_test):
+    """A saturated task, chance level: of ten settings with one score, none is the best."""
+    result = locate_optimum(DECADES, tied(*[level] * 10), num_test=num_test)
+    assert result.interval == (0.0, math.inf)
+    assert (result.reason, result.is_flat) == ("flat", True)
+    assert result.censoring != "none"
+    assert np.all(np.isnan(result.samples))
+    assert result.noise_scale == pytest.approx(math.sqrt(0.1))
+    assert result.score == pytest.approx(level)
+
+
+@pytest.mark.parametrize(
+    ("means", "low", "high"),
+    [
+        # From 0.01 to 1, then a cliff: open below, and it ends before the first that is worse.
+        ([1.0] * 7 + [0.9, 0.8, 0.6], 0.0, (1.0, 2.16)),
+        # A rise, then up to the highest that was run.
+        ([0.7, 0.8, 0.9] + [1.0] * 7, (0.046, 0.1), math.inf),
+        # Level, then divergence, which bounds nothing where it may be the rate's.
+        ([1.0] * 7 + [math.nan] * 3, 0.0, math.inf),
+        # Two at an edge.
+        ([0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1], 0.0, (0.0215, 0.0465)),
+        # Inside: closed, and all of it.
+        ([0.3, 0.6, 0.9, 0.9, 0.9, 0.9, 0.9, 0.6, 0.3, 0.2], (0.0215, 0.0465), (0.99, 2.2)),
+    ],
+)
+def test_an_interval_covers_a_level_top_and_is_open_where_it_reaches_an_edge(means, low, high):
+    result = locate_optimum(DECADES, tied(*means))
+    for found, wanted in zip(result.interval, (low, high), strict=True):
+        if isinstance(wanted, tuple):
+            assert wanted[0] <= found <= wanted[1]
+        else:
+            assert found == wanted
+    assert result.is_flat
+    open_ends = (result.interval[0] == 0.0, math.isinf(result.interval[1]))
+    assert (result.censoring == "none") is not any(open_ends)
+    assert result.score == pytest.approx(np.nanmax(means))
+
+
+def test_noise_that_makes_training_diverge_ends_a_level_top():
+    scores = tied(*[1.0] * 7, *[math.nan] * 3)
+    result = locate_optimum(DECADES, scores, effective_rate=np.full(10, 0.1))
+    assert result.interval == (0.0, pytest.approx(DECADES[7]))
+    assert result.cliff == pytest.approx(DECADES[7])
+
+
+def test_seeds_that_differ_alike_at_all_settings_tie_too():
+    scores = np.tile([0.80, 0.82, 0.85], (10, 1))
+    assert locate_optimum(DECADES, scores).interval == (0.0, math.inf)
+
+
+def test_two_settings_that_tie_inside_are_both_in_the_interval():
+    result = locate_optimum(2.0**OCTAVES, tied(0.1, 0.2, 0.4, 0.6, 0.6, 0.5, 0.2, 0.1))
+    assert result.interval[0] <= 2.0**3 * (1 + 1e-9)
+    assert result.interval[1] >= 2.0**4 * (1 - 1e-9)
+    assert result.reason is None
+
+
+def test_single_runs_tie_by_chance_unless_all_of_them_do():
+    means = parabola(OCTAVES, 3.4)
+    means[2] = means[3]
+    assert locate_optimum(2.0**OCTAVES, means[:, None]).reason is None
+    assert locate_optimum(2.0**OCTAVES, np.ones((8, 1))).reason == "flat"
+
+
+def test_seeds_that_tie_still_spread_by_the_resolution_of_their_test_set():
+    means = np.round(parabola(OCTAVES, 3.4, curvature=0.002), 3)
+
+    def octaves(num_test):
+        low, high = locate_optimum(2.0**OCTAVES, tied(*means), num_test=num_test).interval
+        return math.log2(high / low)
+
+    assert octaves(100) > 1.3 * octaves(10**6)
+    assert octaves(10**9) == pytest.approx(octaves(None), rel=0.02)
+    # A spread that the scores do show is not added to.
+    first, second = (locate_optimum(2.0**OCTAVES, example(), num_test=n) for n in (10, 10**6))
+    np.testing.assert_array_equal(first.samples, second.samples)
+
+
+def test_accuracies_within_one_example_of_all_right_tie():
+    wrong = (np.arange(1, 11)[:, None] >> np.arange(5)) & 1  # no two settings alike
+    scores = 1.0 - wrong / 200
+    scores[8:] = [[0.95], [0.9]]
+    saturated = locate_optimum(DECADES, scores, num_test=200)
+    assert saturated.is_flat
+    assert saturated.interval[0] == 0.0
+    assert DECADES[7] <= saturated.interval[1] <= DECADES[8]
+    assert not locate_optimum(DECADES, scores, num_test=2000).is_flat
+
+
+def test_intervals_of_accuracies_stay_within_0_and_1():
+    cliff = np.array([0.05, 0.3, 0.9, 0.99, 0.2, 0.1, 0.1, 0.1])
+    scores = noisy(cliff, 5, np.random.default_rng(3), noise=0.004)
+    unbounded = locate_optimum(2.0**OCTAVES, scores)
+    assert unbounded.score_interval[1] > 1.0
+    result = locate_optimum(2.0**OCTAVES, scores, num_test=500)
+    assert 0.0 <= result.score_interval[0] <= result.score_interval[1] <= 1.0
+    assert 0.0 <= result.score <= 1.0
+    assert result.interval == unbounded.interval
+
+
+@pytest.mark.parametrize("num_settings", [142, 500])
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda x: np.full(x.size, 0.78),
+        lambda x: 0.5 + 0.03 * x,
+        lambda x: parabola(x, 4.0, curvature=1e-5),
+        lambda x: np.where(x < 9.0, 0.9, 0.1),
+    ],
+)
+def test_dense_grids_neither_overflow_nor_warn(curve, num_settings):
+    x = np.linspace(0.0, 10.0, num_settings)
+    for noise in (0.0, NOISE):
+        scores = noisy(curve(x), 3, np.random.default_rng(1), noise=noise)
+        result = locate_optimum(2.0**x, scores)
+        assert 0.0 <= result.interval[0] <= result.noise_scale * (1 + 1e-9)
+        assert result.noise_scale <= result.interval[1] * (1 + 1e-9)
+    assert result.best_index == np.argmax(scores.mean(axis=1)) or num_settings > 48
+
+
+def test_dense_grids_cover_planted_optima():
+    """Of 142 settings the best owes its rank to chance, and others look worse by chance."""
+    rng = np.random.default_rng(11)
+    x, hits = np.linspace(0.0, 10.0, 142), 0
+    for case in range(CASES):
+        optimum = rng.uniform(2.0, 8.0)
+        scores = noisy(collapse(x, optimum), 5, rng)
+        low, high = locate_optimum(2.0**x, scores, seed=case).interval
+        hits += low <= 2.0**optimum <= high
+    assert hits >= LEAST_HITS
+
+
+def test_settings_far_apart_and_near_together_in_one_grid():
+    x = np.concatenate([[-900.0], np.linspace(-1.0, 1.0, 11), [900.0]])
+    result = locate_optimum(2.0**x, noisy(parabola(x, 0.1, 1e-5), 4, np.random.default_rng(0)))
+    assert result.interval[0] <= result.noise_scale <= result.interval[1]
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+def test_scores_whose_squares_are_no_numbers_are_refused(factor):
+    with pytest.raises(InputError, match=r"the largest score must be 0 or of a size between"):
+        locate_optimum(2.0**OCTAVES, example() * factor)
+    assert locate_optimum(2.0**OCTAVES, example() * factor ** (1 / 3)).censoring == "none"
+
+
+def test_noise_scales_from_1e_300_to_1e300():
+    scale = np.geomspace(1e-300, 1e300, 8)
+    result = locate_optimum(scale, example())
+    assert result.interval[0] < scale[4]
+    assert result.interval[1] > scale[3]
+    assert result.censoring == "none"

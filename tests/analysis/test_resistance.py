@@ -47,6 +47,25 @@ def planted(problem, *, exponent=1.0, best=BEST, seeds=6, std=0.003, cliff=3.0, 
     return curves
 
 
+def test_accuracies_of_a_saturated_task_stay_within_0_and_1():
+    rng = np.random.default_rng(0)
+    curves = []
+    for width, wrong in {1: 0.02, 2: 0.0, 4: 0.0}.items():
+        right = np.where(width > GRID, 1.0 - wrong, 0.6)[:, None]
+        scores = np.clip(right + (wrong > 0.0) * rng.normal(0, 0.015, (GRID.size, 4)), 0.0, 1.0)
+        optimum = locate_optimum(GRID, scores, num_test=200)
+        curves.append(
+            WidthCurve(widening_factor=width, noise_scale=GRID, scores=scores, optimum=optimum)
+        )
+    assert [curve.optimum.is_flat for curve in curves] == [False, True, True]
+    found = measure_resistance(curves)
+    for row in found.widths:
+        ends = [row.score, *row.score_interval]
+        ends += [x for fixed in row.fixed if fixed.score is not None for x in fixed.interval]
+        assert all(0.0 <= end <= 1.0 for end in ends)
+    assert found.widths[1].score == 1.0
+
+
 def test_nothing_between_two_settings_is_better_than_the_best():
     # A plateau that ends steeply: its second differences bulge above the plateau.
     grid = 2.0 ** np.arange(8)

@@ -217,3 +217,19 @@ def test_widths_differ_in_marker_and_in_gray():
     rgb = np.array([[int(s.color[k : k + 2], 16) for k in (1, 3, 5)] for s in styles])
     luminance = rgb @ [0.299, 0.587, 0.114]
     assert np.all(np.diff(luminance) > 10)
+
+
+def test_bars_of_accuracies_end_within_0_and_100_percent(settings, optima):
+    row = optima[0]
+    near = dataclasses.replace(
+        row.optimum, score=0.9999, score_interval=(0.999, 1.0), sampling_error=0.01, num_test=100
+    )
+    nearest = dataclasses.replace(row.nearest, test_accuracy=0.995, test_accuracy_sem=0.1)
+    figure = best_accuracy_figure(
+        [dataclasses.replace(row, optimum=near, nearest=nearest)], "validation"
+    )
+    (bar,) = artists(figure, f"w={row.widening_factor:g} sampling error")
+    assert list(bar.get_ydata()) == pytest.approx([99.99 - 1.959964, 100.0])
+    paths = [path for bars in figure.axes[0].collections for path in bars.get_paths()]
+    (beside,) = (path.vertices[:, 1] for path in paths)
+    assert beside == pytest.approx([99.5 - 10 * 1.959964, 100.0])

@@ -262,6 +262,26 @@ def test_an_interval_open_on_both_sides_is_called_no_bound(sample):
         assert "on one side only" not in text
 
 
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.0, math.inf), "so that any ḡ may be the best"),
+        ((0.0, 0.5), "so that any ḡ below 0.5 may be the best"),
+        ((0.25, 0.5), "so that any ḡ from 0.25 to 0.5 may be the best"),
+    ],
+)
+def test_a_level_top_is_called_flat_and_nothing_else(sample, interval, said):
+    width, optimum = next(iter(sample.optima.items()))
+    censoring = "none" if interval[0] else "low"
+    flat = dataclasses.replace(optimum, interval=interval, reason="flat", censoring=censoring)
+    text = cautions(dataclasses.replace(sample, optima={width: flat}))
+    assert f"At w = {width:g} the top is flat" in text
+    assert said in text
+    for other in ("nothing bounds", "only a bound is known", "on one side only"):
+        assert other not in text
+    assert "the top is flat" not in cautions(sample)
+
+
 def with_options(results: pl.DataFrame, **options: object) -> pl.DataFrame:
     return results.with_columns(**{name: pl.lit(value) for name, value in options.items()})
 

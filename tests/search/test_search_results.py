@@ -314,3 +314,32 @@ def test_the_search_goes_down_until_the_peak_is_bracketed():
     lowest = [min(LATTICE.octaves[r.scale_index] for r in p.runs) for p in rounds[:-1]]
     assert lowest[0] == pytest.approx(2.0)
     assert min(lowest) <= -3.5
+
+
+@pytest.mark.parametrize("spacing", [0.5, 10 / 141])
+@pytest.mark.parametrize(
+    ("curve", "ends"),
+    [
+        (lambda octaves: 1.0 + 0.0 * octaves, "both"),
+        (lambda octaves: np.where(octaves < 1.0, 1.0, 0.9 - 0.1 * octaves), "low"),
+        (lambda octaves: np.where(octaves > -1.0, 1.0, 0.9 + 0.1 * octaves), "high"),
+        (lambda octaves: np.where(np.abs(octaves) < 2.0, 1.0, 0.9), "none"),
+    ],
+)
+def test_a_level_top_ends_a_search_once_it_is_believed(curve, ends, spacing):
+    lattice = octave_lattice(2.0**-5, 2.0**5, spacing=spacing)
+    full = table(curve, noise=0.0, lattice=lattice, num_seeds=16)
+    target = SearchTarget(precision=0.8, max_seeds=16)
+    rounds, landed = drive([full], target, lattices=[lattice])
+    last = rounds[-1]
+    assert last.reason == "the best settings tie"
+    assert last.spent_runs < 100
+    (optimum,) = last.optima
+    assert optimum.is_flat
+    assert (optimum.interval[0] == 0.0) is (ends in ("low", "both"))
+    assert np.isinf(optimum.interval[1]) is np.bool_(ends in ("high", "both"))
+    # It went on to whatever end the top reaches, and believed nothing of two seeds.
+    counts = landed[0].counts
+    assert counts[0] > 0 or ends not in ("low", "both")
+    assert counts[-1] > 0
+    assert np.sum(counts >= 6) >= 3

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from tiny_studies import clouds, comparable, fields, in_this_process
 
-from widthwise.errors import InputError
+from widthwise.errors import FitError, InputError
 from widthwise.runs.store import Store
 from widthwise.study import Study, StudySpec
 from widthwise.study.rounds import Rounds
@@ -90,6 +90,12 @@ class TestSearch:
         )
         assert len(study.results()) <= 30
         assert Rounds.read(Store(study.directory)).reason == "budget spent"
+
+    def test_a_budget_for_no_run_is_said_to_be_that(self, tmp_path, trained):
+        study = search(tmp_path / "s", search={"max_runs": 1})
+        assert not trained
+        with pytest.raises(FitError, match=r"before its first run \(budget spent\); raise"):
+            study.report()
 
     @pytest.mark.slow
     def test_the_report_is_written(self, tmp_path, trained):

@@ -22,6 +22,8 @@ ZONES: dict[Verdict, tuple[float, float]] = {
 }
 # A law is fitted to widths whose optimum more often than not lies inside what was run.
 INFORMATIVE_SHARE = 0.5
+# Widening factors closer than this (in log) are one width: an exponent from them would be noise.
+SAME_WIDTH = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,11 +150,10 @@ def fit_law(
         raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
     drawn = [o for o in optima if not np.any(np.isnan(o.samples))]
     informative = [bool(np.mean(np.isfinite(o.samples)) >= INFORMATIVE_SHARE) for o in optima]
-    if len(set(factors[informative].tolist())) < 2:
+    if _num_widths(factors[informative]) < 2:
         raise FitError(
             "a law needs the optima of at least 2 widths, got "
-            f"{sum(informative)} of {len(optima)}: {_describe(factors, optima, informative)}; "
-            "extend the grid of noise scales there, or run more seeds"
+            + _too_few(factors, optima, informative)
         )
     used = [not np.any(np.isnan(o.samples)) for o in optima]
     log_factors = np.log(factors[used])
@@ -271,6 +272,34 @@ def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _num_widths(factors: FloatArray) -> int:
+    """How many of them differ by so much that a power law could show."""
+    logs = np.sort(np.log(factors))
+    return int(np.sum(np.diff(logs, prepend=-np.inf) > SAME_WIDTH))
+
+
+def _too_few(factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]) -> str:
+    """How many widths have an optimum, why the others have none, and what would help."""
+    if not optima:
+        return "none; run the study at 2 widths or more"
+    known = factors[list(informative)]
+    if all(informative):
+        if _num_widths(factors) == 1 and len(set(known.tolist())) > 1:
+            listed = ", ".join(f"{factor:.12g}" for factor in np.unique(known))
+            return (
+                f"widening factors that differ by less than {100 * SAME_WIDTH:g} %, {listed}; "
+                "run one twice as wide"
+            )
+        return (
+            f"{len(optima)} of {len(optima)}: all at one widening factor, {known[0]:g}; "
+            "run another width"
+        )
+    return (
+        f"{sum(informative)} of {len(optima)}: {_describe(factors, optima, informative)}; "
+        "extend the grid of noise scales there, or run more seeds"
+    )
+
+
 _SIDES = {"low": "below a bound", "high": "above a bound", "none": "uncertain"}
 
 
@@ -278,13 +307,17 @@ def _describe(factors: FloatArray, optima: Sequence[Optimum], informative: Seque
     parts = []
     for factor, optimum, counts in zip(factors, optima, informative, strict=True):
         if not counts:
-            why = (
-                "one seed only"
-                if np.any(np.isnan(optimum.samples))
-                else f"known only to be {_SIDES[optimum.censoring]}: {optimum.reason}"
-            )
-            parts.append(f"widening factor {factor:g} ({why})")
-    return ", ".join(parts) or "all at one widening factor"
+            parts.append(f"widening factor {factor:g} ({_why(optimum)})")
+    return ", ".join(parts)
+
+
+def _why(optimum: Optimum) -> str:
+    """Why an optimum cannot carry a law."""
+    if optimum.is_flat:
+        return "flat: the best settings tie, up to an edge of what was run"
+    if np.any(np.isnan(optimum.samples)):
+        return "one seed only"
+    return f"known only to be {_SIDES[optimum.censoring]}: {optimum.reason}"
 
 
 if not TYPE_CHECKING:

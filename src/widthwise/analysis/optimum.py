@@ -2,13 +2,14 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise.analysis.settings import Settings, merge_settings
+from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top
+from widthwise.analysis.settings import Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
@@ -24,21 +25,25 @@ class Optimum:
     the open side, and the bound that holds at the stated confidence is the closed end.
 
     Attributes:
-        noise_scale: the argmax; the edge setting if the best fit lies beyond that edge.
+        noise_scale: the argmax; the edge setting if the best fit lies beyond that edge; the middle
+            of a level top.
         interval: 0.0 or infinity marks an open end.
         score: mean score at the fitted peak (at the edge, if beyond it).
-        score_interval: of `score`, over seeds; infinite for one seed.
+        score_interval: of `score`, over seeds; infinite for one seed. Within 0 and 1, as is
+            `score`, where the scores are known to be fractions, because `num_test` was given.
         censoring: "low": the optimum may lie below every setting that was run; "high": above.
-        reason: what kept the settings from going on, if censored.
+        reason: what kept the settings from going on, if censored; "flat" if the best settings tie
+            so that any noise scale among them is as good.
         best_index: the setting with the highest mean, in the input order.
         num_seeds: S.
         sampling_error: standard error of `score` from the finite test set; not in the interval.
         samples: draws of log(noise_scale), shape (num_bootstrap,); infinite beyond an edge, NaN
-            for one seed.
+            for one seed, and for a level top that goes on to an edge.
         measured: lowest and highest usable noise scale.
         cliff: if the interval reaches beyond the highest usable setting and is closed: the noise
             scale that closes it, at which noise makes training diverge. `noise_scale` is then
             never beyond the highest usable setting.
+        num_test: test examples behind each score, if that was given.
     """
 
     noise_scale: float
@@ -53,6 +58,12 @@ class Optimum:
     samples: FloatArray = field(repr=False)
     measured: tuple[float, float] = (0.0, np.inf)
     cliff: float | None = None
+    num_test: int | None = None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the best settings tie, so that any noise scale among them is as good."""
+        return self.reason == FLAT
 
 
 def locate_optimum(
@@ -78,7 +89,8 @@ def locate_optimum(
         scores: shape (K, S), higher is better; NaN = diverged. A setting counts if at least 90 %
             of its runs survived, and at least two did (one if S = 1).
         limits: for each setting, what keeps anyone from going beyond it ("batch size 1").
-        num_test: test examples behind each score, for `sampling_error`; scores are then fractions.
+        num_test: test examples behind each score, for `sampling_error`; scores are then fractions,
+            and seeds that tie at a setting still spread by one example.
         num_bootstrap: draws.
         confidence: of the intervals.
         seed: of the draws; give all widths of one law the same.
@@ -103,7 +115,12 @@ def locate_optimum(
     if num_bootstrap < 100:
         raise InputError(f"num_bootstrap must be at least 100, got {num_bootstrap}; try 1000")
     settings = merge_settings(
-        noise_scale, scores, limits=limits, ran=ran, effective_rate=effective_rate
+        noise_scale,
+        scores,
+        limits=limits,
+        ran=ran,
+        effective_rate=effective_rate,
+        num_test=num_test,
     )
     if settings.num_usable < 3:
         raise FitError(
@@ -112,6 +129,9 @@ def locate_optimum(
         )
     seed_rng, shape_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
     estimate, peak = fit_peaks(settings, None, rng=None)
+    top = find_flat_top(settings)
+    if top is None:
+        settings = thinned(settings)
     best = int(np.argmax(settings.means))
     closed_by: float | None = None
     if settings.num_seeds == 1:
@@ -123,6 +143,8 @@ def locate_optimum(
         draws = settings.draw_means(num_bootstrap, seed_rng)
         samples, peaks = fit_peaks(settings, draws, rng=shape_rng)
         samples = _below_cliff(samples, settings, seed)
+        if top is not None and top.level:
+            peaks = draws[:, best]
         tail = (1.0 - confidence) / 2.0
         # Order statistics rather than interpolation: infinite draws must not yield NaN.
         low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")
@@ -132,7 +154,7 @@ def locate_optimum(
         if settings.cliff is not None and high > settings.log_noise_scale[-1]:
             high = closed_by = settings.cliff
         interval = (float(np.exp(low)), float(np.exp(high)))
-        s_low, s_high = np.quantile(peaks, [tail, 1.0 - tail])
+        s_low, s_high = np.quantile(as_fractions(peaks, num_test), [tail, 1.0 - tail])
         score_interval = (float(s_low), float(s_high))
         beyond = (
             float(np.mean(np.isneginf(samples))) * (interval[0] == 0.0),
@@ -155,10 +177,10 @@ def locate_optimum(
         log_scale = float(settings.log_noise_scale[0 if log_scale < 0 else -1])
         censoring = "low" if estimate[0] < 0 else "high"
         interval = (0.0, interval[1]) if censoring == "low" else (interval[0], float("inf"))
-    return Optimum(
+    found = Optimum(
         noise_scale=float(np.exp(log_scale)),
         interval=interval,
-        score=score,
+        score=float(as_fractions(score, num_test)),
         score_interval=score_interval,
         censoring=censoring,
         reason=None if censoring == "none" else settings.edge_reason(censoring),
@@ -171,6 +193,46 @@ def locate_optimum(
             float(np.exp(settings.log_noise_scale[-1])),
         ),
         cliff=None if closed_by is None else float(np.exp(closed_by)),
+        num_test=num_test,
+    )
+    return found if top is None else _on_flat_top(found, top, settings, confidence, seed)
+
+
+def as_fractions(scores: FloatArray | float, num_test: int | None) -> FloatArray:
+    """Scores that a fit or a draw took beyond what an accuracy can be, back within 0 and 1."""
+    return np.asarray(scores if num_test is None else np.clip(scores, 0.0, 1.0))
+
+
+def _on_flat_top(
+    found: Optimum, top: FlatTop, settings: Settings, confidence: float, seed: int
+) -> Optimum:
+    """The same optimum, but anywhere among the settings that tie, and open where they go on to an
+    edge.
+    """
+    open_below, open_above = (bool(np.isinf(end)) for end in top.reach)
+    low, high, samples, cliff = -np.inf, np.inf, found.samples, found.cliff
+    if settings.num_seeds > 1:
+        samples = draws_on(top, samples, settings, seed)
+        tail = (1.0 - confidence) / 2.0
+        low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")
+        low = -np.inf if open_below else min(float(low), top.hull[0])
+        high = np.inf if open_above else max(float(high), top.hull[1])
+        cliff = None
+        if settings.cliff is not None and high > settings.log_noise_scale[-1]:
+            high, cliff = settings.cliff, float(np.exp(settings.cliff))
+        if open_below or open_above:
+            samples = np.full(samples.shape, np.nan)
+    censoring: Censoring = "low" if np.isinf(low) else "high" if np.isinf(high) else "none"
+    found = replace(found, interval=(float(np.exp(low)), float(np.exp(high))), samples=samples)
+    if not top.level:
+        return found
+    return replace(
+        found,
+        noise_scale=float(np.exp(top.middle)),
+        score=float(np.max(settings.means)),
+        censoring=censoring,
+        reason=FLAT,
+        cliff=cliff,
     )
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.analysis._between import first_fall, value_at
+from widthwise.analysis.flat_top import find_flat_top
 from widthwise.analysis.law import Law, fit_law
-from widthwise.analysis.optimum import Optimum
+from widthwise.analysis.optimum import Optimum, as_fractions
 from widthwise.analysis.resistance_result import (
     FixedScore,
     Gain,
@@ -16,7 +17,7 @@ from widthwise.analysis.resistance_result import (
     ToleratedNoise,
     WidthResistance,
 )
-from widthwise.analysis.settings import STABLE_SHARE, Settings, merge_settings
+from widthwise.analysis.settings import STABLE_SHARE, Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
 
@@ -158,21 +159,29 @@ class _Drawn:
 
 
 def _draw(curve: WidthCurve, seed: int, rank: int) -> _Drawn:
-    settings = merge_settings(curve.noise_scale, curve.scores, limits=None, ran=curve.ran)
+    num_test = curve.optimum.num_test
+    settings = merge_settings(
+        curve.noise_scale, curve.scores, limits=None, ran=curve.ran, num_test=num_test
+    )
+    top = find_flat_top(settings)
+    if top is None:
+        settings = thinned(settings)
     num_draws = curve.optimum.samples.size
     # The streams of locate_optimum: what is said here rests on the draws of its intervals.
     seed_rng, shape_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
     draws = settings.draw_means(num_draws, seed_rng)
     _, peaks = fit_peaks(settings, draws, rng=shape_rng)
+    if top is not None and top.level:
+        peaks = draws[:, int(np.argmax(settings.means))]
     ran = np.ones(curve.scores.shape, bool) if curve.ran is None else np.asarray(curve.ran)
     lost = np.sum(np.isfinite(curve.scores) & ran, axis=1) < STABLE_SHARE * np.sum(ran, axis=1)
     beyond = np.log(curve.noise_scale[lost])
     beyond = beyond[beyond > settings.log_noise_scale[-1]]
     return _Drawn(
         settings=settings,
-        draws=draws,
+        draws=as_fractions(draws, num_test),
         best=curve.optimum.score,
-        best_draws=peaks,
+        best_draws=as_fractions(peaks, num_test),
         diverged_above=float(beyond.min()) if beyond.size else None,
         # Apart for each width: where in a gap a curve ends says nothing of the next width.
         lean=np.random.default_rng([seed, 2, rank]).random(num_draws),

@@ -1,7 +1,7 @@
 """The measured settings of one width: checked, sorted, merged, with their noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,13 @@ FloatArray = NDArray[np.float64]
 STABLE_SHARE = 0.9
 # Noise scales closer than this (in log) are one setting: far below any interval we can give.
 SAME_SETTING = 0.01
+# Largest and smallest size of scores whose squares, and the inverse of these, are still numbers.
+LARGEST_SCORE, SMALLEST_SCORE = 1e140, 1e-140
+# Scores that differ by less than this part of the largest tie: the rest is rounding.
+SAME_SCORE = 1e-12
+# More settings than CROWDED are averaged over neighbors, so that FEWEST are left: of many, the best
+# owes its rank to chance, and others look clearly worse by chance.
+CROWDED, FEWEST = 48, 30
 # Training diverges at a setting, and not by accident, if at least this share of its runs did.
 CLIFF_SHARE = 0.5
 
@@ -33,6 +40,7 @@ class Settings:
     unstable_above: bool  # a setting above the highest usable one diverged
     cliff: float | None  # log noise scale of the lowest at which noise makes training diverge
     num_seeds: int
+    resolution: float  # what one seed's score cannot tell apart: 1 / test examples; 0 if unknown
 
     @property
     def num_usable(self) -> int:
@@ -48,7 +56,38 @@ class Settings:
         own = np.where(self.present, self.residuals - np.median(self.residuals, axis=0), 0.0)
         level = own.sum(axis=1) / self.counts
         squares = np.sum(own**2, axis=1) - self.counts * level**2
-        return _over_neighbors(squares) / np.maximum(_over_neighbors(self.counts - 1.0), 1.0)
+        pooled = _over_neighbors(squares) / np.maximum(_over_neighbors(self.counts - 1.0), 1.0)
+        least = np.where(self.seeds_tie, self.resolution**2, 0.0)
+        return np.asarray(np.maximum(pooled, least))
+
+    @property
+    def seeds_tie(self) -> NDArray[np.bool_]:
+        """Settings (K,) whose seeds all have one score: their spread is finer than it can show."""
+        return np.asarray(np.max(np.abs(self.residuals), axis=1) <= self._rounding)
+
+    @property
+    def ties(self) -> NDArray[np.bool_]:
+        """Settings (K,) that score like the best, seed by seed, or as far as can be told."""
+        rows = self.means[:, None] + self.residuals
+        best = int(np.argmax(self.means))
+        if self.saturated[best]:
+            return self.saturated
+        both = self.present & self.present[best]
+        apart = np.where(both, np.abs(rows - rows[best]), 0.0)
+        enough = both.sum(axis=1) >= min(2, self.num_seeds)
+        return np.asarray((apart.max(axis=1) <= self._rounding) & enough)
+
+    @property
+    def saturated(self) -> NDArray[np.bool_]:
+        """Settings (K,) at which no seed gets more than one test example wrong."""
+        lowest = self.means + np.min(self.residuals, axis=1)
+        return np.asarray(
+            (self.resolution > 0.0) & (lowest >= 1.0 - self.resolution - self._rounding)
+        )
+
+    @property
+    def _rounding(self) -> float:
+        return SAME_SCORE * float(np.max(np.abs(self.means), initial=0.0))
 
     @property
     def variances(self) -> FloatArray:
@@ -61,7 +100,12 @@ class Settings:
         weights = rng.standard_normal((num_draws, self.num_seeds))
         weights *= np.sqrt(degrees / rng.chisquare(degrees, size=(num_draws, 1)))
         scale = np.sqrt(self.counts * np.maximum(self.counts - 1.0, 1.0))
-        return np.asarray(self.means + weights @ (self.residuals / scale[:, None]).T)
+        draws = self.means + weights @ (self.residuals / scale[:, None]).T
+        if self.resolution > 0.0 and np.any(self.seeds_tie):
+            # No spread between seeds is no certainty: no test set shows less than one example.
+            spread = np.where(self.seeds_tie, self.resolution / np.sqrt(self.counts), 0.0)
+            draws = draws + rng.standard_normal(draws.shape) * spread
+        return np.asarray(draws)
 
     def edge_reason(self, side: Literal["low", "high"]) -> str:
         """Why nothing was measured beyond the lowest or highest usable setting."""
@@ -78,6 +122,7 @@ def merge_settings(
     limits: Sequence[str | None] | None,
     ran: ArrayLike | None,
     effective_rate: ArrayLike | None = None,
+    num_test: int | None = None,
 ) -> Settings:
     """Check the input, drop settings that diverged, merge equal noise scales seed by seed."""
     scale = np.asarray(noise_scale, dtype=np.float64)
@@ -94,6 +139,12 @@ def merge_settings(
         )
     if np.any(np.isinf(table)):
         raise InputError("scores must be finite, or NaN for diverged runs, got inf; pass NaN")
+    size = float(np.max(np.abs(table), initial=0.0, where=np.isfinite(table)))
+    if not (size == 0.0 or SMALLEST_SCORE <= size <= LARGEST_SCORE):
+        raise InputError(
+            f"the largest score must be 0 or of a size between {SMALLEST_SCORE:g} and "
+            f"{LARGEST_SCORE:g}, got {size:g}; multiply all scores by one number"
+        )
     if limits is not None and len(limits) != scale.size:
         raise InputError(
             f"limits must name one limit (or None) for each of the {scale.size} noise scales, "
@@ -123,7 +174,9 @@ def merge_settings(
     order = [int(k) for k in np.argsort(scale, kind="stable") if usable[k]]
     groups: list[list[int]] = []
     for k in order:
-        if groups and np.log(scale[k] / scale[groups[-1][-1]]) < SAME_SETTING:
+        with np.errstate(over="ignore"):  # from 1e-300 to 1e300: not the same setting
+            apart = np.log(scale[k] / scale[groups[-1][-1]]) if groups else np.inf
+        if apart < SAME_SETTING:
             groups[-1].append(k)
         else:
             groups.append([k])
@@ -150,6 +203,29 @@ def merge_settings(
         unstable_above=bool(np.any(diverged & (scale > top))),
         cliff=_cliff(scale, rate, usable, planned - survived, planned),
         num_seeds=table.shape[1],
+        resolution=1.0 / num_test if num_test else 0.0,
+    )
+
+
+def thinned(settings: Settings) -> Settings:
+    """Settings few enough for a fit: of a crowded grid, means over groups of neighbors."""
+    if settings.num_usable <= CROWDED:
+        return settings
+    rows = np.where(settings.present, settings.means[:, None] + settings.residuals, np.nan)
+    groups = np.array_split(np.arange(settings.num_usable), FEWEST)
+    merged = np.array([_mean_over_members(rows[group]) for group in groups])
+    present = np.isfinite(merged)
+    counts = present.sum(axis=1).astype(np.float64)
+    means = np.where(present, merged, 0.0).sum(axis=1) / counts
+    best = [group[int(np.argmax(settings.means[group]))] for group in groups]
+    return replace(
+        settings,
+        log_noise_scale=np.array([np.mean(settings.log_noise_scale[g]) for g in groups]),
+        means=means,
+        residuals=np.where(present, merged - means[:, None], 0.0),
+        present=present,
+        counts=counts,
+        best_member=[settings.best_member[k] for k in best],
     )
 
 

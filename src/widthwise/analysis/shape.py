@@ -42,6 +42,10 @@ BEYOND = np.array([0.5, 1.0, 2.0, 4.0])
 # NEIGHBOR_SHARE of its neighbor's drop: next to a cliff no simple shape is certain.
 SHAPE_ERROR = 0.12
 NEIGHBOR_SHARE = 0.15
+# A window of more grid steps than this to one side of the best is measured in longer ones, of which
+# it then holds WIDE: exponentials stay numbers, and the shapes those of grids with few settings.
+FARTHEST = 50.0
+WIDE = 6.0
 # A setting is clearly worse than the best if it lies below it by this many standard errors.
 CLEARLY_WORSE = 3.0
 
@@ -76,6 +80,10 @@ def open_window(settings: Settings) -> Window:
     first = int(below[-1]) if below.size else 0
     last = int(above[0]) if above.size else means.size - 1
     rows = np.arange(max(first - 1, 0), min(last + 1, means.size - 1) + 1)
+    longer = lengthening(position[rows])
+    if longer != 1.0:
+        step *= longer
+        position = (log_scale - log_scale[best]) / step
     # Noiseless scores would get boundless weights, and the fits would lose their digits.
     floor = (1e-4 * float(np.ptp(means[rows])) + resolution) ** 2
     padded = np.pad(drop, 1, mode="edge")
@@ -94,6 +102,16 @@ def open_window(settings: Settings) -> Window:
         origin=float(log_scale[best]),
         step=step,
     )
+
+
+def lengthening(position: FloatArray) -> float:
+    """By how much grid steps are to be longer, for settings at these positions to be fitted.
+
+    >>> lengthening(np.arange(12.0)), lengthening(np.arange(-60.0, 20.0))
+    (1.0, 10.0)
+    """
+    farthest = float(np.max(np.abs(position)))
+    return farthest / WIDE if farthest > FARTHEST else 1.0
 
 
 def fit_peaks(
@@ -162,7 +180,7 @@ def _vertex(
     """Position of the maximum, infinite beyond the edges; NaN if not in the bracket."""
     slope, curvature = coefficients[:, 1], coefficients[:, 2]
     low, high = np.clip(window.edges, *window.bracket)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # score' = slope + curvature * expm1(k x) / k = 0
         ratio = -slope / curvature
         x = ratio if skewness == 0.0 else np.log1p(skewness * ratio) / skewness

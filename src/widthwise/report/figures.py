@@ -300,7 +300,7 @@ def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
         spread = Z_95 * optimum.sampling_error
         axes.plot(
             [factor, factor],
-            [100.0 * (optimum.score - spread), 100.0 * (optimum.score + spread)],
+            [_as_percent(optimum.score - spread), _as_percent(optimum.score + spread)],
             color="#bdbdbd",
             linewidth=0.9,
             zorder=0,
@@ -308,7 +308,7 @@ def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
         )
     axes.plot(
         [factor, factor],
-        [100.0 * end if math.isfinite(end) else math.nan for end in optimum.score_interval],
+        [_as_percent(end) if math.isfinite(end) else math.nan for end in optimum.score_interval],
         color=style.color,
         linewidth=2.2,
         solid_capstyle="butt",
@@ -328,16 +328,27 @@ def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
     )
 
 
+def _as_percent(accuracy: float) -> float:
+    """The end of an interval, within what an accuracy can be."""
+    return 100.0 * min(max(accuracy, 0.0), 1.0)
+
+
 def _draw_test_beside(axes: Axes, optima: Sequence[OptimumRow]) -> None:
     """Test accuracy at the setting nearest the optimum that validation chose."""
     axes.plot([], [], color=MUTED, marker="o", linewidth=0.8, label="validation (chose it)")
     # Beside the validation accuracy, not on top of it.
     low, high = axes.get_xlim()
     shift = (high / low) ** 0.02
+    accuracies = [row.nearest.test_accuracy or math.nan for row in optima]
+    errors = [Z_95 * (row.nearest.test_accuracy_sem or 0.0) for row in optima]
+    both = list(zip(accuracies, errors, strict=True))
     axes.errorbar(
         [row.widening_factor * shift for row in optima],
-        [100.0 * (row.nearest.test_accuracy or math.nan) for row in optima],
-        yerr=[100.0 * Z_95 * (row.nearest.test_accuracy_sem or 0.0) for row in optima],
+        [100.0 * accuracy for accuracy in accuracies],
+        yerr=[
+            [100.0 * accuracy - _as_percent(accuracy - error) for accuracy, error in both],
+            [_as_percent(accuracy + error) - 100.0 * accuracy for accuracy, error in both],
+        ],
         linestyle=":",
         linewidth=0.9,
         marker="*",

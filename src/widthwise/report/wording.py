@@ -22,6 +22,7 @@ from widthwise.runs.trust import (
 )
 from widthwise.sgd.recipe import Recipe
 from widthwise.text import (
+    MISSING,
     count,
     exact,
     exact_list,
@@ -121,8 +122,19 @@ def _location_remarks(
                 caution=True,
             )
         )
+    lines += [
+        Remark(
+            f"At w = {exact(row.widening_factor)} the top is flat: the best settings tie as far as "
+            f"their test set can tell, so that any ḡ{_within(row.optimum.interval)} may be the "
+            "best.",
+            caution=True,
+        )
+        for row in optima
+        if row.optimum.is_flat
+    ]
     bounds: dict[tuple[str, str | None], list[OptimumRow]] = {}
-    for row in optima:
+    peaked = [row for row in optima if not row.optimum.is_flat]
+    for row in peaked:
         if row.relation != "=" and not _open_on_both_sides(row):
             bounds.setdefault((row.optimum.censoring, row.optimum.reason), []).append(row)
     lines += [
@@ -141,7 +153,7 @@ def _location_remarks(
             f"{interval(*row.optimum.interval)} is possible ({row.optimum.reason}).",
             caution=True,
         )
-        for row in optima
+        for row in peaked
         if row.censored and row.relation == "=" and not _open_on_both_sides(row)
     ]
     lines += [
@@ -151,7 +163,7 @@ def _location_remarks(
             f"consistent with any ({row.optimum.reason}).",
             caution=True,
         )
-        for row in optima
+        for row in peaked
         if row.censored and _open_on_both_sides(row)
     ]
     cut_off = [row for row in optima if row.optimum.cliff is not None]
@@ -177,6 +189,17 @@ def _location_remarks(
         for problem, lost in missing.items()
     ]
     return lines
+
+
+def _within(ends: tuple[float, float]) -> str:
+    """
+    >>> _within((0.0, math.inf)), _within((0.0, 2.0)), _within((0.5, 2.0))
+    ('', ' below 2', ' from 0.5 to 2')
+    """
+    text = interval(*ends)
+    if text == MISSING:
+        return ""
+    return f" {text}" if text.startswith(("above", "below")) else f" from {text}"
 
 
 def _open_on_both_sides(row: OptimumRow) -> bool:

@@ -24,6 +24,8 @@ LOW_REACH = 1.0
 BEYOND_SHARE = 0.8
 # ... judged from no fewer seeds than this of every setting that is fitted.
 EDGE_SEEDS = 6
+# A level top is believed once so many of the settings that tie have EDGE_SEEDS.
+TIES = 3
 # Seeds of a setting that is run for the first time while the peak is not bracketed.
 BRACKET_SEEDS = 2
 # Exponent assumed from one width to the next while no two are located: between the two of
@@ -66,16 +68,16 @@ def extension(state: WidthState) -> list[int]:
     if state.optimum is None:
         return _toward_three(state, ran, stride)
     usable = np.flatnonzero(state.usable)
-    octaves, wanted = state.lattice.octaves, []
+    wanted: list[int] = []
     below, above = state.bracketed
-    room = state.peak - octaves[usable[0]]
+    room, room_above = state.room
     if (
         ran[0] > 0
         and not below
         and (room < MARGIN - 1e-9 or (state.open_below and room < LOW_REACH - 1e-9))
     ):
         wanted.append(max(0, int(ran[0]) - stride))
-    if not above and octaves[usable[-1]] - state.peak < MARGIN - 1e-9:
+    if not above and room_above < MARGIN - 1e-9:
         limit = _first_unstable_above(state, int(usable[-1]))
         if limit is None:
             # Every further octave is half the cost, so two at once.
@@ -126,6 +128,19 @@ def at_edge(state: WidthState) -> bool:
     last = high == state.lattice.size - 1 or _first_unstable_above(state, high) == high + 1
     beyond = samples > state.settings.log_noise_scale[-1]
     return bool(last and below and np.mean(beyond) > BEYOND_SHARE)
+
+
+def on_level_top(state: WidthState) -> bool:
+    """The best settings tie, and nothing further can be run that may show where the top ends."""
+    return state.optimum is not None and state.optimum.is_flat and not extension(state)
+
+
+def untested_ties(state: WidthState, max_seeds: int) -> dict[int, int]:
+    """Seeds that settings on a level top lack before it is believed; three of them are enough."""
+    tied = np.flatnonzero(state.usable)[state.settings.ties]
+    chosen = sorted(tied.tolist(), key=lambda k: (-state.counts[k], state.lattice.cost[k]))[:TIES]
+    least = min(EDGE_SEEDS, max_seeds)
+    return {k: least - int(state.counts[k]) for k in chosen if state.counts[k] < least}
 
 
 def needed_to_bracket(

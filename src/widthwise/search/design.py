@@ -20,6 +20,7 @@ from widthwise.analysis.shape import (
     SHAPE_ERROR,
     SKEWNESS,
     SKEWNESS_SPREAD,
+    lengthening,
     open_window,
 )
 from widthwise.search.problem import FloatArray
@@ -121,6 +122,10 @@ def predicted_variance(curve: Curve, counts: NDArray[np.intp]) -> float:
     last = int(above[0]) if above.size else index.size - 1
     rows = np.arange(max(first - 1, 0), min(last + 1, index.size - 1) + 1)
     position = (octaves - octaves[best]) / step
+    longer = lengthening(position[rows])
+    if longer != 1.0:
+        step *= longer
+        position = (octaves - octaves[best]) / step
     padded = np.pad(drop, 1, mode="edge")
     beside = np.maximum(padded[:-2], padded[2:])
     noise = SHAPE_ERROR * np.maximum(drop, NEIGHBOR_SHARE * beside)[rows]

@@ -15,7 +15,11 @@ from widthwise.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Reason = Literal[
-    "precise enough", "budget spent", "edge of what can be run", "needs more than max seeds"
+    "precise enough",
+    "budget spent",
+    "edge of what can be run",
+    "needs more than max seeds",
+    "the best settings tie",
 ]
 
 

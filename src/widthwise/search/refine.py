@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from widthwise.search.bracket import on_level_top, untested_ties
 from widthwise.search.design import Addition, Curve, additions, believed_curve, predicted_variance
 from widthwise.search.problem import FloatArray, SearchTarget
 from widthwise.search.state import WidthState
@@ -107,6 +108,9 @@ def refine_width(r: Refinement, target: SearchTarget) -> list[Step]:
         steps = [r.take(r.seeds_for(k, n)) for k, n in thin(r.state, target).items()]
         if steps:
             return steps
+    if on_level_top(r.state):
+        ties = untested_ties(r.state, target.max_seeds)
+        return [r.take(r.seeds_for(k, n)) for k, n in ties.items()]
     steps = []
     wanted = 0.0
     if np.isfinite(r.state.interval_width) and np.isfinite(r.variance):

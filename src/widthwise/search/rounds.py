@@ -8,7 +8,14 @@ import numpy as np
 
 from widthwise.analysis import Law, Optimum, fit_law
 from widthwise.errors import FitError, InputError
-from widthwise.search.bracket import at_edge, early_openings, extension, needed_to_bracket
+from widthwise.search.bracket import (
+    at_edge,
+    early_openings,
+    extension,
+    needed_to_bracket,
+    on_level_top,
+    untested_ties,
+)
 from widthwise.search.problem import Lattice, Observations, Proposal, Reason, Runs, SearchTarget
 from widthwise.search.refine import (
     Refinement,
@@ -24,6 +31,7 @@ from widthwise.search.steps import Round
 _WORST_FIRST: tuple[Reason, ...] = (
     "budget spent",
     "needs more than max seeds",
+    "the best settings tie",
     "edge of what can be run",
     "precise enough",
 )
@@ -194,6 +202,8 @@ def _ended(state: WidthState, target: SearchTarget) -> Reason | None:
     narrow = target.precision is not None and state.interval_width <= target.precision
     if narrow and not extension(state) and not thin(state, target):
         return "precise enough"
+    if on_level_top(state) and not untested_ties(state, target.max_seeds):
+        return "the best settings tie"  # of which more seeds say nothing
     return None
 
 

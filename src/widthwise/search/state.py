@@ -87,6 +87,20 @@ class WidthState:
         assert self.optimum is not None
         return float(np.log2(self.optimum.noise_scale))
 
+    @property
+    def room(self) -> tuple[float, float]:
+        """Octaves from the lowest usable setting up to the peak, and from there to the highest.
+
+        None where a level top goes on to that end. Needs `optimum`.
+        """
+        assert self.optimum is not None
+        usable = self.lattice.octaves[self.usable]
+        below, above = float(self.peak - usable[0]), float(usable[-1] - self.peak)
+        if self.optimum.is_flat:
+            low, high = self.optimum.interval
+            below, above = below * (low > 0.0), above * bool(np.isfinite(high))
+        return below, above
+
     @cached_property
     def window(self) -> NDArray[np.intp]:
         """Lattice indices of the settings that decide where the peak is; needs `optimum`.

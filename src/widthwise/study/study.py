@@ -343,9 +343,18 @@ class Study:
         """Set aside shards that are damaged, and say which."""
         return self._store.verify()
 
+    def _nothing_landed(self) -> str:
+        ended = Rounds.read(self._store).reason
+        if ended is not None:
+            return (
+                f"the search of {self.directory} ended before its first run ({ended}); raise "
+                "search.max_runs in its specification, and begin another study"
+            )
+        return f"no run of {self.directory} has landed yet; run the study first"
+
     def _summary(self, results: pl.DataFrame) -> Summary:
         if results.is_empty():
-            raise FitError(f"no run of {self.directory} has landed yet; run the study first")
+            raise FitError(self._nothing_landed())
         data = self._record.data
         validated = selected_on(results) == "validation"
         found = summarize(
