@@ -439,7 +439,8 @@ BAD_FILES = {
     "random numbers": (
         "import torch\nfrom torch import nn\nclass Noise(nn.Module):\n    def forward(self, x):\n"
         "        return x + torch.randn(4)\ndef build(width):\n    return nn.Sequential("
-        "nn.Flatten(), nn.Linear(6, 4), Noise(), nn.Linear(4, 3))",
+        "nn.Flatten(), nn.Linear(6, 4), Noise(), nn.Linear(4, width), "
+        "nn.Linear(width, 3))",
         r"layer '2' \(Noise\) raised RuntimeError: vmap: called random operation",
     ),
     "one width only": (
