@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from widthwise.analysis.settings import merge_settings
+from widthwise.errors import InputError
 
 NOISE = 0.003
 SHARED = 0.05  # what a seed adds to all settings; none of it is noise between settings
@@ -61,3 +62,19 @@ def test_the_variance_of_a_mean_falls_with_its_own_seeds():
     np.testing.assert_allclose(
         settings.variances * settings.counts, settings.seed_variances, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("which", ["noise_scale", "scores", "ran", "effective_rate"])
+def test_masked_values_are_refused(which):
+    given = {
+        "noise_scale": 2.0 ** np.arange(4),
+        "scores": np.full((4, 2), 0.5),
+        "ran": np.ones((4, 2), bool),
+        "effective_rate": np.ones(4),
+    }
+    assert merge_settings(limits=None, **given).num_usable == 4
+    mask = np.zeros(given[which].shape, bool)
+    mask[1] = True
+    given[which] = np.ma.array(given[which], mask=mask)
+    with pytest.raises(InputError, match=r"must not be masked.* pass scores\.filled"):
+        merge_settings(limits=None, **given)

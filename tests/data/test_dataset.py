@@ -147,9 +147,49 @@ def ragged(a):
     a["train_inputs"] = np.array([[1], [1, 2]], dtype=object)
 
 
+def text(a):
+    a["test_inputs"] = a["test_inputs"].astype(str)
+
+
+def bytes_beside_floats(a):
+    a["train_inputs"] = a["train_inputs"].astype(np.uint8)
+
+
+def floats_beside_bytes(a):
+    a["test_inputs"] = a["train_inputs"].astype(np.uint8)[:20]
+
+
+def masked(a):
+    a["train_inputs"] = np.ma.masked_greater(a["train_inputs"], np.median(a["train_inputs"]))
+
+
+def masked_rows(a):
+    a["test_inputs"] = [np.ma.masked_array(x, mask=x == x.max()) for x in a["test_inputs"]]
+
+
+def masked_labels(a):
+    a["test_labels"] = np.ma.masked_equal(a["test_labels"], 3)
+
+
+def durations(a):
+    a["train_inputs"] = a["train_inputs"].astype("timedelta64[s]")
+
+
+def identifiers(a):
+    a["test_labels"] = a["test_labels"] + 10**12
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (text, "test_inputs must be integers or real .* got dtype <U"),
+        (bytes_beside_floats, "uint8 in all parts or in none, got train_inputs of uint8 and test"),
+        (floats_beside_bytes, "got test_inputs of uint8 and train_inputs of float"),
+        (masked, "train_inputs must have a value everywhere, but 240 of them are masked"),
+        (masked_rows, "test_inputs must have a value everywhere, but 20 of them are masked"),
+        (masked_labels, "test_labels must have a value everywhere, but 5 of them are masked"),
+        (durations, r"train_inputs must be integers or real .* got dtype timedelta64\[s\]"),
+        (identifiers, "test_labels must be class indices below 1,000,000, got 1000000000003"),
         (with_nan, "test_inputs must be finite, but 1 of 240"),
         (with_inf, "train_inputs must be finite"),
         (beyond_float32, "train_inputs must be finite"),
@@ -179,6 +219,9 @@ def test_malformed_arrays_are_rejected(damage, message, preprocessing):
         ({"num_test": 21}, r"num_test must lie in \[1, 20\]"),
         ({"num_classes": 3}, r"train_labels must lie in \[0, 3\), got 3"),
         ({"num_classes": 1}, "num_classes must be at least 2"),
+        ({"num_classes": 10**9}, "num_classes must be at least 2 and at most 1,000,000"),
+        ({"num_classes": "four"}, "num_classes must be a whole number, got 'four'"),
+        ({"num_classes": float("nan")}, "num_classes must be a whole number, got nan"),
         ({"preprocessing": "whiten"}, "preprocessing must be one of center-scale, none"),
         ({"validation_inputs": [[1.0]]}, "must come together"),
     ],
@@ -186,6 +229,13 @@ def test_malformed_arrays_are_rejected(damage, message, preprocessing):
 def test_wrong_options_are_rejected(options, message):
     with pytest.raises(InputError, match=message):
         Dataset.from_arrays(**arrays(), **options)
+
+
+def test_a_mask_that_hides_nothing_is_no_mask():
+    given = arrays()
+    plain = Dataset.from_arrays(**given)
+    given["train_inputs"] = np.ma.array(given["train_inputs"])
+    assert Dataset.from_arrays(**given).fingerprint == plain.fingerprint
 
 
 def test_constructor_takes_finished_arrays_only():

@@ -1,5 +1,9 @@
 import gzip
 import lzma
+import math
+import os
+import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from widthwise.data.readers import files
+from widthwise.data.readers.files import read_file
 from widthwise.data.readers.idx import format_idx, parse_idx, read_idx
+from widthwise.data.readers.npz import read_npz
 from widthwise.errors import DataNotFoundError, InputError
 
 DTYPES = ["u1", "i1", "i2", "i4", "f4", "f8"]
@@ -59,6 +66,16 @@ def test_zero_dimensions_are_rejected():
         parse_idx(b"\x00\x00\x08\x00", source="memory")
 
 
+@pytest.mark.parametrize(
+    "shape", [(0,) * 255, (1,) * 64, (2**32 - 1,) * 2, (0, 2**32 - 1, 2**32 - 1)]
+)
+def test_headers_of_absurd_sizes_are_rejected(shape):
+    content = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+    with pytest.raises(InputError, match="memory must be an IDX file") as caught:
+        parse_idx(content + b"\x00" * (math.prod(shape) == 1), source="memory")
+    assert len(str(caught.value)) < 250
+
+
 def test_types_that_idx_lacks_are_rejected():
     with pytest.raises(InputError, match="IDX holds"):
         format_idx(np.zeros(3, dtype=np.int64))
@@ -80,6 +97,41 @@ def test_truncated_compressed_files_are_noticed(tmp_path, compress, kept):
     path.write_bytes(compress(format_idx(array))[:kept])
     with pytest.raises(InputError, match="truncated or damaged"):
         read_idx(path)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_what_unpacks_to_gigabytes_is_refused_on_the_way(tmp_path, compress, monkeypatch):
+    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 20)
+    monkeypatch.setattr(files, "_CHUNK", 1 << 16)
+    path = tmp_path / "images"
+    path.write_bytes(compress(bytes(1 << 20)))
+    assert len(read_file(path)) == 1 << 20
+    path.write_bytes(compress(bytes(1 << 23)))
+    with pytest.raises(InputError, match="bytes hold 1,114,112 or more; store it uncompressed"):
+        read_file(path)
+
+
+def test_incompressible_data_may_have_any_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 10)
+    content = np.random.default_rng(0).bytes(1 << 16)
+    for compress in (gzip.compress, lzma.compress):
+        (tmp_path / "images").write_bytes(compress(content))
+        assert read_file(tmp_path / "images") == content
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_compressed_files_of_several_parts(tmp_path, compress):
+    (tmp_path / "parts").write_bytes(compress(b"one ") + compress(b"two"))
+    assert read_file(tmp_path / "parts") == b"one two"
+
+
+def test_devices_and_pipes_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match="is a device or a pipe"):
+            read_idx(path)
+        with pytest.raises(InputError, match="is a device or a pipe"):
+            read_npz(path)
 
 
 def test_damaged_compressed_file_is_noticed(tmp_path):

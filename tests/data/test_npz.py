@@ -1,10 +1,13 @@
+import io
 import pickle
+import struct
 import zipfile
 
 import numpy as np
 import pytest
 
-from widthwise.data import DataSpec, load
+from widthwise.data import Dataset, DataSpec, load
+from widthwise.data.readers import files
 from widthwise.data.readers.npz import read_npz
 from widthwise.errors import DataNotFoundError, InputError
 
@@ -66,6 +69,44 @@ def test_own_validation_set_and_column_labels(tmp_path, word):
 def test_wrong_content_is_rejected(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         read_npz(save(tmp_path / "data.npz", **changes))
+
+
+@pytest.mark.parametrize("given", [np.array(2), np.array([2]), np.array([[2.0]])])
+def test_a_number_of_classes_in_whatever_shape(tmp_path, given):
+    assert read_npz(save(tmp_path / "data.npz", num_classes=given)).num_classes == 2
+
+
+@pytest.mark.parametrize("given", [[2, 3], [], "four", 2.5, np.nan, np.inf, 2j, True])
+def test_what_is_no_number_of_classes(tmp_path, given):
+    with pytest.raises(InputError, match="num_classes must be one whole number, got"):
+        read_npz(save(tmp_path / "data.npz", num_classes=np.array(given)))
+    fields = {"format": np.array("widthwise-dataset-1"), "name": np.array("x")}
+    fields |= {"num_classes": np.array(given), "fingerprint": np.array("")}
+    np.savez(tmp_path / "saved.npz", **fields)
+    with pytest.raises(InputError, match="num_classes must be one whole number, got"):
+        Dataset.read(tmp_path / "saved.npz")
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 20)
+    path = save(tmp_path / "data.npz", x_train=np.zeros((1 << 12, 1 << 12), np.uint8))
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(InputError, match=r"bytes hold 16,77\d,\d+ or more; store it uncompressed"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("shape", [(1 << 62,), (1 << 40, 1 << 40), (3, 2, 2), (1, 1 << 50)])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_an_array_that_is_not_as_large_as_its_header_says(tmp_path, shape, version):
+    path = tmp_path / "data.npz"
+    header = io.BytesIO()
+    text = repr({"descr": "|u1", "fortran_order": False, "shape": shape}) + "\n"
+    length = struct.pack("<H" if version == (1, 0) else "<I", len(text))
+    header.write(np.lib.format.magic(*version) + length + text.encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", header.getvalue() + bytes(24))
+    with pytest.raises(InputError, match=r"x_train\.npy must hold the .* bytes .* got 24"):
+        read_npz(path)
 
 
 def test_pickles_are_never_opened(tmp_path):

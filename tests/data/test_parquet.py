@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from widthwise.data import DataSpec, load
+from widthwise.data.readers import files
 from widthwise.data.readers.parquet import read_parquet, read_parquet_folder
 from widthwise.errors import DataNotFoundError, InputError
 
@@ -130,3 +131,20 @@ def test_wrong_columns_are_rejected(tmp_path):
 def test_folder_without_the_files(tmp_path):
     with pytest.raises(DataNotFoundError, match=r"must hold train\*.parquet and test\*.parquet"):
         read_parquet_folder(tmp_path)
+
+
+def test_images_of_absurd_sizes_are_refused_undecoded(tmp_path):
+    """A picture of one color: 9,000 × 9,000 pixels in 80 kB."""
+    bomb = encode(np.zeros((9000, 9000), np.uint8))
+    assert len(bomb) < 100_000
+    path = write(tmp_path / "train.parquet", [bomb], [0])
+    with pytest.raises(InputError, match=r"image 0 must hold at most .* got 9000 × 9000 pixels"):
+        read_parquet([path])
+
+
+def test_many_images_that_unpack_to_gigabytes_are_refused_by_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 20)
+    black = encode(np.zeros((400, 400), np.uint8))
+    path = write(tmp_path / "train.parquet", [black] * 10, [0] * 10)
+    with pytest.raises(InputError, match="bytes hold 1,600,000 or more"):
+        read_parquet([path])

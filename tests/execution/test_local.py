@@ -129,6 +129,21 @@ def test_one_worker_does_everything_in_order_and_survives_failures(executor, tmp
     executor.close()  # twice does no harm
 
 
+@pytest.mark.slow
+def test_files_named_like_modules_do_not_kill_workers(tmp_path, monkeypatch):
+    """Neither in the working directory of a script nor in that of a prompt, where "" is sought."""
+    for name in ("queue", "random", "types", "copy", "secrets", "numpy", "torch", "widthwise"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    executor = LocalExecutor(1)
+    try:
+        executor.submit(Task("a", Note(tmp_path / "a")))
+        assert list(executor.events()) == [Finished("a", "landed", 3)]
+    finally:
+        executor.close()
+
+
 def test_workers_begin_only_when_there_is_work():
     executor = LocalExecutor(4)
     assert list(executor.events()) == []

@@ -12,7 +12,7 @@ from tiny_studies import clouds, comparable, fields, in_this_process
 from torch import nn
 
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, mlp, reference_to, source_hash, user, user_family
+from widthwise.families import UserFamily, beside, mlp, reference_to, source_hash, user_family
 from widthwise.study import Study
 from widthwise.study.family_spec import FamilySpec
 
@@ -182,7 +182,8 @@ class TestImports:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
         monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-        monkeypatch.setattr(user, "_directories", [])
+        monkeypatch.setattr(beside, "_directories", [])
+        monkeypatch.setattr(beside, "_working", set())
         yield names
         for name in names.values():
             sys.modules.pop(name, None)
@@ -219,9 +220,9 @@ class TestImports:
         assert sys.path[-1] == "/of/the/user"
 
     def test_workers_look_there_too(self, names, tmp_path):
-        assert user.import_path() == sys.path
+        assert beside.working_directories() == []
         user_family(f"{names['nets']}:build")
-        assert user.import_path() == [str(tmp_path), *sys.path]
+        assert beside.working_directories() == [str(tmp_path)]
 
     def test_other_modules_do_not_see_it(self, names, tmp_path, monkeypatch):
         """What is found elsewhere is not shadowed by a file beside the user."""
@@ -229,6 +230,114 @@ class TestImports:
         (tmp_path / "this.py").write_text("raise RuntimeError('shadowed')")
         monkeypatch.delitem(sys.modules, "this", raising=False)
         assert str(tmp_path) not in importlib.util.find_spec("this").origin
+
+
+SIBLING = "from torch import nn\ndef layer(n, m): return nn.Linear({scale} * n, m)\n"
+USES_SIBLING = """
+from torch import nn
+from {layers} import layer
+
+def build(width):
+    return nn.Sequential(nn.Flatten(), layer(6, width))
+"""
+
+
+class TestModulesBesideAFile:
+    """A file imports what lies beside it, as a script does; nothing else changes."""
+
+    @pytest.fixture(autouse=True)
+    def unchanged(self, monkeypatch):
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+        monkeypatch.setattr(sys, "modules", dict(sys.modules))
+        before = list(sys.path)
+        yield
+        assert sys.path == before
+
+    @staticmethod
+    def write(folder, layers="layers_beside", scale=1):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{layers.strip('.')}.py").write_text(SIBLING.format(scale=scale))
+        (folder / "nets.py").write_text(USES_SIBLING.format(layers=layers))
+        return f"{folder / 'nets.py'}:build"
+
+    @staticmethod
+    def fan_in(family):
+        return family.build(2)[1].in_features
+
+    def test_a_sibling(self, tmp_path):
+        assert self.fan_in(user_family(self.write(tmp_path))) == 6
+
+    def test_a_sibling_that_is_imported_by_a_sibling_and_later(self, tmp_path):
+        reference = self.write(tmp_path)
+        (tmp_path / "layers_beside.py").write_text(
+            "def layer(n, m):\n    from deeper_beside import layer\n    return layer(n, m)\n"
+        )
+        (tmp_path / "deeper_beside.py").write_text(SIBLING.format(scale=3))
+        assert self.fan_in(user_family(reference)) == 18
+
+    def test_equal_names_in_two_folders(self, tmp_path):
+        first = user_family(self.write(tmp_path / "a"))
+        second = user_family(self.write(tmp_path / "b", scale=2))
+        for _ in range(2):
+            assert (self.fan_in(first), self.fan_in(second)) == (6, 12)
+        assert self.fan_in(user_family(f"{tmp_path / 'a' / 'nets.py'}:build")) == 6
+
+    def test_one_folder_lacks_what_another_has(self, tmp_path):
+        first = user_family(self.write(tmp_path / "a"))
+        reference = self.write(tmp_path / "b")
+        (tmp_path / "b" / "layers_beside.py").unlink()
+        with pytest.raises(InputError, match="No module named 'layers_beside'"):
+            user_family(reference)
+        assert self.fan_in(first) == 6
+
+    def test_an_edited_sibling_is_read_again(self, tmp_path):
+        reference = self.write(tmp_path)
+        assert self.fan_in(user_family(reference)) == 6
+        (tmp_path / "layers_beside.py").write_text(SIBLING.format(scale="1 + 4"))
+        assert self.fan_in(user_family(reference)) == 4 * 6 + 1
+
+    @pytest.mark.parametrize("package", ["pkg_beside", "outer_beside/inner"])
+    @pytest.mark.parametrize("declared", [True, False])
+    def test_relative_imports(self, tmp_path, package, declared):
+        folder = tmp_path / package
+        reference = self.write(folder, layers=".layers")
+        if declared:
+            (folder / "__init__.py").touch()
+            (tmp_path / package.partition("/")[0] / "__init__.py").touch()
+        family = user_family(reference)
+        assert self.fan_in(family) == 6
+        assert family.name == "build"
+
+    def test_a_package_that_is_hidden_by_another(self, tmp_path):
+        folder = tmp_path / "json"
+        reference = self.write(folder, layers=".layers")
+        (folder / "__init__.py").touch()
+        with pytest.raises(InputError, match=r"'json' of .*nets\.py must be the one it lies in"):
+            user_family(reference)
+
+    def test_too_many_dots(self, tmp_path):
+        reference = self.write(tmp_path, layers="." * 60 + "layers")
+        with pytest.raises(InputError, match="could not be imported: ImportError"):
+            user_family(reference)
+
+    def test_files_named_like_the_standard_library(self, tmp_path):
+        """Libraries and the family itself get the real ones."""
+        reference = self.write(tmp_path)
+        text = (tmp_path / "nets.py").read_text()
+        (tmp_path / "nets.py").write_text("import colorsys, imghdr_of_nobody\n" + text)
+        (tmp_path / "imghdr_of_nobody.py").write_text("import colorsys\ncolorsys.rgb_to_hsv\n")
+        (tmp_path / "colorsys.py").write_text("raise RuntimeError('not this one')")
+        sys.modules.pop("colorsys", None)
+        assert self.fan_in(user_family(reference)) == 6
+
+    def test_a_folder_of_data_hides_no_library(self, tmp_path):
+        reference = self.write(tmp_path)
+        (tmp_path / "packaging").mkdir()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "packaging"]:
+            del sys.modules[name]
+        text = (tmp_path / "nets.py").read_text()
+        (tmp_path / "nets.py").write_text("import packaging.version\n" + text)
+        assert self.fan_in(user_family(reference)) == 6
 
 
 class TestBuilding:
@@ -330,7 +439,8 @@ BAD_FILES = {
     "random numbers": (
         "import torch\nfrom torch import nn\nclass Noise(nn.Module):\n    def forward(self, x):\n"
         "        return x + torch.randn(4)\ndef build(width):\n    return nn.Sequential("
-        "nn.Flatten(), nn.Linear(6, 4), Noise(), nn.Linear(4, 3))",
+        "nn.Flatten(), nn.Linear(6, 4), Noise(), nn.Linear(4, width), "
+        "nn.Linear(width, 3))",
         r"layer '2' \(Noise\) raised RuntimeError: vmap: called random operation",
     ),
     "one width only": (
@@ -382,6 +492,53 @@ class TestRefusals:
 
         with pytest.raises(InputError, match=r"top level of a \.py file"):
             reference_to(nested)
+
+    def test_an_object_that_is_not_what_its_name_says(self):
+        @functools.wraps(top_level_family)
+        def other(width):
+            return None
+
+        with pytest.raises(InputError, match="another object than the one given"):
+            reference_to(other)
+
+
+IN_A_SCRIPT = """
+import functools
+from torch import nn
+from widthwise.families import reference_to
+
+class Net(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(nn.Linear(6, width))
+
+    @classmethod
+    def deep(cls, width):
+        return cls(width)
+
+class Outer:
+    class Inner(Net):
+        pass
+
+@functools.lru_cache
+def cached(width):
+    return Net(width)
+
+if __name__ == "__main__":
+    for function in (Net, Net.deep, Outer.Inner, cached):
+        print(reference_to(function))
+"""
+
+
+def test_whatever_a_script_can_name(tmp_path):
+    """Classes, their methods, classes in classes, and functions behind a decorator of C."""
+    path = tmp_path / "script.py"
+    path.write_text(IN_A_SCRIPT)
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    names = ("Net", "Net.deep", "Outer.Inner", "cached")
+    assert done.stdout.splitlines() == [f"{path}:{name}" for name in names], done.stderr
+    for line in done.stdout.splitlines():
+        assert user_family(line).build(2)[0].out_features == 2
 
 
 SCRIPT = (

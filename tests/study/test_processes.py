@@ -44,7 +44,7 @@ import widthwise.study.running
 widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 
 def network(width):
-    if "widthwise.execution.worker" in sys.orig_argv:
+    if "widthwise.execution.worker" in " ".join(sys.orig_argv):
         Path("STARTED").touch()
     return nn.Sequential(nn.Flatten(), nn.Linear(6, 4 * width), nn.ReLU(), nn.Linear(4 * width, 3))
 """

@@ -125,6 +125,11 @@ def merge_settings(
     num_test: int | None = None,
 ) -> Settings:
     """Check the input, drop settings that diverged, merge equal noise scales seed by seed."""
+    if any(np.ma.is_masked(given) for given in (noise_scale, scores, ran, effective_rate)):
+        raise InputError(
+            "noise scales, scores, ran and rates must not be masked, got a masked array; pass "
+            "scores.filled(numpy.nan) and ran=~scores.mask for runs that were not made"
+        )
     scale = np.asarray(noise_scale, dtype=np.float64)
     table = np.asarray(scores, dtype=np.float64)
     if scale.ndim != 1 or table.ndim != 2 or table.shape[0] != scale.size or table.shape[1] < 1:

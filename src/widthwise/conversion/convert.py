@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from widthwise.conversion.functional import refuse_functional_use
 from widthwise.conversion.shapes import Base, widened_by
 from widthwise.errors import InputError
 from widthwise.families.layers import (
@@ -110,8 +111,9 @@ def convert(
         base: for the µP forms, the base network or the shapes of its parameters by name.
 
     Raises:
-        InputError: if a layer cannot be converted, two layers share a tensor that would have to be
-            scaled differently, a rate is missing, or a µP form has no base.
+        InputError: if a layer cannot be converted, a forward uses a layer's parameters itself, two
+            layers share a tensor that would have to be scaled differently, a rate is missing, or a
+            µP form has no base.
 
     >>> network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
     >>> ntk = convert(network, "ntk", learning_rate=0.1)
@@ -131,6 +133,8 @@ def convert(
         )
         for name, tensor in before.items()
     )
+    changed = {t.name for t in tensors if t.before.multiplier != t.after.multiplier}
+    refuse_functional_use(copy, changed)
     parameters = dict(copy.named_parameters())
     with torch.no_grad():
         for tensor in tensors:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from widthwise.conversion.convert import convert, set_multipliers
+from widthwise.conversion.functional import refuse_functional_use
 from widthwise.conversion.shapes import Base, Widened, widened_by
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
@@ -128,6 +129,9 @@ def mup_module(module: nn.Module, base: Base) -> nn.Module:
                 "layer's as well; untie them"
             )
         multipliers[name] = Multipliers(factors[weight].multiplier)
+    refuse_functional_use(
+        copy, {_names(name)[0] for name, m in multipliers.items() if m != Multipliers(1.0)}
+    )
     with torch.no_grad():
         for name, parameter in copy.named_parameters():
             parameter.mul_(factors[name].init_scale)

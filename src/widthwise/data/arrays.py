@@ -1,5 +1,6 @@
 """Arrays as they come in, and their checks: rule, value, remedy."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from widthwise.errors import InputError
 
 Inputs = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+# Far more than any data set has; labels above it are identifiers of something else.
+MAX_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +32,13 @@ class RawData:
 
 def to_numpy(what: str, array: object) -> NDArray[Any]:
     """View anything NumPy understands (arrays, lists, CPU tensors) as an array."""
+    parts: Sequence[Any] = array if isinstance(array, list | tuple) else [array]
+    masked = sum(int(np.count_nonzero(np.ma.getmask(part))) for part in parts)
+    if masked:
+        raise InputError(
+            f"{what} must have a value everywhere, but {masked} of them are masked; drop those "
+            "examples, or fill the gaps with numpy.ma.filled"
+        )
     try:
         result = np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -43,9 +54,26 @@ def to_numpy(what: str, array: object) -> NDArray[Any]:
     return result
 
 
+def check_one_unit(dtypes: Mapping[str, np.dtype[Any]]) -> None:
+    """Require unsigned bytes in all parts or in none: they alone are divided by 255.
+
+    Args:
+        dtypes: part → of its inputs.
+    """
+    kinds = {part: dtype == np.uint8 for part, dtype in dtypes.items()}
+    if len(set(kinds.values())) > 1:
+        bytes_in = next(part for part, is_bytes in kinds.items() if is_bytes)
+        other = next(part for part, is_bytes in kinds.items() if not is_bytes)
+        raise InputError(
+            "unsigned bytes are divided by 255, so inputs must be uint8 in all parts or in none, "
+            f"got {bytes_in}_inputs of {dtypes[bytes_in]} and {other}_inputs of {dtypes[other]}; "
+            "convert them to one type and unit"
+        )
+
+
 def check_inputs(what: str, inputs: NDArray[Any]) -> None:
     """Require real, finite inputs of shape (num_examples, *input_shape), none of it empty."""
-    if not (np.issubdtype(inputs.dtype, np.integer) or np.issubdtype(inputs.dtype, np.floating)):
+    if inputs.dtype.kind not in "iuf":
         raise InputError(
             f"{what} must be integers or real floating-point numbers, got dtype {inputs.dtype}; "
             "convert them first"
@@ -55,7 +83,7 @@ def check_inputs(what: str, inputs: NDArray[Any]) -> None:
             f"{what} must have shape (num_examples, *input_shape) with at least one example, "
             f"got shape {inputs.shape}; give one row for each example"
         )
-    if np.issubdtype(inputs.dtype, np.floating) and not (finite := np.isfinite(inputs)).all():
+    if inputs.dtype.kind == "f" and not (finite := np.isfinite(inputs)).all():
         raise InputError(
             f"{what} must be finite, but {int(inputs.size - finite.sum())} of {inputs.size} values "
             "are NaN or infinite; remove or impute those examples"
@@ -64,7 +92,7 @@ def check_inputs(what: str, inputs: NDArray[Any]) -> None:
 
 def check_labels(what: str, labels: NDArray[Any], *, num_examples: int) -> None:
     """Require one non-negative integer label for each example."""
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu":
         raise InputError(
             f"{what} must be integers, got dtype {labels.dtype}; use class indices 0, 1, 2, ..."
         )
@@ -78,6 +106,11 @@ def check_labels(what: str, labels: NDArray[Any], *, num_examples: int) -> None:
             f"{what} must not be negative, got {int(labels.min())}; "
             "use class indices 0, 1, 2, ... (-1 often marks unlabeled examples: drop them)"
         )
+    if int(labels.max()) >= MAX_CLASSES:
+        raise InputError(
+            f"{what} must be class indices below {MAX_CLASSES:,}, got {int(labels.max())}: a "
+            "network has an output for each; number the classes from 0"
+        )
 
 
 def check_label_range(what: str, labels: NDArray[Any], num_classes: int) -> None:
@@ -87,4 +120,17 @@ def check_label_range(what: str, labels: NDArray[Any], num_classes: int) -> None
         raise InputError(
             f"{what} must lie in [0, {num_classes}), got {largest}; "
             "number the classes from 0 or give the right num_classes"
+        )
+
+
+def check_num_classes(num_classes: object) -> None:
+    """Require a whole number of classes, two or more."""
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer):
+        raise InputError(
+            f"num_classes must be a whole number, got {num_classes!r}; count the classes"
+        )
+    if not 2 <= num_classes <= MAX_CLASSES:
+        raise InputError(
+            f"num_classes must be at least 2 and at most {MAX_CLASSES:,}, got {num_classes}; "
+            "a classifier needs something to tell apart"
         )

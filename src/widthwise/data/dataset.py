@@ -16,10 +16,12 @@ from widthwise.data.arrays import (
     check_inputs,
     check_label_range,
     check_labels,
+    check_num_classes,
+    check_one_unit,
     to_numpy,
 )
 from widthwise.data.preprocessing import Preprocessing, fit_center_scale, to_float
-from widthwise.data.readers.npz import open_npz
+from widthwise.data.readers.npz import open_npz, whole_number
 from widthwise.data.splits import split_training, stratified_subset
 from widthwise.errors import InputError
 from widthwise.files import written_atomically
@@ -46,11 +48,7 @@ class Dataset:
     validation_labels: Labels | None = None
 
     def __post_init__(self) -> None:
-        if self.num_classes < 2:
-            raise InputError(
-                f"num_classes must be at least 2, got {self.num_classes}; "
-                "a classifier needs something to tell apart"
-            )
+        check_num_classes(self.num_classes)
         if (self.validation_inputs is None) != (self.validation_labels is None):
             raise InputError(
                 "validation inputs and labels must come together, got only one of them; give both"
@@ -125,7 +123,7 @@ class Dataset:
 
         Args:
             train_inputs: real numbers, shape (N, *input_shape), images channels first; unsigned
-                bytes are divided by 255.
+                bytes are divided by 255, and are to be so in all parts or in none.
             train_labels: integer class indices, shape (N,).
             test_inputs: as train_inputs.
             test_labels: as train_labels.
@@ -167,6 +165,8 @@ class Dataset:
                 f"got {num_validation}; leave one of the two out"
             )
         parts = [train, test] if own_validation is None else [train, test, own_validation]
+        names = ("train", "test", "validation")
+        check_one_unit({name: part[0].dtype for name, part in zip(names, parts, strict=False)})
         classes = max(int(labels.max()) for _, labels in parts) + 1
         split = split_training(
             train[1], num_train=num_train, num_validation=num_validation, seed=seed
@@ -229,7 +229,7 @@ class Dataset:
         try:
             fingerprint = str(content.pop("fingerprint"))
             name = str(content.pop("name"))
-            num_classes = content.pop("num_classes").item()
+            num_classes = whole_number(content.pop("num_classes"), f"{path}: num_classes")
             dataset = cls(name=name, num_classes=num_classes, **content)
         except (KeyError, TypeError) as error:
             raise InputError(

@@ -1,5 +1,6 @@
 """Packs in processes of this machine: one process a core, one thread a process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,16 @@ from multiprocessing.connection import Connection, wait
 
 from widthwise.errors import InputError
 from widthwise.execution.base import Event, Failed, MakeExecutor, Progressed, Task
-from widthwise.families.user import import_path
+from widthwise.families.beside import working_directories
 
 _SECONDS_TO_DIE = 2.0
+# What a worker imports lies where this process found it. The directory it is in does not count:
+# files there may be named like modules of the standard library.
+_BOOTSTRAP = """import json, sys
+sys.path[:] = json.loads(sys.argv[3])
+from widthwise.execution.worker import main
+main(int(sys.argv[1]), int(sys.argv[2]))
+"""
 
 
 def available_cores() -> int:
@@ -82,16 +90,17 @@ class LocalExecutor:
     def _start(self) -> Connection:
         ours, theirs = Pipe()
         descriptor = theirs.fileno()
+        path = json.dumps([entry for entry in sys.path if entry])
         process = subprocess.Popen(
-            [sys.executable, "-m", "widthwise.execution.worker", str(descriptor), str(os.getpid())],
+            [sys.executable, "-P", "-c", _BOOTSTRAP, str(descriptor), str(os.getpid()), path],
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             # A group of its own: Ctrl-C reaches this process alone, which decides what stops.
             process_group=0,
         )
         theirs.close()
-        # Tasks may name modules that only this process's path finds.
-        ours.send(import_path())
+        # Tasks may name modules that only this process finds.
+        ours.send(working_directories())
         self._workers[ours] = process
         return ours
 

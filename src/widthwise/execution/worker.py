@@ -12,6 +12,7 @@ import torch
 
 from widthwise.errors import InputError
 from widthwise.execution.base import Failed, Finished, Progressed, Task
+from widthwise.families.beside import look_in
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -43,7 +44,7 @@ def serve(connection: Connection) -> None:
     """Perform what arrives, and send back what came of it."""
     prepare_process()
     try:
-        sys.path[:] = connection.recv()
+        look_in(connection.recv())
         while True:
             task: Task = connection.recv()
             connection.send(perform(task, _Reporter(connection)))
@@ -84,6 +85,11 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
+def main(descriptor: int, parent: int) -> None:
+    """Serve what comes from a pipe, as long as this process has this parent."""
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    serve(Connection(descriptor))
+
+
 if __name__ == "__main__":
-    threading.Thread(target=_die_with, args=(int(sys.argv[2]),), daemon=True).start()
-    serve(Connection(int(sys.argv[1])))
+    main(*map(int, sys.argv[1:3]))

@@ -1,15 +1,13 @@
 """The user's own family: a function ``build(widening_factor) -> nn.Module``."""
 
+import ast
 import hashlib
 import importlib
-import importlib.abc
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +16,7 @@ import torch
 from torch import nn
 
 from widthwise.errors import InputError
+from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.theory.parameterization import init_variance, width_rule
 
 
@@ -34,11 +33,13 @@ class UserFamily:
         parameterization: how σ_init² of a widening layer depends on width: "standard" if ∝ 1/w
             (PyTorch's default initialization, Kaiming, Xavier), "ntk" if independent of it; see
             :func:`widthwise.theory.parameterization.width_rule`.
+        directory: where the modules lie that it imports; None if nothing is to be sought there.
     """
 
     reference: str
     function: Callable[..., nn.Module]
     parameterization: str = "standard"
+    directory: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         width_rule(self.parameterization)
@@ -101,7 +102,7 @@ class UserFamily:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                with _imports_beside_the_user():
+                with beside(self.directory):
                     module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
             except Exception as error:
                 raise InputError(
@@ -124,58 +125,20 @@ def user_family(reference: str, parameterization: str = "standard") -> UserFamil
             f'a family of your own is written "module:function" or "file.py:function", '
             f"got {reference!r}"
         )
-    function: Any = _load_module(target, reference)
+    module, directory = _load_module(target, reference)
+    function: Any = module
     for part in attribute.split("."):
         if not hasattr(function, part):
             raise InputError(f"{target} has no {attribute!r}, needed for the family {reference!r}")
         function = getattr(function, part)
     if not callable(function):
         raise InputError(f"{reference!r} must be a function, got {type(function).__name__}")
-    return UserFamily(reference=reference, function=function, parameterization=parameterization)
-
-
-# Working directories in which families were sought, the latest first.
-_directories: list[str] = []
-
-
-def import_path() -> list[str]:
-    """``sys.path`` of a process that finds everything that this one finds for its families."""
-    return [*_not_on_the_path(_directories), *sys.path]
-
-
-def _not_on_the_path(directories: list[str]) -> list[str]:
-    known = [entry or str(Path.cwd()) for entry in sys.path]
-    return [directory for directory in directories if directory not in known]
-
-
-@contextmanager
-def _imports_beside_the_user() -> Iterator[None]:
-    """As `python -m` does: a module in the working directory is found, before others."""
-    added = _not_on_the_path(_directories)
-    sys.path[:0] = added
-    try:
-        yield
-    finally:
-        for directory in added:
-            if directory in sys.path:
-                sys.path.remove(directory)
-
-
-class _BesideTheUser(importlib.abc.MetaPathFinder):
-    """Finds modules there, after everything else has failed, when networks import them later."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        return PathFinder.find_spec(name, _directories) if path is None else None
-
-
-def _look_in(directory: str) -> None:
-    if directory in _directories or not _not_on_the_path([directory]):
-        return
-    if not _directories:
-        sys.meta_path.append(_BesideTheUser())
-    _directories.insert(0, directory)
+    return UserFamily(
+        reference=reference,
+        function=function,
+        parameterization=parameterization,
+        directory=directory,
+    )
 
 
 _being_imported: list[Path] = []
@@ -208,54 +171,88 @@ def reference_to(function: Callable[..., nn.Module]) -> str:
             f"a family function must be importable by worker processes, got {function!r}; "
             "define it at the top level of a .py file"
         )
-    if module != "__main__":
-        return f"{module}:{name}"
-    source = inspect.getsourcefile(function) if inspect.isfunction(function) else None
-    if source is None or not Path(source).is_file():
+    if module == "__main__":
+        source = _source(function)
+        if source is None or not Path(source).is_file():
+            raise InputError(
+                f"a family function must be importable by worker processes, got {name} from an "
+                "interactive session; put it into a .py file"
+            )
+        target = str(Path(source).resolve())
+    else:
+        target = str(module)
+    found: Any = sys.modules.get(str(module))
+    known = found is not None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if known and found != function:
         raise InputError(
-            f"a family function must be importable by worker processes, got {name} from an "
-            "interactive session; put it into a .py file"
+            "a family function must be what worker processes find under its name, but "
+            f"{target}:{name} is another object than the one given; pass it under the name that "
+            "it has in its module"
         )
-    return f"{Path(source).resolve()}:{name}"
+    return f"{target}:{name}"
+
+
+def _source(function: Callable[..., nn.Module]) -> str | None:
+    """The file that defines a function or class; None of what was typed in."""
+    try:
+        return inspect.getsourcefile(inspect.unwrap(function))
+    except (TypeError, OSError):
+        return None
 
 
 def source_hash(family: UserFamily) -> str:
     """SHA-256 of the file that defines the function: results of an edited one do not mix."""
-    try:
-        source = inspect.getsourcefile(inspect.unwrap(family.function))
-    except TypeError:  # a partial, or an object that can be called: the file that was named
-        target = family.reference.rpartition(":")[0]
-        source = target if target.endswith(".py") else sys.modules[target].__file__
+    with beside(family.directory):
+        try:
+            source = inspect.getsourcefile(inspect.unwrap(family.function))
+        except TypeError:  # a partial, or an object that can be called: the file that was named
+            target = family.reference.rpartition(":")[0]
+            source = target if target.endswith(".py") else sys.modules[target].__file__
     content = Path(source).read_bytes() if source is not None else family.reference.encode()
     return hashlib.sha256(content).hexdigest()
 
 
-def _load_module(target: str, reference: str) -> ModuleType:
+def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
+    """The module, and where those lie that it imports."""
     try:
         if target.endswith(".py"):
             return _load_file(Path(target))
-        _look_in(str(Path.cwd()))
-        with _imports_beside_the_user():
-            return importlib.import_module(target)
+        directory = str(Path.cwd())
+        look_in([directory])
+        with beside(directory, target):
+            return importlib.import_module(target), directory
     except Exception as error:
         raise InputError(
             f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"
         ) from error
 
 
-def _load_file(path: Path) -> ModuleType:
+def _load_file(path: Path) -> tuple[ModuleType, str]:
     path = path.expanduser().resolve()
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    # By content too: an edited file is another module.
-    identity = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()
-    name = f"widthwise_user_{identity[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
+    content = path.read_bytes()
+    root = path.parents[_levels(path, content)]
+    directory = str(root)
+    look_in([directory], working=False)
+    edited = forget_edited(directory)
+    with beside(directory):
+        # By content too: an edited file is another module.
+        identity = hashlib.sha256(str(path).encode() + content).hexdigest()
+        name = ".".join([*_package(path, root), f"{OWN_NAME}{identity[:16]}"])
+        if edited or name not in sys.modules:
+            _execute(name, path, directory)
+        return sys.modules[name], directory
+
+
+def _execute(name: str, path: Path, directory: str) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    belongs_to(directory, name)
     sys.modules[name] = module  # dataclasses and pickling look a module up by name
     _being_imported.append(path)
     try:
@@ -265,4 +262,35 @@ def _load_file(path: Path) -> ModuleType:
         raise
     finally:
         _being_imported.pop()
-    return module
+
+
+def _levels(path: Path, content: bytes) -> int:
+    """How many folders above its own the imports of a file begin: its package's, if it has
+    relative imports."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError, RecursionError):  # executing it says what is wrong
+        return 0
+    levels = [node.level for node in nodes if isinstance(node, ast.ImportFrom)]
+    relative = max(levels, default=0)
+    if relative == 0:
+        return 0
+    packages = 0
+    while (path.parents[packages] / "__init__.py").is_file():
+        packages += 1
+    return min(max(packages, relative), len(path.parents) - 1)
+
+
+def _package(path: Path, root: Path) -> tuple[str, ...]:
+    """The names of a file's package, which is imported."""
+    names = path.parent.relative_to(root).parts
+    if names:
+        with beside(str(root), names[0]):
+            package = importlib.import_module(".".join(names))
+        places = [Path(place).resolve() for place in getattr(package, "__path__", ())]
+        if path.parent not in places:
+            raise ImportError(
+                f"the package {package.__name__!r} of {path} must be the one it lies in, but "
+                f"another of this name is imported, from {', '.join(map(str, places))}; rename one"
+            )
+    return names

@@ -46,6 +46,7 @@ from widthwise.study.stable_rates import (
     measured_rates,
     reported,
 )
+from widthwise.study.variation import check_variation, seed_doubts
 
 _RESULTS_FILE = "results.parquet"
 _RATES_FILE = "stable-rates.json"
@@ -123,6 +124,7 @@ class Study:
         dataset = load(parsed.data) if data is None else data
         context = make_context(parsed, dataset)
         context.costs()  # every network fits the data, or nothing is begun
+        check_variation(context)
         store.prepare()
         if data is not None:
             with explained(directory / DATA_FILE):
@@ -197,6 +199,8 @@ class Study:
         note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
+        for doubt in seed_doubts(scheduler.context):
+            reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
         Runner(
             store=self._store,

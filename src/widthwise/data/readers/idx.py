@@ -19,6 +19,8 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
+# The format has room for 255, arrays of NumPy 1 do not.
+_MAX_DIMENSIONS = 32
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
@@ -41,6 +43,11 @@ def parse_idx(content: bytes, *, source: str) -> NDArray[Any]:
     start = 4 + 4 * ndim
     if ndim == 0 or len(content) < start:
         raise InputError(f"{header} with a complete header, got {ndim} dimensions; fetch it again")
+    if ndim > _MAX_DIMENSIONS:
+        raise InputError(
+            f"{header} of at most {_MAX_DIMENSIONS} dimensions, got {ndim}; check that this is the "
+            "right file"
+        )
     shape = struct.unpack(f">{ndim}I", content[4:start])
     expected, found = math.prod(shape) * dtype.itemsize, len(content) - start
     if expected != found:
@@ -48,6 +55,8 @@ def parse_idx(content: bytes, *, source: str) -> NDArray[Any]:
             f"{header} of shape {shape}, which takes {expected} bytes of data, "
             f"got {found} ({'truncated' if found < expected else 'too long'}); fetch it again"
         )
+    if expected == 0:
+        raise InputError(f"{header} with something in it, got shape {shape}; check the file")
     array = np.frombuffer(content, dtype=dtype, offset=start).reshape(shape)
     return array.astype(dtype.newbyteorder("="))
 

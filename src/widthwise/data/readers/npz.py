@@ -1,16 +1,17 @@
 """NumPy archives (.npz), never unpickled."""
 
+import math
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.data.arrays import RawData
-from widthwise.data.readers.files import looks_pickled
+from widthwise.data.readers.files import check_regular, check_unpacked_size, looks_pickled
 from widthwise.errors import DataNotFoundError, InputError
 
 _INPUTS = ("{0}_inputs", "x_{0}", "X_{0}", "{0}_images", "{0}_x", "{0}_data")
@@ -32,6 +33,7 @@ def open_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if not path.exists():
             raise DataNotFoundError(f"{path} does not exist; check the path")
+        check_regular(path)
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:
                 pickled = looks_pickled(file.read(1))
@@ -45,6 +47,7 @@ def open_npz(path: Path) -> dict[str, NDArray[Any]]:
                 "write it again with numpy.savez"
             )
         # Opened here, because numpy.load leaves a damaged archive open.
+        _check_sizes(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
     except (InputError, MemoryError):
@@ -76,7 +79,8 @@ def read_npz(path: Path) -> RawData:
             f"{path} must hold inputs and labels for training and test, such as x_train, y_train, "
             f"x_test, y_test; it holds {', '.join(sorted(content)) or 'nothing'}; rename the keys"
         )
-    num_classes = content.get("num_classes")
+    given = content.get("num_classes")
+    num_classes = None if given is None else whole_number(given, f"{path}: num_classes")
     return RawData(
         train_inputs=train[0],
         train_labels=train[1],
@@ -84,8 +88,51 @@ def read_npz(path: Path) -> RawData:
         test_labels=test[1],
         validation_inputs=None if validation is None else validation[0],
         validation_labels=None if validation is None else validation[1],
-        num_classes=None if num_classes is None else int(num_classes),
+        num_classes=num_classes,
     )
+
+
+def whole_number(array: NDArray[Any], what: str) -> int:
+    """The one whole number that an array holds.
+
+    Raises:
+        InputError: if it holds something else.
+
+    >>> whole_number(np.array([4.0]), "num_classes")
+    4
+    """
+    if array.size == 1 and array.dtype.kind in "iuf" and float(array.item()).is_integer():
+        return int(array.item())
+    held = repr(array.item()) if array.size == 1 else f"an array of shape {array.shape}"
+    raise InputError(f"{what} must be one whole number, got {held}; write it again")
+
+
+def _check_sizes(path: Path) -> None:
+    """Before anything is allocated: what the archive unpacks to, and that each array has the size
+    that its header announces."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        check_unpacked_size(unpacked, path.stat().st_size, source=str(path))
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                _check_header(file, member.file_size, f"{path}: {member.filename}")
+
+
+def _check_header(file: IO[bytes], size: int, what: str) -> None:
+    prefix = np.lib.format.MAGIC_PREFIX
+    if file.read(len(prefix)) != prefix:
+        return  # no array, which is said of all such members together
+    version = tuple(file.read(2))
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    announced = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and announced != size - file.tell():
+        raise InputError(
+            f"{what} must hold the {announced:,} bytes that its header announces (shape {shape}, "
+            f"{dtype}), got {size - file.tell():,}; write it again"
+        )
 
 
 def _examples(

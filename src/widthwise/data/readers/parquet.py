@@ -1,6 +1,7 @@
 """Image data sets in the parquet layout of Hugging Face."""
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.data.arrays import RawData
+from widthwise.data.readers.files import check_unpacked_size
 from widthwise.errors import DataNotFoundError, InputError
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 # Where a download of a whole repository puts the files.
 SUBFOLDERS = ("", "data", "plain_text", "mnist", "fashion_mnist", "cifar10", "cifar100")
+# Of one image: 4,700 × 4,700 pixels in color.
+_MAX_VALUES = 1 << 26
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 
 Examples = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -106,6 +110,10 @@ def _read_file(file: Path) -> Examples:
             f"got {structure}; save the data set with its images embedded"
         )
     encoded = frame[image_column].struct.field("bytes").to_list()
+    if encoded:
+        # The first says what to expect of all: those of another shape are refused anyway.
+        size = _decode(encoded[0], f"{file}: image 0").nbytes * len(encoded)
+        check_unpacked_size(size, sum(len(b or b"") for b in encoded), source=str(file))
     images = [_decode(b, f"{file}: image {i}") for i, b in enumerate(encoded)]
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
@@ -133,8 +141,16 @@ def _decode(encoded: bytes | None, what: str) -> NDArray[Any]:
         raise InputError(f"{what} must be embedded, got a path only; save the images as bytes")
     try:
         with Image.open(io.BytesIO(encoded)) as image:
+            values = math.prod(image.size) * len(image.getbands())
+            if values > _MAX_VALUES:
+                raise InputError(
+                    f"{what} must hold at most {_MAX_VALUES:,} values, got {image.size[0]} × "
+                    f"{image.size[1]} pixels; resize the images"
+                )
             pixels = np.asarray(image)
             mode = image.mode
+    except InputError:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{what} cannot be decoded ({error}); fetch the file again") from error
     if mode not in ("L", "RGB"):
