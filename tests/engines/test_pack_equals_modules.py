@@ -16,7 +16,11 @@ from torch import nn
 
 from widthwise import families
 from widthwise.engines import pack
+from widthwise.engines.chain import read_chain
+from widthwise.engines.chain_pack import ChainPack
+from widthwise.engines.proof import DisagreementError, prove
 from widthwise.errors import InputError
+from widthwise.sgd.recipe import Recipe
 
 # Stable with momentum 0.9: where training is chaotic, rounding grows whoever computes it.
 LEARNING_RATES = [0.03, 0.01, 0.1, 0.002]
@@ -198,13 +202,24 @@ class TestProof:
             "widthwise.engines.activations._aten.threshold_backward.grad_input",
             lambda gradient, output, threshold, grad_input: gradient,
         )
-        with pytest.raises(InputError, match=r"the gradient of '1.weight'"):
-            pack([ARCHITECTURES["standard"][0](0)], [0.1], example=self.example())
+        packed = pack([ARCHITECTURES["standard"][0](0)], [0.1], example=self.example())
+        assert packed.engine != "chain"
+        with pytest.raises(DisagreementError, match=r"the gradient of '1.weight'"):
+            self.prove_chain()
 
     def test_a_wrong_forward_is_caught(self, monkeypatch):
         monkeypatch.setattr("widthwise.engines.chain_pack._product", lambda d, x, out: out.zero_())
-        with pytest.raises(InputError, match="the logits"):
-            pack([ARCHITECTURES["standard"][0](0)], [0.1], example=self.example())
+        packed = pack([ARCHITECTURES["standard"][0](0)], [0.1], example=self.example())
+        assert packed.engine != "chain"
+        with pytest.raises(DisagreementError, match="the logits"):
+            self.prove_chain()
+
+    def prove_chain(self):
+        def build(modules, recipe):
+            rates = torch.ones(len(modules), dtype=torch.float64)
+            return ChainPack(read_chain(modules[0]), modules, rates, 0 * rates, recipe)
+
+        prove(build, [ARCHITECTURES["standard"][0](0)], *self.example(), Recipe(), [0])
 
     def test_outputs_that_are_no_numbers_are_refused(self):
         module = ARCHITECTURES["standard"][0](0)

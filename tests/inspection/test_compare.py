@@ -337,3 +337,50 @@ def test_plain_values():
         "base": found.base.to_dict(),
         "target": found.target.to_dict(),
     }
+
+
+class TestTransposedConvolutions:
+    """PyTorch stores their inputs first: what widens is told by what an output sums over."""
+
+    def comparison(self, build):
+        torch.manual_seed(0)
+        return compare(build(8), build(32))
+
+    def test_as_their_convolutional_siblings(self):
+        def build(layer):
+            return lambda c: nn.Sequential(layer(3, c, 3), layer(c, c, 3), layer(c, 3, 3))
+
+        ours, theirs = (self.comparison(build(kind)) for kind in (nn.ConvTranspose2d, nn.Conv2d))
+        assert ours.widening_factor == theirs.widening_factor == 4.0
+        assert ours.not_widened == theirs.not_widened
+        assert "0.weight: inputs, 3 in both" in ours.not_widened
+        assert "2.weight: outputs (classes), 3 in both" in ours.not_widened
+        assert [g.fan_in for g in ours.growth] == [g.fan_in for g in theirs.growth]
+        # PyTorch draws them by the number of outputs: no law in the fan-in can be read off.
+        assert ours.parameterization is None
+        assert "only transposed convolutions widened" in ours.parameterization_reason
+
+    def test_an_upsampling_tail_does_not_hide_the_parameterization(self):
+        def trunk(c):
+            return nn.Conv1d(3, 4 * c, 3), nn.ReLU(), nn.Conv1d(4 * c, 4 * c, 3)
+
+        found = self.comparison(lambda c: nn.Sequential(*trunk(c), nn.ConvTranspose1d(4 * c, 3, 3)))
+        alone = self.comparison(lambda c: nn.Sequential(*trunk(c)))
+        assert found.widening_factor == 4.0
+        assert found.parameterization == alone.parameterization == "standard"
+
+    def test_groups(self):
+        found = self.comparison(
+            lambda c: nn.Sequential(
+                nn.ConvTranspose2d(3, c, 3), nn.ConvTranspose2d(c, c, 3, groups=c)
+            )
+        )
+        # A channel of its own each: what an output sums over stays.
+        assert [g.fan_in for g in found.growth if g.path.endswith("weight")] == [1.0, 1.0]
+        assert "1.weight: outputs of a group, 1 in both" in found.not_widened
+
+    def test_one_that_narrows_is_noticed(self):
+        torch.manual_seed(0)
+        found = compare(nn.ConvTranspose3d(32, 3, 3), nn.ConvTranspose3d(8, 3, 3))
+        assert found.widening_factor == 0.25
+        assert "the target is narrower" in found.questions[0]

@@ -54,7 +54,7 @@ class AutogradPack:
             if bool((momenta != 0).any())
             else {}
         )
-        like = next(iter(parameters.values()))
+        like = parameters[self._stacked.trained[0]]
         self._set_update(learning_rates.to(like), momenta.to(like))
 
     @property

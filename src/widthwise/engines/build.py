@@ -1,7 +1,6 @@
 """Chooses the engine that trains a set of modules, and makes it prove itself."""
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Container, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +9,13 @@ from widthwise.engines.autograd_pack import AutogradPack, Forward
 from widthwise.engines.base import Pack
 from widthwise.engines.chain import ChainLayer, read_chain
 from widthwise.engines.chain_pack import ChainPack
-from widthwise.engines.modules import NotPackableError, check_alike
+from widthwise.engines.layer_rules import LAYER_RULES
+from widthwise.engines.modules import NotPackableError, check_alike, copied, first_line
 from widthwise.engines.program import Program
-from widthwise.engines.proof import DisagreementError, prove
+from widthwise.engines.proof import prove, require_finite
+from widthwise.engines.python_state import changed, python_state
 from widthwise.engines.vmapped import vmapped_forward
+from widthwise.engines.watching import Watched, check_parameters, watch
 from widthwise.errors import InputError
 from widthwise.sgd.recipe import Recipe
 
@@ -32,7 +34,8 @@ def pack(
 ) -> Pack:
     """Stack modules of one architecture for training together by SGD.
 
-    The modules are copied, not changed. Layers train in the mode (training or evaluation) in
+    The modules are copied, not changed; a copy's forward runs first, to see whether it keeps
+    anything that replicas could not follow. Layers train in the mode (training or evaluation) in
     which they are. A chain of dense layers and activations gets an engine of its own; what else
     can be read by torch.fx and consists of layers with a packed form runs in that form; the rest
     runs under ``torch.func.vmap``. ``Pack.engine`` and ``Pack.reason`` say which way was taken
@@ -45,12 +48,13 @@ def pack(
         recipe: loss, weight decay and the rest; None is the default one.
         seeds: (R,) of the replicas' dropout; None counts from 0.
         example: inputs (n, *shape) and targets (n,) on which the pack proves itself: its
-            logits, its first gradient step and its running statistics against those of the
+            logits, its first gradient steps and its running statistics against those of the
             modules. Without it nothing is proved, and packed forms other than chains, which
             depend on shapes, are not used.
 
     Raises:
         InputError: if the modules differ in shape, contain a layer that no engine can serve
+            (named), their forward keeps state or draws random numbers that replicas cannot follow
             (named), or the packed arithmetic does not agree with the modules' own.
     """
     if not modules:
@@ -71,33 +75,80 @@ def _choose(
     recipe: Recipe,
     seeds: Sequence[int],
 ) -> _Build:
-    """The first engine that reads the module and agrees with it."""
+    """The first engine that reads the module and agrees with it; whatever goes wrong in one, the
+    next is tried."""
+    watched = Watched()
+    if example is not None:
+        watched = watch(modules[0], example[0], seeds[0])
+        pair = _pair(modules)
+        few, few_seeds = [modules[i] for i in pair], [seeds[i] for i in pair]
+        require_finite(few, example[0])
 
     def proved(build: _Build) -> _Build:
         if example is not None:
-            few = modules[:2]
             ones = torch.ones(len(few), dtype=torch.float64)
 
             def plain(copies: Sequence[nn.Module], plain_recipe: Recipe) -> Pack:
-                return build(copies, ones, 0 * ones, plain_recipe, seeds[: len(copies)])
+                return build(copies, ones, 0 * ones, plain_recipe, few_seeds)
 
-            prove(plain, few, *example, recipe, seeds)
+            prove(plain, few, *example, recipe, few_seeds, watched.coarsest)
         return build
 
     try:
-        layers = read_chain(modules[0])
-    except NotPackableError as error:
-        reason = str(error)
-    else:
-        return proved(_chain(layers))
+        _require_no_updates(watched)
+        return proved(_chain(read_chain(modules[0])))
+    except Exception as error:  # it runs the user's code, which may raise anything
+        reason = _reason(error)
     if example is None:
         reason = "no example to prove a packed form on"
     else:
         try:
+            _require_no_updates(watched, but_by=LAYER_RULES, module=modules[0])
             return proved(_graph(modules[0], reason))
-        except (NotPackableError, DisagreementError) as error:
-            reason = str(error)
-    return proved(_vmap(modules[0], reason))
+        except Exception as error:
+            reason = _reason(error)
+    try:
+        proved(_vmap(modules[0], reason))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            "packed training needs a network that torch.func.vmap can run and differentiate, but "
+            f"{_reason(error)}; rewrite what the message names"
+        ) from error
+    return _vmap(modules[0], reason)  # afresh: forward may have left something in its layers
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, NotPackableError | InputError):
+        return str(error)
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _pair(modules: Sequence[nn.Module]) -> list[int]:
+    """Two replicas that tell whether all are kept apart: the first, and one that differs from it in
+    what an engine might take from the first alone."""
+    first = modules[0]
+    others = [i for i in range(1, len(modules)) if modules[i] is not first]
+    state, buffers = python_state(first), dict(first.named_buffers())
+    for i in others:
+        theirs = dict(modules[i].named_buffers())
+        same = all(torch.equal(buffer, theirs[name]) for name, buffer in buffers.items())
+        if not same or changed(state, python_state(modules[i])):
+            return [0, i]
+    return [0, *(others or range(1, len(modules)))[:1]]
+
+
+def _require_no_updates(
+    watched: Watched, but_by: Container[type[nn.Module]] = (), module: nn.Module | None = None
+) -> None:
+    """Only layers with rules of their own may change buffers: tracing loses what else changes them,
+    and what changes parameters."""
+    owners = {} if module is None else dict(module.named_modules())
+    buffers = set() if module is None else {name for name, _ in module.named_buffers()}
+    for name in watched.updated:
+        if name not in buffers or type(owners[name.rpartition(".")[0]]) not in but_by:
+            raise NotPackableError(f"forward changes {name!r}")
 
 
 def _chain(layers: Sequence[ChainLayer]) -> _Build:
@@ -116,7 +167,7 @@ def _vmap(module: nn.Module, reason: str) -> _Build:
 
 
 def _evaluating(module: nn.Module) -> nn.Module:
-    return deepcopy(module).eval()
+    return copied(module).eval()
 
 
 def _autograd(train: Forward, evaluate: Forward, engine: str, reason: str) -> _Build:
@@ -149,3 +200,4 @@ def _check(
     if not any(parameter.requires_grad for parameter in modules[0].parameters()):
         raise InputError("the modules have no parameters to train")
     check_alike(modules)
+    check_parameters(modules)

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 
 from widthwise.engines.activations import FUNCTION_RULES, MODULE_RULES, ActivationRule
-from widthwise.engines.modules import NotPackableError, trace
+from widthwise.engines.modules import WITHOUT_GRADIENT, NotPackableError, copied, trace
 from widthwise.families.layers import ScaledLinear
 
 
@@ -33,7 +33,8 @@ def read_chain(module: nn.Module) -> tuple[ChainLayer, ...]:
     for path, parameter in module.named_parameters():
         if not parameter.requires_grad:
             raise NotPackableError(f"parameter {path!r} is frozen")
-    return _read_graph(trace(module), module)
+    copy = copied(module)
+    return _read_graph(trace(copy), copy)
 
 
 def _read_graph(graph: fx.Graph, module: nn.Module) -> tuple[ChainLayer, ...]:
@@ -43,6 +44,8 @@ def _read_graph(graph: fx.Graph, module: nn.Module) -> tuple[ChainLayer, ...]:
     for node in nodes:
         if node.all_input_nodes != [previous] or not node.args or node.args[0] is not previous:
             raise NotPackableError(f"{node.name!r} uses something else than the layer before it")
+        if node.meta[WITHOUT_GRADIENT]:
+            raise NotPackableError(f"{node.name!r} runs under torch.no_grad")
         layer = _read_node(node, module, first=previous is placeholder)
         if layer is not None:
             layers.append(layer)

@@ -153,6 +153,10 @@ class ChainPack:
             else:
                 self._activations[-1] = layer
         self._recipe = recipe
+        # What has buffers that change is no chain.
+        self._buffers = [
+            {name: b.detach().clone() for name, b in module.named_buffers()} for module in modules
+        ]
         like = self._dense[0].weight
         self._set_update(learning_rates.to(like).view(-1, 1, 1), momenta.to(like).view(-1, 1, 1))
         if self._update.has_momentum:
@@ -270,6 +274,7 @@ class ChainPack:
         )
         for dense in self._dense:
             dense.keep(index)
+        self._buffers = [self._buffers[i] for i in replicas]
         update = self._update
         self._set_update(
             update.learning_rates.index_select(0, index), update.momenta.index_select(0, index)
@@ -285,7 +290,7 @@ class ChainPack:
         }
 
     def buffers(self, replica: int) -> dict[str, Tensor]:
-        return {}  # what has buffers is no chain
+        return {name: buffer.clone() for name, buffer in self._buffers[replica].items()}
 
     def state(self) -> dict[str, Tensor]:
         return {

@@ -30,6 +30,9 @@ def _elementwise(function: Callable[..., Any]) -> FunctionRule:
     """Broadcasts as it would for one network."""
 
     def apply(run: Run, *args: Any, **kwargs: Any) -> Any:
+        args = (*args, *(kwargs.pop(name) for name in ("input", "other") if name in kwargs))
+        if any(isinstance(value, Tensor | PerReplica) for value in kwargs.values()):
+            raise NotPackableError("a value is given by a name")
         axes = {a.ndim - 1 for a in args if isinstance(a, Tensor)}
         if len(axes) > 1:
             raise NotPackableError("values with different numbers of axes are combined")

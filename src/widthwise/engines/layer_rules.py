@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from widthwise.engines.convolution import convolution
 from widthwise.engines.draws import mask_shape
-from widthwise.engines.modules import NotPackableError
+from widthwise.engines.modules import NotPackableError, without_gradient_at
 from widthwise.engines.values import PerReplica, Run, axis, merge, split
 from widthwise.families.ghost_norm import GhostBatchNorm1d, GhostBatchNorm2d
 from widthwise.families.layers import ScaledConv2d, ScaledLinear
@@ -152,15 +152,14 @@ def _layer_norm(layer: nn.LayerNorm, names: dict[str, str]) -> Apply:
 def _embedding(layer: nn.Embedding, names: dict[str, str]) -> Apply:
     if layer.max_norm is not None or layer.scale_grad_by_freq or layer.sparse:
         raise NotPackableError("an Embedding with max_norm, scale_grad_by_freq or sparse")
-    if layer.padding_idx is not None:
-        raise NotPackableError("an Embedding with padding_idx")
 
     def apply(run: Run, value: Tensor) -> Tensor:
         weight = run.tensors[names["weight"]]
         replicas, rows, _ = weight.shape
         first = torch.arange(0, replicas * rows, rows, device=value.device)
         indices = value + first.view(1, -1, *[1] * (value.ndim - 2))
-        return functional.embedding(indices, weight.flatten(0, 1))
+        found = functional.embedding(indices, weight.flatten(0, 1))
+        return without_gradient_at(found, value, layer.padding_idx, rows)
 
     return apply
 

@@ -2,6 +2,8 @@
 axis, and whether these are alike."""
 
 from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,6 +19,31 @@ class NotPackableError(Exception):
     """The module has no packed form of this kind; the message says what stands in the way."""
 
 
+def copied(module: nn.Module) -> nn.Module:
+    """A copy of a module, with what is attached to its parameters, which ``deepcopy`` leaves out.
+
+    Raises:
+        InputError: if it cannot be copied.
+    """
+    try:
+        copy = deepcopy(module)
+    except Exception as error:  # it may run the user's code, which may raise anything
+        raise InputError(
+            f"a network must be one that copy.deepcopy can copy, but copying raised "
+            f"{type(error).__name__}: {first_line(error)}; keep locks, open files and computed "
+            "tensors out of its attributes"
+        ) from error
+    for mine, theirs in zip(copy.parameters(), module.parameters(), strict=True):
+        for name, value in vars(theirs).items():
+            vars(mine).setdefault(name, value)
+    return copy
+
+
+def first_line(error: Exception) -> str:
+    """Of its message."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 class LayerTracer(fx.Tracer):
     """Layers of PyTorch and of Widthwise are single operations."""
 
@@ -24,21 +51,53 @@ class LayerTracer(fx.Tracer):
         return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
+class _WatchfulTracer(LayerTracer):
+    """Notes the contexts in which operations are called, which a graph does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._around = _autocast()
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta[WITHOUT_GRADIENT] = not torch.is_grad_enabled()
+        if _autocast() != self._around:
+            raise NotPackableError(f"{node.name!r} runs under torch.autocast")
+        return node
+
+
+# Key of a node's ``meta``: whether it was called under ``torch.no_grad()``.
+WITHOUT_GRADIENT = "without_gradient"
+
+
+def _autocast() -> list[torch.dtype | None]:
+    """The types in which products are computed, if they are not their own."""
+    return [
+        torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        for kind in ("cpu", "cuda")
+    ]
+
+
 def trace(module: nn.Module) -> fx.Graph:
     """The operations of ``module.forward`` on one input, in order.
+
+    Forward runs, and may leave in the module what it leaves: give a copy.
 
     Works on ``nn.Sequential`` and on hand-written ``forward``s alike, by symbolic tracing, which
     patches ``nn.Module`` for a moment: no other thread may call modules meanwhile.
 
     Raises:
         NotPackableError: if there are hooks (they would be lost), several inputs, or control flow
-            that depends on values.
+            that depends on values; or contexts that a graph does not hold.
     """
     for path, child in module.named_modules():
-        if child._forward_hooks or child._forward_pre_hooks or child._backward_hooks:
+        backward = child._backward_hooks or child._backward_pre_hooks
+        if child._forward_hooks or child._forward_pre_hooks or backward:
             raise NotPackableError(f"layer {path or 'module'!r} has hooks")
     try:
-        graph = LayerTracer().trace(module)
+        graph = _WatchfulTracer().trace(module)
+    except NotPackableError:
+        raise
     except Exception as error:  # tracing runs the user's code, which may raise anything
         raise NotPackableError(f"forward cannot be traced ({type(error).__name__})") from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
@@ -129,3 +188,20 @@ def laid_out(stacked: Tensor) -> Tensor:
         return stacked
     side_by_side = stacked.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     return side_by_side.view(stacked.shape)
+
+
+def without_gradient_at(
+    found: Tensor, indices: Tensor, padding_index: int | None, num_rows: int
+) -> Tensor:
+    """What an embedding found, (*indices.shape, features), with the padding row untrained."""
+    if padding_index is None:
+        return found
+    padding = (indices == padding_index % num_rows).unsqueeze(-1)
+    return torch.where(padding, found.detach(), found)
+
+
+def mixed_examples(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """As many examples (n, *shape) whose every entry is that entry of one of these: other
+    combinations, and no value where there was none."""
+    picked = torch.randint(len(inputs), inputs.shape, generator=generator)
+    return inputs.gather(0, picked.to(inputs.device))

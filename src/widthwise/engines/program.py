@@ -1,17 +1,17 @@
 """A forward pass for all replicas, read from the torch.fx graph of one network."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from widthwise.engines.draws import Draws
 from widthwise.engines.function_rules import FUNCTION_RULES, IN_PLACE
 from widthwise.engines.layer_rules import LAYER_RULES
-from widthwise.engines.modules import NotPackableError, aliases, trace
+from widthwise.engines.modules import WITHOUT_GRADIENT, NotPackableError, aliases, copied, trace
 from widthwise.engines.rewriting import fuse_pooling, layer_of, pool_before_relu
 from widthwise.engines.values import PerReplica, Run
 
@@ -38,7 +38,7 @@ class Program:
         Raises:
             NotPackableError: naming the layer or operation that has no packed form.
         """
-        module = deepcopy(module)
+        module = copied(module)
         graph = trace(module)
         for node in graph.nodes:
             _refuse_visible_overwriting(node, module)
@@ -57,6 +57,8 @@ class Program:
                 self._output = node.args[0].name
             else:
                 apply = fused.get(node) or _read(node, module, names)
+                if node.meta.get(WITHOUT_GRADIENT):
+                    apply = torch.no_grad()(apply)
                 forget = tuple(last_use.get(node.name, ()))
                 self.instructions.append(
                     _Instruction(node.name, apply, node.args, dict(node.kwargs), forget)
@@ -145,8 +147,11 @@ def _refuse_visible_overwriting(node: fx.Node, module: nn.Module) -> None:
         or bool(getattr(layer, "inplace", False))
         or (isinstance(node.target, str) and node.op == "call_method" and node.target[-1] == "_")
     )
-    if overwrites and isinstance(node.args[0], fx.Node):
-        source = node.args[0]
+    sources = node.all_input_nodes
+    if overwrites and sources:
+        source = node.args[0] if node.args else sources[0]
+        if not isinstance(source, fx.Node):
+            return
         if source.op == "placeholder" or len(source.users) > 1:
             raise NotPackableError(f"{node.name!r} overwrites a value that is used again")
 

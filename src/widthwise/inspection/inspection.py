@@ -209,6 +209,7 @@ def _row(
         fan_in=None if fans.fan_in is None else int(fans.fan_in),
         fan_out=None if fans.fan_out is None else int(fans.fan_out),
         transposed=transposed(use.owner),
+        groups=fans.groups,
         std=std,
         mean=mean,
         std_error=std_error,

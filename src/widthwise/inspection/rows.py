@@ -21,6 +21,7 @@ class ParameterRow:
         fan_in, fan_out: PyTorch's convention, see :class:`widthwise.inspection.schemes.Fans`; a
             bias has its weight's; None where there is none.
         transposed: whether the layer is a transposed convolution.
+        groups: of a convolution; 1 for other layers.
         std, mean: measured, over all values (divisor n); NaN if they cannot be measured.
         std_error: standard error of ``std`` for independent values.
         multiplier: c with which it enters, y = c·W x + c'·b; 1 where the layer shows none. What a
@@ -46,6 +47,7 @@ class ParameterRow:
     fan_in: int | None
     fan_out: int | None
     transposed: bool
+    groups: int
     std: float
     mean: float
     std_error: float
@@ -59,6 +61,14 @@ class ParameterRow:
     @property
     def matches(self) -> tuple[str, ...]:
         return self.recognition.matches
+
+    @property
+    def summands(self) -> float | None:
+        """How many inputs, times the receptive field, an output sums over: the fan-in, but for
+        transposed convolutions, whose fan-in by PyTorch's convention counts outputs."""
+        if not self.transposed:
+            return self.fan_in
+        return None if self.fan_out is None else self.fan_out / self.groups
 
     @property
     def is_ntk(self) -> bool:
@@ -88,7 +98,9 @@ class ParameterRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values; ``scheme_stds`` is a dictionary."""
-        content: dict[str, Any] = plain(self, without=("transposed", "recognition"), infinite=True)
+        content: dict[str, Any] = plain(
+            self, without=("transposed", "groups", "recognition"), infinite=True
+        )
         return content | {
             "status": self.recognition.status,
             "matches": list(self.matches),

@@ -143,6 +143,17 @@ def read_scalings(base: Inspection, target: Inspection) -> tuple[LayerScaling, .
     return tuple(found)
 
 
+def _why_nothing_to_read(base: Inspection, target: Inspection) -> str:
+    for row in base.rows:
+        other = counterpart(row, target)
+        if row.transposed and row.role == "weight" and other and other.summands != row.summands:
+            return (
+                "only transposed convolutions widened, which PyTorch draws by the number of their "
+                "outputs"
+            )
+    return "no weight's fan-in widened"
+
+
 def read_parameterization(base: Inspection, target: Inspection) -> Reading:
     """The parameterization that takes the one network to the other.
 
@@ -151,7 +162,7 @@ def read_parameterization(base: Inspection, target: Inspection) -> Reading:
     """
     layers = read_scalings(base, target)
     if not layers:
-        return Reading(parameterization=None, reason="no weight's fan-in widened")
+        return Reading(parameterization=None, reason=_why_nothing_to_read(base, target))
     evidence = "; ".join(layer.sentence() for layer in layers[:3])
     if len(layers) > 3:
         evidence += f"; and {len(layers) - 3} more"

@@ -26,6 +26,9 @@ class Growth:
         path: in the base network.
         base_shape, target_shape: of the same number of dimensions.
         fan_in, fan_out: target over base; None for parameters without (see ``ParameterRow``).
+            Of a transposed convolution they are what its outputs sum over and its inputs spread to.
+        input_axis: the axis of the weight that counts the layer's inputs: 1, but 0 for transposed
+            convolutions.
     """
 
     path: str
@@ -33,6 +36,7 @@ class Growth:
     target_shape: tuple[int, ...]
     fan_in: float | None
     fan_out: float | None
+    input_axis: int = 1
 
     @property
     def ratios(self) -> tuple[float, ...]:
@@ -93,7 +97,8 @@ class Widening:
         content: dict[str, Any] = plain(self, without=("growth", "base", "target"), infinite=True)
         return content | {
             "growth": [
-                plain(growth, infinite=True) | {"ratios": list(growth.ratios)}
+                plain(growth, without=("input_axis",), infinite=True)
+                | {"ratios": list(growth.ratios)}
                 for growth in self.growth
             ],
             "base": self.base.to_dict(),
@@ -288,8 +293,9 @@ def _growth(base: Inspection, target: Inspection) -> tuple[Growth, ...]:
             path=row.path,
             base_shape=row.shape,
             target_shape=other.shape,
-            fan_in=_ratio(row.fan_in, other.fan_in),
-            fan_out=_ratio(row.fan_out, other.fan_out),
+            fan_in=_ratio(row.summands, other.summands),
+            fan_out=_ratio(*((r.fan_in if r.transposed else r.fan_out) for r in (row, other))),
+            input_axis=0 if row.transposed else 1,
         )
         for row, other in pairs
         if other is not None and len(other.shape) == len(row.shape)
@@ -309,7 +315,7 @@ def _factors(growth: tuple[Growth, ...], base: Inspection) -> tuple[tuple[float,
     ratios = [
         item.fan_in
         for item in growth
-        if base[item.path].role == "weight" and not base[item.path].transposed
+        if base[item.path].role == "weight"
         if item.fan_in is not None and abs(item.fan_in - 1.0) > _SAME
     ]
     return tuple(Counter(ratios).most_common())
@@ -330,13 +336,16 @@ def _stayed(item: Growth, base: ParameterRow) -> tuple[str, ...]:
     if not item.widened:
         return (f"{item.path}: {_shape(item.base_shape)} in both",)
     # By dimension, not by fan: a field of view belongs to neither.
-    outputs, inputs = item.ratios[0] != 1.0, item.ratios[1] != 1.0
+    into, out_of = item.input_axis, 1 - item.input_axis
+    outputs, inputs = item.ratios[out_of] != 1.0, item.ratios[into] != 1.0
     if outputs and not inputs:
-        grouped = math.prod(item.base_shape[1:]) == math.prod(item.base_shape[2:])
+        grouped = into == 1 and item.base_shape[1] == 1
         what = "inputs of a group" if grouped else "inputs"
-        return (f"{item.path}: {what}, {item.base_shape[1]} in both",)
+        return (f"{item.path}: {what}, {item.base_shape[into]} in both",)
     if inputs and not outputs:
-        return (f"{item.path}: outputs (classes), {item.base_shape[0]} in both",)
+        grouped = into == 0 and base.groups > 1
+        what = "outputs of a group" if grouped else "outputs (classes)"
+        return (f"{item.path}: {what}, {item.base_shape[out_of]} in both",)
     return ()
 
 
@@ -383,7 +392,7 @@ def _residual(*networks: nn.Module) -> bool | None:
     return True if True in found else (None if None in found else False)
 
 
-def _ratio(base: int | None, target: int | None) -> float | None:
+def _ratio(base: float | None, target: float | None) -> float | None:
     return None if base is None or target is None else target / base
 
 

@@ -1,13 +1,12 @@
 """Evaluates packs: loss and accuracy of every replica on the same examples."""
 
-from copy import deepcopy
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from widthwise.engines import Pack
+from widthwise.engines.modules import copied
 from widthwise.sgd.losses import evaluation_losses
 from widthwise.sgd.recipe import Recipe
 
@@ -77,7 +76,7 @@ def largest_activation(module: nn.Module, inputs: Tensor) -> int:
         if isinstance(output, Tensor):
             sizes.append(output.numel())
 
-    copy = deepcopy(module).eval()
+    copy = copied(module).eval()
     for layer in copy.modules():
         if any(True for _ in layer.parameters(recurse=False)):
             layer.register_forward_hook(note)

@@ -1,7 +1,6 @@
 """Builds the networks of a pack as its recipe wants them, and checks that they can be trained."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from widthwise.engines.modules import copied
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily, check_logits
 from widthwise.families.ghost_norm import with_ghost_batch_norm
@@ -65,7 +65,7 @@ def check_network(family: WidthFamily, module: nn.Module, inputs: Tensor, num_cl
     Raises:
         InputError: with what it did instead.
     """
-    check_logits(family, deepcopy(module).eval(), inputs, num_classes)
+    check_logits(family, copied(module).eval(), inputs, num_classes)
 
 
 def check_batch_size(module: nn.Module, batch: Tensor, recipe: Recipe) -> None:
@@ -85,7 +85,7 @@ def check_batch_size(module: nn.Module, batch: Tensor, recipe: Recipe) -> None:
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            deepcopy(module)(batch)
+            copied(module)(batch)
     except ValueError as error:
         raise InputError(
             "batch norm needs at least two values a channel for its statistics, but batch_size = "
