@@ -9,9 +9,17 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
-from engines.training_alone import PLAIN, batches, largest_error, seeded
+from engines.training_alone import (
+    PLAIN,
+    batches,
+    largest_error,
+    seeded,
+    train_alone,
+    train_packed,
+)
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from widthwise.engines import pack
 from widthwise.engines.function_rules import FUNCTION_RULES
@@ -152,7 +160,7 @@ STATES = {
     "global": (None, counts_globally, "global 'STEPS'"),
     "plain tensor": (lambda self: setattr(self, "mean", None), averages, "attribute 'mean'"),
     "read later": (lambda self: setattr(self, "scale", None), anneals_late, "attribute 'scale'"),
-    "parameter": (lambda self: setattr(self, "ready", False), starts_from_data, "'h.bias'"),
+    "parameter": (lambda self: setattr(self, "ready", False), starts_from_data, "'ready'"),
 }
 
 
@@ -656,6 +664,52 @@ def test_padding_indices_are_followed(padding, kind, tied):
     error, engine = follows(lambda: Embeds(padding, kind, tied), shape=(4,), draw=tokens)
     assert error < 1e-10
     assert engine == ("graph" if kind == "layer" else "vmap")
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap's, of max_norm
+@pytest.mark.parametrize("options", [{"max_norm": 1.0}, {"scale_grad_by_freq": True}])
+def test_embeddings_that_only_vmap_runs(options):
+    def build():
+        module = Embeds(None)
+        module.e = nn.Embedding(5, 6, **options)
+        return module
+
+    def tokens(inputs):
+        generator = torch.Generator().manual_seed(2)
+        return torch.randint(5, inputs.shape, generator=generator).double()
+
+    inputs, targets = batches(12, 3, (4,))
+    inputs = tokens(inputs)
+    modules, ours, losses = train_packed(seeded(build), RATES, MOMENTA, inputs, targets)
+    assert ours.engine == "vmap"
+    for i, module in enumerate(modules):
+        alone = train_alone(module, RATES[i], MOMENTA[i], inputs[:, i], targets[:, i])
+        assert torch.allclose(losses[:, i], alone, rtol=0, atol=1e-10)
+        for name, parameter in module.named_parameters():
+            assert torch.allclose(ours.parameters(i)[name], parameter, rtol=0, atol=1e-10)
+
+
+def test_what_fails_in_the_last_way_is_a_sentence():
+    def build():
+        module = Embeds(None)
+        module.e = nn.Embedding(5, 6, sparse=True)
+        return module
+
+    inputs, targets = torch.tensor([[0.0, 1, 2, 3]]), torch.tensor([0])
+    with pytest.raises(InputError, match=r"torch\.func\.vmap can run and differentiate, but"):
+        pack([build()], [0.1], example=(inputs, targets))
+
+
+def test_a_checkpointed_layer_stays_in_a_chain():
+    class Chain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.b(checkpoint(lambda t: torch.relu(self.a(t)), x, use_reentrant=False))
+
+    assert packed(Chain)[0].engine == "chain"
 
 
 # --- the proof -----------------------------------------------------------------------------------

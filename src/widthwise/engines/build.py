@@ -107,7 +107,15 @@ def _choose(
             return proved(_graph(modules[0], reason))
         except Exception as error:
             reason = _reason(error)
-    proved(_vmap(modules[0], reason))
+    try:
+        proved(_vmap(modules[0], reason))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            "packed training needs a network that torch.func.vmap can run and differentiate, but "
+            f"{_reason(error)}; rewrite what the message names"
+        ) from error
     return _vmap(modules[0], reason)  # afresh: forward may have left something in its layers
 
 
@@ -134,12 +142,13 @@ def _pair(modules: Sequence[nn.Module]) -> list[int]:
 def _require_no_updates(
     watched: Watched, but_by: Container[type[nn.Module]] = (), module: nn.Module | None = None
 ) -> None:
-    """Only layers with rules of their own may change buffers: what else changes them is lost in
-    tracing."""
+    """Only layers with rules of their own may change buffers: tracing loses what else changes them,
+    and what changes parameters."""
+    owners = {} if module is None else dict(module.named_modules())
+    buffers = set() if module is None else {name for name, _ in module.named_buffers()}
     for name in watched.updated:
-        layer = None if module is None else module.get_submodule(name.rpartition(".")[0])
-        if type(layer) not in but_by:
-            raise NotPackableError(f"forward changes the buffer {name!r}")
+        if name not in buffers or type(owners[name.rpartition(".")[0]]) not in but_by:
+            raise NotPackableError(f"forward changes {name!r}")
 
 
 def _chain(layers: Sequence[ChainLayer]) -> _Build:

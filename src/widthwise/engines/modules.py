@@ -56,14 +56,13 @@ class _WatchfulTracer(LayerTracer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._around = _contexts()
+        self._around = _autocast()
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         node.meta[WITHOUT_GRADIENT] = not torch.is_grad_enabled()
-        for name, state in _contexts().items():
-            if state != self._around[name]:
-                raise NotPackableError(f"{node.name!r} runs under {name}")
+        if _autocast() != self._around:
+            raise NotPackableError(f"{node.name!r} runs under torch.autocast")
         return node
 
 
@@ -71,18 +70,12 @@ class _WatchfulTracer(LayerTracer):
 WITHOUT_GRADIENT = "without_gradient"
 
 
-def _contexts() -> dict[str, Any]:
-    """What surrounds an operation and changes what it computes or keeps."""
-    kinds = ("cpu", "cuda")
-    return {
-        "torch.autocast": [
-            torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-            for kind in kinds
-        ],
-        "torch.inference_mode": torch.is_inference_mode_enabled(),
-        "a TorchDispatchMode": torch._C._len_torch_dispatch_stack(),
-        "saved_tensors_hooks": torch._C._autograd._top_saved_tensors_default_hooks(False),
-    }
+def _autocast() -> list[torch.dtype | None]:
+    """The types in which products are computed, if they are not their own."""
+    return [
+        torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        for kind in ("cpu", "cuda")
+    ]
 
 
 def trace(module: nn.Module) -> fx.Graph:

@@ -165,12 +165,16 @@ def _compare_step(
     for name, parameter in module.named_parameters():
         moved = before[name] - after[name]
         gradient = gradients.get(name, torch.zeros_like(moved))
+        # Forward may have changed the weight itself, as an embedding with max_norm does.
+        gradient = gradient + (before[name] - parameter.detach())
         # What the update rounds away when it is added to the weight is no error of the step.
         resolution = 0.0
         if moved.is_floating_point():
             resolution = torch.finfo(moved.dtype).eps * _largest(parameter.detach())
         scale = max(_largest(gradient), _SMALL * largest)
         compare(f"the gradient of {name!r}", moved, gradient, scale, resolution)
+        with torch.no_grad():
+            parameter.copy_(before[name])
 
 
 def _compare_buffers(module: nn.Module, buffers: dict[str, Tensor], compare: "_Comparison") -> None:

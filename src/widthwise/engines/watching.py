@@ -33,7 +33,7 @@ class Watched:
     """What a forward does besides computing its outputs.
 
     Attributes:
-        updated: names of the buffers that it changes in training.
+        updated: names of the buffers and parameters that it changes in training.
         coarsest: the coarsest type of floating point in which it computes; None: its own alone.
     """
 
@@ -91,7 +91,7 @@ def watch(module: nn.Module, inputs: Tensor, seed: int) -> Watched:
 
     Raises:
         InputError: if forward draws random numbers that are not dropout's, keeps state that is no
-            buffer, changes parameters, hooks on gradients, runs under autocast, or changes buffers
+            buffer, hooks on gradients, runs under autocast, or changes buffers
             in evaluation mode; naming it. Not if forward fails: whoever runs it next says so.
     """
     with _random_numbers_left_as_they_are():
@@ -109,9 +109,11 @@ def watch(module: nn.Module, inputs: Tensor, seed: int) -> Watched:
             return Watched()
     if not _same(evaluation.output, after):
         raise InputError(_KEPT.format(what=training.kept(), mode="training"))
-    if evaluation.updated:
+    buffers = dict(module.named_buffers())
+    updated = [name for name in evaluation.updated if name in buffers]
+    if updated:
         raise InputError(
-            f"forward changes the buffer {evaluation.updated[0]!r} in evaluation mode too, so that "
+            f"forward changes the buffer {updated[0]!r} in evaluation mode too, so that "
             "training would depend on when and on how many examples it is evaluated; change it "
             "under `if self.training:`"
         )
@@ -128,7 +130,7 @@ class _Runs:
 
     Attributes:
         output: of the first run.
-        updated: buffers that the first run changed.
+        updated: buffers and parameters that the first run changed.
     """
 
     def __init__(
@@ -153,16 +155,10 @@ class _Runs:
                 f"draws from {moved[0]}; rewrite it (random numbers: nn.Dropout is supported)"
             )
         self._first = python_state(self._copy)
-        for name, parameter in self._module.named_parameters():
-            if not _equal(parameter.detach(), self._copy.get_parameter(name).detach()):
-                raise InputError(
-                    f"forward changes the parameter {name!r} in {self._mode}; that is for SGD to "
-                    "do: compute what forward needs of it aside, or make it a buffer"
-                )
         self.updated = tuple(
             name
-            for name, buffer in self._module.named_buffers()
-            if not _equal(buffer, self._copy.get_buffer(name))
+            for name, tensor in (*self._module.named_buffers(), *self._module.named_parameters())
+            if not _equal(tensor.detach(), _tensor(self._copy, name).detach())
         )
         try:
             self.once(mixed_examples(self._inputs, torch.Generator().manual_seed(0)))
@@ -178,7 +174,12 @@ class _Runs:
             raise InputError(_KEPT.format(what=self.kept(), mode=self._mode))
 
     def once(self, inputs: Tensor) -> Tensor:
-        """A run from the buffers of the module."""
+        """A run from the buffers and parameters of the module."""
+        with torch.no_grad():
+            for own, parameter in zip(
+                self._copy.parameters(), self._module.parameters(), strict=True
+            ):
+                own.copy_(parameter)
         for name, buffer in self._module.named_buffers(remove_duplicate=False):
             path, _, kind = name.rpartition(".")
             mine = self._copy.get_submodule(path)._buffers[kind]
@@ -262,6 +263,12 @@ class _Watcher(OwnDropout):
         if isinstance(result, Tensor):
             self._seen.add(result.dtype)
         return result
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor:
+    path, _, kind = name.rpartition(".")
+    tensor: Tensor = getattr(module.get_submodule(path), kind)
+    return tensor
 
 
 def _random_state() -> dict[str, Any]:
