@@ -1,8 +1,8 @@
 """How every figure looks: type, line weights, and one color and marker for each width."""
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,14 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "p", "d")
 _PALEST = 0.8
 
 
-def house_style() -> AbstractContextManager[None]:
-    """The settings under which figures are made *and* saved; afterwards all is as before."""
-    return mpl.rc_context(_RC)
+@contextmanager
+def house_style() -> Iterator[None]:
+    """The settings under which figures are made *and* saved, whatever the user's are; afterwards
+    all is as before."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
 
 
 @dataclass(frozen=True)
