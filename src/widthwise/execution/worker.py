@@ -57,6 +57,9 @@ def perform(task: Task, emit: "_Reporter") -> Finished | Failed:
         return task.call(emit)
     except InputError as error:
         return Failed(task.key, str(error), bad_input=True)
+    except SystemExit as error:
+        words = f"networks and data must not end the program, got SystemExit: {error}"
+        return Failed(task.key, words, bad_input=True)
     except Exception as error:
         return Failed(task.key, f"{type(error).__name__}: {error}", bad_input=False)
 
@@ -85,5 +88,7 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_die_with, args=(int(sys.argv[2]),), daemon=True).start()
-    serve(Connection(int(sys.argv[1])))
+    descriptor, parent = map(int, sys.argv[1:])
+    del sys.argv[1:]  # a script that is imported for its networks may look at them
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    serve(Connection(descriptor))
