@@ -1,13 +1,15 @@
 """The house style does not depend on what the user, or a matplotlibrc, has set."""
 
 import io
+import math
 
 import matplotlib as mpl
 import pytest
+from matplotlib.figure import Figure
 from report_samples import content, results_table
 
 from widthwise.report.accuracy_figure import accuracy_figure
-from widthwise.report.style import house_style
+from widthwise.report.style import house_style, log_axis, padded
 from widthwise.runs.tables import optimum_rows, setting_rows
 
 OTHERS = [
@@ -37,6 +39,17 @@ def test_settings_of_others_change_no_figure(others, sample):
     expected = drawn(sample)
     with mpl.rc_context(others):
         assert drawn(sample) == expected
+
+
+def test_ratios_beyond_floats_are_drawn():
+    low, high = padded([1e-300, 1.0, 1e300])
+    assert 0.0 < low < 1e-299 < 1e299 < high < math.inf
+    assert padded([1e-200, 1e-190]) == (1e-200 / 10**0.5, pytest.approx(1e-190 * 10**0.5))
+    figure = Figure()
+    axes = figure.add_subplot()
+    log_axis(axes, "x", low, high)
+    figure.savefig(io.BytesIO(), format="svg")
+    assert 3 <= len(axes.get_xticks()) <= 8
 
 
 def test_afterwards_all_is_as_before():
