@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
-from unicodedata import combining
+from unicodedata import category, combining
 
 MISSING = "—"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -186,6 +186,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def printable(text: str) -> str:
+    """The text for a terminal or a page: a character that would steer it, or that no encoding
+    knows, is shown as a replacement character.
+
+    >>> printable("a" + chr(27) + "[2J"), printable("ḡ")
+    ('a�[2J', 'ḡ')
+    """
+    return "".join("\ufffd" if category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def plain(value: Any, *, without: Iterable[str] = (), infinite: bool = False) -> Any:

@@ -8,6 +8,7 @@ from pages import ROOT
 from widthwise.data import DataSpec
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.grid_spec import GridSpec
+from widthwise.study.limits import LimitsSpec
 from widthwise.study.spec import (
     AnalysisSpec,
     HardwareSpec,
@@ -25,7 +26,12 @@ TABLES = {
     "search": SearchSpec,
     "training": TrainingSpec,
 }
-OTHERS = {"packing": PackingSpec, "hardware": HardwareSpec, "analysis": AnalysisSpec}
+OTHERS = {
+    "packing": PackingSpec,
+    "hardware": HardwareSpec,
+    "analysis": AnalysisSpec,
+    "limits": LimitsSpec,
+}
 
 
 def rows(heading: str) -> dict[str, str]:
@@ -46,7 +52,7 @@ def test_every_key_is_listed_and_no_other(table):
 
 def test_keys_of_the_small_tables():
     expected = {f"{t}.{key}" for t, model in OTHERS.items() for key in model.model_fields}
-    assert set(rows(r"packing\]`, `\[hardware\]`, `\[analysis")) == expected
+    assert set(rows(r"packing\]`, `\[hardware\]`, `\[analysis\]`, `\[limits")) == expected
 
 
 def test_every_table_of_a_specification_is_there():

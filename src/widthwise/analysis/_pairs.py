@@ -157,7 +157,8 @@ def _order(table: SettingTable, k: int) -> tuple[float, float]:
 
 
 def _same_rate(first: float, second: float) -> bool:
-    return abs(float(np.log(first / second))) < SAME_SETTING
+    with np.errstate(divide="ignore", over="ignore"):  # rates far apart: the ratio is no float
+        return abs(float(np.log(np.divide(first, second)))) < SAME_SETTING
 
 
 def _before(first: tuple[float, float], second: tuple[float, float]) -> bool:

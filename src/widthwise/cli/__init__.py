@@ -6,6 +6,7 @@ A command imports its work when it runs, so that help and completion load neithe
 Matplotlib.
 """
 
+import contextlib
 import importlib
 import logging
 import signal
@@ -17,7 +18,9 @@ import typer
 
 from widthwise.cli import calibrate, inspect, probe, reproduce, studies, widen
 from widthwise.cli.command import Command
+from widthwise.cli.streams import adapt_streams, unwritable
 from widthwise.errors import FitError, InputError, StudyError
+from widthwise.text import printable
 
 # In the order in which `widthwise --help` lists them; each with an example, as one would type it.
 _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -56,8 +59,19 @@ def main() -> None:
     # `kill` stops a study as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("torch").setLevel(logging.ERROR)
+    adapt_streams()
     try:
-        app(prog_name="widthwise", standalone_mode=True)
+        try:
+            app(prog_name="widthwise", standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here, where what went wrong can be said
+    except OSError as error:
+        if error.filename is not None:
+            _fail(StudyError(f"{error.filename}: {error.strerror}"), 1)
+        said = unwritable(error)
+        if said is not None:
+            _fail(StudyError(said), 1)
+        sys.exit(1)
     except InputError as error:
         _fail(error, 2)
     except (StudyError, FitError) as error:
@@ -67,7 +81,8 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    print(f"widthwise: {' '.join(str(error).split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the exit code says it too
+        print(f"widthwise: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -5,11 +5,13 @@ of options work.
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand
 
+from widthwise.cli.streams import kept_for_json
 from widthwise.deprecated import LAST
 from widthwise.errors import InputError
 
@@ -26,7 +28,12 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with kept_for_json() if ctx.params.get("as_json") else nullcontext():
+                return super().invoke(ctx)
+        except SystemExit as error:  # no command ends so by itself
+            raise InputError(
+                f"networks and data must not end the program, got SystemExit: {error}"
+            ) from error
         except InputError as error:
             error.args = (in_options(str(error), error.fields, options(self)),)
             raise

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from widthwise.cli.command import in_options, options
+from widthwise.cli.streams import json_stream
 from widthwise.text import plain
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 def print_json(content: Any) -> None:
-    """One line of JSON; see :func:`widthwise.text.plain`."""
-    print(json.dumps(plain(content), ensure_ascii=False))
+    """One line of JSON; see :func:`widthwise.text.plain`. Characters that the reader may not know
+    are escaped."""
+    stream = json_stream()
+    unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(plain(content), ensure_ascii=not unicode)
+    print(text, file=stream, flush=True)
 
 
 def print_plan(plan: "Plan", command: Any, *, explain: bool) -> None:

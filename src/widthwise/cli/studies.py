@@ -9,6 +9,7 @@ import typer
 
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
+from widthwise.text import printable
 
 if TYPE_CHECKING:
     from widthwise.study import Study
@@ -77,7 +78,7 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     if as_json:
         print_json(now)
         return
-    print(f"{study.directory}: {study.spec.title}")
+    print(f"{study.directory}: {printable(study.spec.title)}")
     print(f"runs   {now.runs_landed} of {now.runs_planned} ({now.runs_diverged} diverged)")
     print(f"packs  {now.packs_landed} of {now.packs_planned}")
     if now.damaged:

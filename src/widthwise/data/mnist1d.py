@@ -16,6 +16,7 @@ NUM_TRAIN = 4000
 NUM_TEST = 1000
 SEED = 42
 NUM_CLASSES = 10
+_MOST = 10**7
 LENGTH = 40
 
 Floats = NDArray[np.float64]
@@ -78,6 +79,11 @@ def generate_mnist1d(*, num_train: int, num_test: int, seed: int) -> RawData:
         raise InputError(
             f"num_train and num_test must be at least 1, got {num_train} and {num_test}; "
             f"the published sizes are {NUM_TRAIN} and {NUM_TEST}"
+        )
+    if num_train + num_test > _MOST:
+        raise InputError(
+            f"MNIST-1D must have at most {_MOST} examples, got {num_train} and {num_test}; each "
+            "takes a kilobyte while it is made"
         )
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed of MNIST-1D must lie in [0, 2**32), got {seed}; choose another")

@@ -58,6 +58,9 @@ def perform(task: Task, emit: "_Reporter") -> Finished | Failed:
         return task.call(emit)
     except InputError as error:
         return Failed(task.key, str(error), bad_input=True)
+    except SystemExit as error:
+        words = f"networks and data must not end the program, got SystemExit: {error}"
+        return Failed(task.key, words, bad_input=True)
     except Exception as error:
         return Failed(task.key, f"{type(error).__name__}: {error}", bad_input=False)
 
@@ -87,6 +90,7 @@ def _die_with(parent: int) -> None:
 
 def main(descriptor: int, parent: int) -> None:
     """Serve what comes from a pipe, as long as this process has this parent."""
+    del sys.argv[1:]  # a script that is imported for its networks may look at them
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     serve(Connection(descriptor))
 

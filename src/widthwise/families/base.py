@@ -1,5 +1,6 @@
 """What the rest of the package needs to know of a width family."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,7 +49,7 @@ class Width:
         if not widening_factor > 0:
             raise InputError(f"widening_factor must be positive, got {widening_factor}")
         width = self.base * widening_factor
-        if width < 1 or abs(width - round(width)) > 1e-9 * width:
+        if not 1 <= width < math.inf or abs(width - round(width)) > 1e-9 * width:
             raise InputError(
                 f"base_width × widening_factor must be a whole number of units, got {self.base} × "
                 f"{widening_factor:g} = {width:g}; change one of them"

@@ -1,23 +1,29 @@
 """The user's own family: a function ``build(widening_factor) -> nn.Module``."""
 
+import argparse
 import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
+from widthwise.families.size import tensors_in_memory
 from widthwise.theory.parameterization import init_variance, width_rule
+
+# What PyTorch's generators take.
+_SEEDS = 2**64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +99,28 @@ class UserFamily:
             inspect.Parameter.POSITIONAL_ONLY,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
         )
-        parameters = inspect.signature(self.function).parameters.values()
-        return [p for p in parameters if p.kind in positional and p.name != "seed"]
+        return [p for p in self._parameters().values() if p.kind in positional and p.name != "seed"]
+
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        try:
+            return inspect.signature(self.function).parameters
+        except (TypeError, ValueError):  # as of many functions written in C
+            raise InputError(
+                f"{self.reference} must be a function whose parameters can be read, got "
+                f"{self.function!r}; call it in one of your own"
+            ) from None
 
     def _call(self, arguments: tuple[float, ...], seed: int) -> nn.Module:
-        called = f"{self.reference}({', '.join(map(str, arguments))})"
-        wants_seed = "seed" in inspect.signature(self.function).parameters
+        called = f"{self.reference}({', '.join(f'{n:g}' for n in arguments)})"
+        if not -_SEEDS // 2 <= seed < _SEEDS:
+            raise InputError(f"seed must be below 2^64, got {seed}", fields=("seed",))
+        wants_seed = "seed" in self._parameters()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                with beside(self.directory):
+                with beside(self.directory), tensors_in_memory():
                     module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise InputError(
                     f"{called} must return a module, but it raised {type(error).__name__}: {error}"
                 ) from error
@@ -217,16 +233,37 @@ def source_hash(family: UserFamily) -> str:
 def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
     """The module, and where those lie that it imports."""
     try:
-        if target.endswith(".py"):
-            return _load_file(Path(target))
-        directory = str(Path.cwd())
-        look_in([directory])
-        with beside(directory, target):
-            return importlib.import_module(target), directory
+        with _parsers_that_raise():
+            if target.endswith(".py"):
+                return _load_file(Path(target))
+            directory = str(Path.cwd())
+            look_in([directory])
+            with beside(directory, target):
+                return importlib.import_module(target), directory
+    except SystemExit as error:
+        raise InputError(
+            f"the family {reference!r} could not be imported: SystemExit: {error}; put what runs "
+            'the script under `if __name__ == "__main__":`'
+        ) from error
     except Exception as error:
         raise InputError(
             f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+@contextmanager
+def _parsers_that_raise() -> Iterator[None]:
+    """The command line is not the script's: a parser at its top level would print its usage."""
+    original = argparse.ArgumentParser.error
+
+    def error(self: argparse.ArgumentParser, message: str) -> NoReturn:
+        raise SystemExit(f"{self.prog}: {message}")
+
+    argparse.ArgumentParser.error = error  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.error = original  # type: ignore[method-assign]
 
 
 def _load_file(path: Path) -> tuple[ModuleType, str]:

@@ -33,6 +33,8 @@ _CURVATURE_OUTPUTS = 1 << 22
 _LANCZOS_FLOATS = 1 << 28
 _SAMPLE = 8
 _NUM_DRAWS = 2000
+# Years of training: a slip of the pen.
+_MOST_STEPS = 10**10
 
 
 def max_stable_learning_rate(
@@ -287,6 +289,10 @@ def _check(
         ),
         (0.0 < confidence < 1.0, f"confidence must lie in (0, 1), got {confidence}; try 0.95"),
         (max_replicas >= 1, f"max_replicas must be at least 1, got {max_replicas}; try 32"),
+        (
+            steps * seeds <= _MOST_STEPS,
+            f"steps of all seeds together must be at most {_MOST_STEPS}, got {steps} × {seeds}",
+        ),
         (seed >= 0, f"seed must not be negative, got {seed}"),
     )
     for sound, message in rules:

@@ -11,9 +11,11 @@ from widthwise.report.style import (
     WIDTH_INCHES,
     WidthStyle,
     draw_width_legend,
+    drawable,
     house_style,
     log_axis,
     padded,
+    power_of_ratio,
     width_styles,
 )
 from widthwise.runs.tables import OptimumRow, SelectedOn, SettingRow, mean_by_noise_scale
@@ -70,9 +72,12 @@ def accuracy_figure(
 def _limits(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> tuple[float, float]:
     """All settings, with room for the arrows of optima beyond an end."""
     low, high = padded(row.normalized_noise_scale for row in settings)
-    arrow = (high / low) ** 0.08
+    arrow = power_of_ratio(low, high, 0.08)
     sides = {row.optimum.censoring for row in optima}
-    return (low / arrow if "low" in sides else low, high * arrow if "high" in sides else high)
+    return (
+        drawable(low / arrow) if "low" in sides else low,
+        drawable(high * arrow) if "high" in sides else high,
+    )
 
 
 def _draw_accuracy(
@@ -209,8 +214,8 @@ def _draw_diverged(
     styles: dict[float, WidthStyle],
 ) -> None:
     """Crosses where seeds diverged, with how many of how many."""
-    low, high = axes.get_xlim()
-    least_ratio = (high / low) ** _COUNT_SPACING
+    low, high = map(float, axes.get_xlim())
+    least_ratio = power_of_ratio(low, high, _COUNT_SPACING)
     for height, factor in enumerate(widening_factors):
         counts: dict[float, tuple[int, int]] = {}
         for row in settings:

@@ -1,8 +1,8 @@
 """How every figure looks: type, line weights, and one color and marker for each width."""
 
 import math
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +55,18 @@ _LABEL_SPACING = 0.09
 _MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "p", "d")
 # Beyond 0.8 viridis is too pale for a thin line on white paper.
 _PALEST = 0.8
+# Ends of a logarithmic axis beyond which its own arithmetic overflows.
+_SMALLEST, _LARGEST = 1e-300, 1e300
 
 
-def house_style() -> AbstractContextManager[None]:
-    """The settings under which figures are made *and* saved; afterwards all is as before."""
-    return mpl.rc_context(_RC)
+@contextmanager
+def house_style() -> Iterator[None]:
+    """The settings under which figures are made *and* saved, whatever the user's are; afterwards
+    all is as before."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
 
 
 @dataclass(frozen=True)
@@ -144,8 +151,25 @@ def padded(values: Iterable[float], part: float = 0.05) -> tuple[float, float]:
     """Limits of a logarithmic axis that holds positive, finite values with room at both ends."""
     kept = [value for value in values if 0.0 < value < math.inf]
     low, high = min(kept), max(kept)
-    room = (high / low) ** part if high > low * 1.001 else 2.0
-    return low / room, high * room
+    room = power_of_ratio(low, high, part) if high > low * 1.001 else 2.0
+    return drawable(low / room), drawable(high * room)
+
+
+def power_of_ratio(low: float, high: float, part: float) -> float:
+    """(high / low) ** part, also where the ratio itself is no float.
+
+    >>> power_of_ratio(1.0, 16.0, 0.5), round(power_of_ratio(1e-300, 1e300, 0.01))
+    (4.0, 1000000)
+    """
+    ratio = high / low
+    if ratio < math.inf:
+        return float(ratio**part)
+    return math.exp(part * (math.log(high) - math.log(low)))
+
+
+def drawable(value: float) -> float:
+    """Within what a logarithmic axis can show."""
+    return min(max(value, _SMALLEST), _LARGEST)
 
 
 def at_least(low: float, high: float, ratio: float) -> tuple[float, float]:
@@ -159,7 +183,8 @@ def at_least(low: float, high: float, ratio: float) -> tuple[float, float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    decades = math.log10(high / low)
+    ratio = high / low
+    decades = math.log10(ratio) if ratio < math.inf else math.log10(high) - math.log10(low)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for multiples, most in (((1, 1.5, 2, 3, 5, 7), 0.5), ((1, 2, 5), 3.0), ((1,), 7.0)):
         if decades <= most:

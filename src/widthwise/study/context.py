@@ -10,6 +10,7 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
 from widthwise.runs.store import Store
 from widthwise.study.cost import ModuleCost, module_cost
@@ -17,8 +18,11 @@ from widthwise.study.record import DATA_FILE, DataRecord, StudyRecord, read_reco
 from widthwise.study.spec import HardwareSpec, StudySpec
 from widthwise.training import MAX_TRAIN_EVALUATION
 from widthwise.training.networks import check_batch_size, check_network, network_inputs
+from widthwise.training.trainable import check_trainable
 
 _SAMPLE = 8
+# A pack holds each weight several times: what is refused here would be refused by the schedule.
+_TOO_LARGE = "needs more than packing.memory_mb; build narrower networks, or raise it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +72,10 @@ class Context:
         targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
         costs = {}
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
-            module = self.family.build(width, seed=0)
+            with TensorsBelow(self.spec.packing.memory_mb * 1e6, _TOO_LARGE):
+                module = self.family.build(width, seed=0)
             examples = network_inputs(module, self.dataset.train_inputs[:_SAMPLE])
+            check_trainable(self.family, module, examples)
             check_network(self.family, module, examples, self.dataset.num_classes)
             for size in self._smallest_batches(width):
                 batch = examples[:1].expand(size, *examples.shape[1:])
@@ -78,9 +84,10 @@ class Context:
         return costs
 
     def _smallest_batches(self, width: float) -> list[int]:
-        """Of the grids that say batch sizes; batch norm may need more."""
+        """Of the grids that say batch sizes; batch norm may need more. One that exceeds the
+        training set is refused by the schedule."""
         return [
-            grid.batch_size[0]
+            min(grid.batch_size[0], self.dataset.num_train)
             for grid in self.spec.grid
             if grid.batch_size is not None and width in grid.widening_factor
         ]

@@ -26,6 +26,8 @@ from widthwise.families import (
 from widthwise.theory.parameterization import width_rule
 
 _Count = Annotated[int, Field(ge=1)]
+# Each layer is a module: a million of them fill the memory, however narrow they are.
+_Depth = Annotated[int, Field(ge=1, le=10_000)]
 
 # Kind → its family, whose fields are the keys that go with this kind and whose defaults are theirs.
 _BUILT_IN: dict[str, type[Any]] = {
@@ -75,7 +77,7 @@ class FamilySpec(BaseModel):
     kind: str = "mlp"
     parameterization: Annotated[str, _accepted_by(width_rule)] = "standard"
     base_width: _Count | None = None
-    depth: _Count | None = None
+    depth: _Depth | None = None
     bias: bool | None = None
     activation: Annotated[str, _accepted_by(layers.activation)] | None = None
     normalization: Annotated[str, _accepted_by(partial(layers.norm, channels=1))] | None = None

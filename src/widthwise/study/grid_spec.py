@@ -54,7 +54,9 @@ Seed = Annotated[int, Field(ge=0)]
 PositiveGrid = Annotated[tuple[Positive, ...], BeforeValidator(_expand), AfterValidator(_ascending)]
 MomentumGrid = Annotated[tuple[Momentum, ...], BeforeValidator(_expand), AfterValidator(_ascending)]
 WholeGrid = Annotated[tuple[Whole, ...], BeforeValidator(_expand_whole), AfterValidator(_ascending)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_count), AfterValidator(_ascending)]
+# The table of results holds them as whole numbers of 64 bits, one of them for the sign.
+_RunSeed = Annotated[int, Field(ge=0, lt=2**63)]
+Seeds = Annotated[tuple[_RunSeed, ...], BeforeValidator(_count), AfterValidator(_ascending)]
 
 
 class Frozen(BaseModel):

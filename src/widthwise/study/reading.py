@@ -3,14 +3,35 @@
 import copy
 import difflib
 import json
+import re
+import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from widthwise.errors import InputError
+
+# Lists of a hundred thousand seeds are a megabyte.
+_LARGEST_FILE = 100 * 10**6
+_LONGEST_SHOWN = 120
+
+
+def shown(value: Any) -> str:
+    """A value in a message: as it is written in Python, and not longer than a line.
+
+    >>> shown(True), len(shown("x" * 10**6)), shown(10**5000)
+    ('True', 120, 'a number of more than 4300 digits')
+    """
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "something nested too deep"
+    except ValueError:
+        return f"a number of more than {sys.get_int_max_str_digits()} digits"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def read_fields(source: Any) -> dict[str, Any]:
@@ -24,17 +45,30 @@ def read_fields(source: Any) -> dict[str, Any]:
         return dict(source)
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode("utf-8-sig")  # Windows writes a byte order mark
     except OSError as error:
         raise InputError(f"the specification {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"the specification {path} is not UTF-8 text: {error}") from None
+    except ValueError as error:  # a null character in the path
+        raise InputError(f"the specification {str(path)!r} cannot be read: {error}") from None
+    if len(content) > _LARGEST_FILE:
+        raise InputError(
+            f"the specification {path} must be at most {_LARGEST_FILE // 10**6} MB, got more; is "
+            "it one?"
+        )
     try:
         fields = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except RecursionError:
+        raise InputError(
+            f"the specification {path} cannot be parsed: its arrays or tables are nested too deep"
+        ) from None
     except ValueError as error:
         raise InputError(f"the specification {path} cannot be parsed: {error}") from None
     if not isinstance(fields, dict):
-        raise InputError(f"the specification {path} must be a table of keys, got {fields!r}")
+        raise InputError(f"the specification {path} must be a table of keys, got {shown(fields)}")
     return fields
 
 
@@ -49,7 +83,10 @@ def with_whole_path(fields: dict[str, Any], source: Any) -> dict[str, Any]:
         return fields
     file, _, function = kind.rpartition(":")
     beside = Path(source).parent if isinstance(source, str | Path) else Path()
-    whole = f"{(beside / Path(file).expanduser()).resolve()}:{function}"
+    try:
+        whole = f"{(beside / Path(file).expanduser()).resolve()}:{function}"
+    except (OSError, RuntimeError, ValueError) as error:  # no such home, a null character, a loop
+        raise InputError(f"family.kind {kind!r} must name a file: {error}") from None
     return {**fields, "family": {**family, "kind": whole}}
 
 
@@ -62,6 +99,10 @@ def override_fields(fields: dict[str, Any], override: str) -> dict[str, Any]:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except RecursionError:
+        raise InputError(f"the override {shown(override)} is nested too deep") from None
+    except ValueError as error:  # more digits than Python reads
+        raise InputError(f"the override {shown(override)} cannot be parsed: {error}") from None
     result = copy.copy(fields)
     node: Any = result
     *parents, last = key.strip().split(".")
@@ -73,7 +114,7 @@ def override_fields(fields: dict[str, Any], override: str) -> dict[str, Any]:
             child = {"kind": child}
         if not isinstance(child, Mapping):
             raise InputError(
-                f"the override {override!r} needs {parent!r} to be one table, got {child!r}; "
+                f"the override {override!r} needs {parent!r} to be one table, got {shown(child)}; "
                 "edit the file instead"
             )
         node[parent] = dict(child)
@@ -96,15 +137,61 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"the specification needs {where!r}"
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    return f"{where}: {message[0].lower()}{message[1:]}, got {first['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}"
+
+
+def refuse_truth_values(fields: Mapping[str, Any], model: type[BaseModel]) -> None:
+    """`true` is no number, although Python counts with it.
+
+    Raises:
+        InputError: naming the first key that is true or false and should not be.
+    """
+    for where, key, value, owner in _entries(fields, model, ""):
+        truths = [v for v in _within(value) if isinstance(v, bool)]
+        annotation = str(owner.model_fields[key].annotation)
+        if truths and "bool" not in annotation:
+            kind = "a number" if re.search("int|float", annotation) else "of another kind"
+            raise InputError(f"{where} must be {kind}, got {str(truths[0]).lower()}")
+
+
+def _entries(
+    fields: Mapping[str, Any], model: type[BaseModel], prefix: str
+) -> Iterator[tuple[str, str, Any, type[BaseModel]]]:
+    """Known keys, with the table they belong to: (whole key, key, value, model of the table)."""
+    for key, value in fields.items():
+        if key not in model.model_fields:
+            continue
+        where, table = f"{prefix}{key}", _table(model, key)
+        if table is None:
+            yield where, key, value, model
+            continue
+        for child in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(child, Mapping):
+                yield from _entries(child, table, f"{where}.")
+            else:
+                yield where, key, child, model
+
+
+def _within(value: Any) -> Iterable[Any]:
+    """The value, or what a list or a range holds."""
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _table(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The model of a key that is a table, or a list of them."""
+    annotation: Any = model.model_fields[key].annotation
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    tables = (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return next(tables, None)
 
 
 def _known_keys(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        annotation: Any = model.model_fields[str(part)].annotation
-        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
-        candidates = [annotation, *arguments]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        table = _table(model, str(part))
+        assert table is not None  # only tables have keys
+        model = table
     return list(model.model_fields)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -15,7 +16,14 @@ from widthwise.sgd.batches import Sampling
 from widthwise.sgd.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.grid_spec import Frozen, GridSpec, Positive, Seed, Whole
-from widthwise.study.reading import explain, override_fields, read_fields, with_whole_path
+from widthwise.study.limits import LimitsSpec, refuse_long_lists
+from widthwise.study.reading import (
+    explain,
+    override_fields,
+    read_fields,
+    refuse_truth_values,
+    with_whole_path,
+)
 
 # A card runs small networks by the hundred at once, and serves several processes.
 _CARD_REPLICAS = 512
@@ -207,6 +215,19 @@ class StudySpec(Frozen):
     packing: PackingSpec = PackingSpec()
     hardware: HardwareSpec = HardwareSpec()
     analysis: AnalysisSpec = AnalysisSpec()
+    limits: LimitsSpec = LimitsSpec()
+
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        texts = {"title": self.title, "family.kind": self.family.kind, "data.path": self.data.path}
+        for key, text in texts.items():
+            try:
+                (text or "").encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{key} must be Unicode text, got {text!r} ({error.reason})"
+                ) from None
+        return self
 
     @model_validator(mode="after")
     def _momentum_to_look_ahead(self) -> Self:
@@ -258,14 +279,20 @@ class StudySpec(Frozen):
         elif isinstance(fields.get("family"), str):
             fields["family"] = {"kind": fields["family"]}
         fields = with_whole_path(fields, source)
+        refuse_truth_values(fields, cls)
+        limits = LimitsSpec()
+        with suppress(ValidationError):  # said below
+            limits = LimitsSpec.model_validate(fields.get("limits", {}))
+        refuse_long_lists(fields, limits)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
             raise InputError(explain(error, cls)) from None
 
     def fields(self) -> dict[str, Any]:
-        """Plain values, complete (defaults filled in), that :meth:`parse` reads back."""
-        fields = self.model_dump(mode="json")
+        """Plain values, complete (defaults filled in), that :meth:`parse` reads back; without the
+        limits, which a study is not known by."""
+        fields = self.model_dump(mode="json", exclude={"limits"})
         # A grid is what every study was before there was a search: it keeps its hash.
         return {key: value for key, value in fields.items() if (key, value) != ("search", None)}
 

@@ -15,6 +15,7 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
+from widthwise.families.size import tensors_in_memory
 from widthwise.files import make_directory, write_atomically
 from widthwise.hardware import resolve_device
 from widthwise.probes import StableLearningRate, max_stable_learning_rate
@@ -286,7 +287,8 @@ def _at_once(
     momentum: bool,
 ) -> int:
     """Runs that are trained together."""
-    module = family.build(width)
+    with tensors_in_memory():
+        module = family.build(width)
     cost = module_cost(
         module,
         network_inputs(module, dataset.train_inputs[:_SAMPLE]),

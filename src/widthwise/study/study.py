@@ -26,6 +26,7 @@ from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
 from widthwise.study.context import describe, load_context, make_context, on_this_machine
+from widthwise.study.limits import refuse_many_runs, refuse_many_steps
 from widthwise.study.progress import make_reporter
 from widthwise.study.record import (
     DATA_FILE,
@@ -47,6 +48,7 @@ from widthwise.study.stable_rates import (
     reported,
 )
 from widthwise.study.variation import check_variation, seed_doubts
+from widthwise.text import printable
 
 _RESULTS_FILE = "results.parquet"
 _RATES_FILE = "stable-rates.json"
@@ -104,6 +106,7 @@ class Study:
         """
         refuse_while_importing()
         parsed = on_this_machine(StudySpec.parse(spec, overrides))
+        refuse_many_runs(parsed.grid, parsed.limits)
         directory = Path(directory).expanduser().resolve()
         store = Store(directory)
         with explained(directory):
@@ -122,6 +125,7 @@ class Study:
                 )
             return cls(directory, record)
         dataset = load(parsed.data) if data is None else data
+        refuse_many_steps(parsed.grid, parsed.training, dataset.num_train, parsed.limits)
         context = make_context(parsed, dataset)
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
@@ -312,7 +316,7 @@ class Study:
         results.write_parquet(buffer)
         write_atomically(self.directory / _RESULTS_FILE, buffer.getvalue())
         content = ReportContent(
-            title=self.spec.title,
+            title=printable(self.spec.title),
             results=results,
             optima=summary.optima,
             law=summary.law,
@@ -407,4 +411,5 @@ def _executor_by_name(name: str) -> MakeExecutor:
 
 
 def _json(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, indent=2, ensure_ascii=False)
+    lines = json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
+    return "\n".join(map(printable, lines))

@@ -1,0 +1,44 @@
+"""A sample of fuzz.py: odd specifications and command lines end in one line, never in a traceback.
+
+All of them: ``python tests/cli/fuzz.py``.
+"""
+
+import signal
+
+import fuzz
+import pytest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("fuzz")
+    fuzz.write_files(place)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("attempt", [fuzz.try_spec, fuzz.try_line])
+@pytest.mark.parametrize("number", range(30))
+def test_odd_input_is_one_line(attempt, number, folder):
+    tried, outcome = attempt(number, folder)
+    assert outcome.fault is None, f"{tried}\n{outcome.err}"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fault"),
+    [
+        (fuzz.Outcome(None, "", "Traceback …", 1.0), "ended with None"),
+        (fuzz.Outcome(1, "", "widthwise: a\nb\n", 1.0), "2 lines"),
+        (fuzz.Outcome(2, "", "", 1.0), "no line about it"),
+        (fuzz.Outcome(0, "", "", 61.0), "61 s"),
+    ],
+)
+def test_faults_are_seen(outcome, fault):
+    assert outcome.fault == fault

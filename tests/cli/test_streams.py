@@ -1,0 +1,127 @@
+"""Terminals that know few characters, pipes that close, full disks, and what other code prints."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_studies import clouds
+
+WIDEN = (
+    *("widen", "--learning-rate", "0.5", "--batch-size", "32", "--factor", "4"),
+    *("--parameterization", "ntk"),
+)
+NETWORKS = """
+import os
+from torch import nn
+
+print("importing")
+os.system("echo from a program")
+
+
+def build(w=1):
+    print("building")
+    os.write(1, b"past Python\\n")
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 8 * w), nn.ReLU(), nn.Linear(8 * w, 3))
+"""
+
+
+def start(*words, **options):
+    command = [sys.executable, "-m", "widthwise", *words]
+    return subprocess.run(command, check=False, timeout=120, **options)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["ascii", "latin-1", "C"],
+)
+def test_terminals_that_know_few_characters(variables):
+    environment = {**os.environ, **variables}
+    text = start(*WIDEN, env=environment, capture_output=True)
+    assert (text.returncode, text.stderr) == (0, b"")
+    assert b"?" in text.stdout
+    found = start(*WIDEN, "--json", env=environment, capture_output=True)
+    known = start(*WIDEN, "--json", capture_output=True, env={**os.environ, "PYTHONUTF8": "1"})
+    assert json.loads(found.stdout.decode("ascii")) == json.loads(known.stdout.decode("utf-8"))
+    assert not known.stdout.isascii()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only on Linux")
+@pytest.mark.parametrize("option", ["--explain", "--json", "--help"])
+def test_a_full_disk_is_one_line(option):
+    with Path("/dev/full").open("w") as full:
+        ended = start(*WIDEN, option, stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        b"widthwise: standard output must take what is printed, got: No space left on device\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["--explain", "--json"])
+def test_output_closed_early_is_no_traceback(option):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = start(*WIDEN, option, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed):
+    script = f'exec "$0" -m widthwise "$@" {closed}'
+    ended = subprocess.run(
+        ["sh", "-c", script, sys.executable, *WIDEN], check=False, capture_output=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code():
+    with Path(os.devnull).open() as unwritable:
+        assert start("run", "absent.toml", stderr=unwritable).returncode == 2
+
+
+def test_json_stands_alone(tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    ended = start("inspect", "nets.py:build", "--json", cwd=tmp_path, capture_output=True)
+    assert json.loads(ended.stdout)["parameters"]
+    printed = ended.stderr.decode().splitlines()
+    assert sorted(printed) == ["building", "from a program", "importing", "past Python"]
+
+
+def test_without_json_user_code_prints_where_it_prints(tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    ended = start("inspect", "nets.py:build", cwd=tmp_path, capture_output=True)
+    assert b"building" in ended.stdout
+    assert ended.stderr == b""
+
+
+@pytest.mark.slow
+def test_json_stands_alone_beside_workers(tmp_path):
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    clouds().save(tmp_path / "d.npz")
+    spec = {
+        "title": "a\x1b[2J\x9b",
+        "family": {"kind": "nets.py:build"},
+        "data": {"name": "npz", "path": "d.npz"},
+        "grid": {"widening_factor": 1, "learning_rate": 0.1, "batch_size": 8, "seeds": 2},
+        "training": {"steps": 8, "evaluations": 8},
+        "packing": {"size": 2},
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    ended = start("run", "spec.json", "-q", "--json", cwd=tmp_path, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    report = Path(json.loads(ended.stdout)["report"])
+    assert b"building" in ended.stderr
+    page = report.read_text(encoding="utf-8")
+    assert "a\ufffd[2J\ufffd" in page
+    assert "\x1b" not in page
+    status = start("status", "studies/spec", cwd=tmp_path, capture_output=True)
+    assert b"\x1b" not in status.stdout
+    assert status.returncode == 0
