@@ -44,8 +44,8 @@ def test_refused_before_anything_is_made(override, message):
         (["training.steps=1000000000000", "grid.seeds=[0]"], "limits.steps"),
         (["limits.steps=10"], "at most limits.steps = 10 steps together, got 192"),
         (["limits.runs=7"], "at most limits.runs = 7 runs, got 8; ask for fewer"),
-        (["grid.widening_factor=1000000000"], "one tensor of 96000 MB, .* packing.memory_mb"),
-        (["family.base_width=1000000000000"], "packing.memory_mb; build narrower networks"),
+        (["grid.widening_factor=1000000000"], "needs about 96000 MB, got packing.memory_mb"),
+        (["family.base_width=1000000000000"], "raise it, or build narrower networks"),
         (["grid.widening_factor=1e308"], "must be a whole number of units|packing.memory_mb"),
     ],
 )

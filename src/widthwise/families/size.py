@@ -19,7 +19,7 @@ class TensorsBelow(TorchFunctionMode):
 
     Args:
         num_bytes: most bytes of one tensor.
-        refusal: what to say after "one tensor of 8000 MB (shape …) ", with the remedy.
+        refusal: what to say after "one tensor of shape (…) needs about 8000 MB, ", with the remedy.
     """
 
     def __init__(self, num_bytes: float, refusal: str) -> None:
@@ -45,8 +45,10 @@ class TensorsBelow(TorchFunctionMode):
         size = math.prod(shape) * itemsize
         if size > self._num_bytes and device.type != "meta":
             sizes = ", ".join(map(_brief, shape))
-            megabytes = _brief(size // 10**6)
-            raise InputError(f"one tensor of {megabytes} MB, of shape ({sizes}), {self._refusal}")
+            needed = _brief(size // 10**6) if size >= 10**6 else f"{size / 1e6:.2g}"
+            raise InputError(
+                f"one tensor of shape ({sizes}) needs about {needed} MB, {self._refusal}"
+            )
 
 
 def _brief(count: int) -> str:
@@ -61,9 +63,7 @@ def _shape(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[int, ...]:
 
 def tensors_in_memory() -> TensorsBelow:
     """Refuses what this machine cannot hold."""
-    return TensorsBelow(
-        _machine_bytes(), "does not fit into the memory of this machine; build a narrower network"
-    )
+    return TensorsBelow(_machine_bytes(), "more than this machine has; build a narrower network")
 
 
 def _machine_bytes() -> float:

@@ -22,7 +22,7 @@ from widthwise.training.trainable import check_trainable
 
 _SAMPLE = 8
 # A pack holds each weight several times: what is refused here would be refused by the schedule.
-_TOO_LARGE = "needs more than packing.memory_mb; build narrower networks, or raise it"
+_TOO_LARGE = "got packing.memory_mb = {:g}; raise it, or build narrower networks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,8 @@ class Context:
         targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
         costs = {}
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
-            with TensorsBelow(self.spec.packing.memory_mb * 1e6, _TOO_LARGE):
+            memory = self.spec.packing.memory_mb
+            with TensorsBelow(memory * 1e6, _TOO_LARGE.format(memory)):
                 module = self.family.build(width, seed=0)
             examples = network_inputs(module, self.dataset.train_inputs[:_SAMPLE])
             check_trainable(self.family, module, examples)
