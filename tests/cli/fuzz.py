@@ -2,7 +2,7 @@
 
 A sample is part of the suite (test_fuzz.py). All of them, 500 specifications and 400 command lines:
 
-    python tests/cli/fuzz.py
+    PYTHONPATH=tests python tests/cli/fuzz.py
 
 prints what failed, and how long and how much memory the worst took.
 """
