@@ -15,7 +15,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The quick loop: what takes a second or more is marked slow.
+# The quick loop: what takes a fifth of a second or more is marked slow.
 check: lint
 	$(BIN)/pytest -n 2 -m "not slow"
 

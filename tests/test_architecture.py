@@ -33,6 +33,7 @@ def imports():
     return read_imports(ROOT)
 
 
+@pytest.mark.slow
 def test_every_package_has_a_floor(imports):
     packages = {path.stem for path in ROOT.glob("*.py")} | {
         path.parent.name for path in ROOT.glob("*/__init__.py")

@@ -77,6 +77,7 @@ def family_of(kind, parameterization, nets):
     return {"kind": own, "parameterization": parameterization, **sizes.get(kind, {})}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "parameterization", "variances"), CASES)
 def test_one_setting_has_one_noise_scale(
     kind, parameterization, variances, nets, images, tmp_path, monkeypatch, capsys

@@ -27,6 +27,7 @@ def tuned(learning_rate, batch_size, momentum):
 bases = st.builds(tuned, rates, batches, momenta)
 
 
+@pytest.mark.slow
 @given(
     base=bases,
     w=factors,
@@ -92,6 +93,7 @@ def test_no_widening_changes_nothing(base, parameterization, keep, study):
     assert plan.changes == ()
 
 
+@pytest.mark.slow
 @given(
     base=bases,
     a=factors,
@@ -119,6 +121,7 @@ def test_widening_twice_is_widening_once(base, a, b, parameterization, keep, stu
         assert 1.0 - then.momentum == pytest.approx(1.0 - once.momentum, rel=1e-9)
 
 
+@pytest.mark.slow
 @given(
     base=bases,
     w=st.sampled_from([0.5, 2.0, 4.0, 7.0]),
@@ -155,6 +158,7 @@ def test_units_of_the_loss(base, w, parameterization, keep, stable, power):
     assert [f.condition for f in scaled.findings] == [f.condition for f in plan.findings]
 
 
+@pytest.mark.slow
 @given(
     base=bases,
     w=st.floats(1.1, 64.0),
@@ -181,6 +185,7 @@ def test_intervals_hold_the_plan(base, w, s, below, above, parameterization, kee
         assert low * (1.0 - 1e-9) <= value <= high * (1.0 + 1e-9)
 
 
+@pytest.mark.slow
 @given(
     base=bases,
     q=st.floats(-1.0, 2.0),

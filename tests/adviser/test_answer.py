@@ -145,6 +145,7 @@ def stability(stable, w):
     return {"max_stable_learning_rate": value, "stability_exponent": 0.5}, value * w**-0.5
 
 
+@pytest.mark.slow
 @given(**EVERYTHING, keep=st.sampled_from(KEEPS))
 def test_no_rate_above_the_largest_that_is_known_to_be_stable(
     base, w, parameterization, study, stable, keep
@@ -170,6 +171,7 @@ def test_no_rate_above_the_largest_that_is_known_to_be_stable(
         assert plan.learning_rate <= at_target * (1.0 + 1e-9)
 
 
+@pytest.mark.slow
 @given(
     **EVERYTHING,
     keep=st.sampled_from(sorted(set(KEEPS) - NEEDS_MAX_STABLE)),

@@ -209,6 +209,7 @@ class TestNetworks:
         assert content["not_widened"]
         assert f"{networks}:build" in content["ceiling"]["measure"]
 
+    @pytest.mark.slow
     def test_the_gradient_noise_scale_under_its_own_name(self, call, networks):
         arguments = ("--base", f"{networks}:signals", "--factor", 4, "--gradient-noise", "mnist1d")
         code, out, err = call(*TUNED, *arguments, "--explain")
@@ -227,6 +228,7 @@ class TestNetworks:
         # Neither function builds both.
         assert content["ceiling"]["measure"].startswith("widthwise probe SPEC.toml")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

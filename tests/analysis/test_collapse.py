@@ -180,6 +180,7 @@ def test_scores_without_any_scatter(shift):
 
 # A true collapse: chance of any "differs" is to be 5 % at most. Of 100 problems at most 10 then
 # (99 % point of the binomial).
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_true_collapse_is_seldom_called_broken_and_mostly_shown(seeds):
     false_alarms = full = 0
@@ -191,6 +192,7 @@ def test_true_collapse_is_seldom_called_broken_and_mostly_shown(seeds):
     assert full >= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shift",
     [
@@ -253,6 +255,7 @@ def test_too_noisy_runs_decide_nothing_and_say_what_they_could_miss():
     assert "More seeds" in found.sentence()
 
 
+@pytest.mark.slow
 @given(order=st.permutations(range(28)), octave=st.integers(-3, 3))
 def test_order_and_units_of_rates_do_not_matter(order, octave):
     settings = planted(np.random.default_rng(4), widths=(2,))

@@ -192,6 +192,7 @@ CASES = 25
 LEAST_HITS = int(stats.binom.ppf(1e-4, CASES, 0.95))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
 def test_the_interval_covers_a_planted_exponent(exponent):
     rng = np.random.default_rng(5)

@@ -48,6 +48,7 @@ def test_three_points_give_the_vertex_worked_out_by_hand():
     assert math.log2(result.noise_scale) == pytest.approx(7 / 6, abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(shift=st.floats(-5, 5), order=st.permutations(range(8)))
 def test_shifting_log_noise_scale_shifts_the_optimum_and_order_does_not_matter(shift, order):
@@ -60,6 +61,7 @@ def test_shifting_log_noise_scale_shifts_the_optimum_and_order_does_not_matter(s
     assert order[moved.best_index] == base.best_index
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(scale=st.floats(0.01, 100), offset=st.floats(-10, 10))
 def test_scaling_and_shifting_the_scores_does_not_move_the_optimum(scale, offset):
@@ -70,6 +72,7 @@ def test_scaling_and_shifting_the_scores_does_not_move_the_optimum(scale, offset
     assert moved.score == pytest.approx(scale * base.score + offset, rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_estimate_lies_in_its_interval_whatever_the_shape():
     x = OCTAVES / 2.0
     means = 0.8 - np.where(x < 1.8, 0.0005, 0.03) * (x - 1.8) ** 2
@@ -285,6 +288,7 @@ def collapse(x, optimum):
     return 0.78 - 0.003 * (np.expm1(1.5 * u) / 1.5 - u)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curve", [parabola, collapse])
 @pytest.mark.parametrize("num_seeds", [5, 8])
 def test_intervals_cover_planted_optima(curve, num_seeds):
@@ -298,6 +302,7 @@ def test_intervals_cover_planted_optima(curve, num_seeds):
     assert hits >= LEAST_HITS
 
 
+@pytest.mark.slow
 def test_the_coverage_check_rejects_intervals_half_as_wide():
     rng = np.random.default_rng(11)
     hits = 0
@@ -309,6 +314,7 @@ def test_the_coverage_check_rejects_intervals_half_as_wide():
     assert hits < LEAST_HITS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["low", "high"])
 def test_planted_optima_outside_the_grid_are_censored_on_their_side(side):
     rng = np.random.default_rng(12)
@@ -451,6 +457,7 @@ def test_dense_grids_neither_overflow_nor_warn(curve, num_settings):
     assert result.best_index == np.argmax(scores.mean(axis=1)) or num_settings > 48
 
 
+@pytest.mark.slow
 def test_dense_grids_cover_planted_optima():
     """Of 142 settings the best owes its rank to chance, and others look worse by chance."""
     rng = np.random.default_rng(11)

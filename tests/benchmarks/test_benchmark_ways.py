@@ -46,6 +46,7 @@ def test_all_ways_train_alike(cell):
         require_agreement("further", further, reference)
 
 
+@pytest.mark.slow
 def test_channels_last_loops_train_alike():
     cell = CELLS[1]
     last = _losses(loops.start, _task(cell), channels_last=True)
@@ -62,6 +63,7 @@ def test_jax_trains_alike(cell):
     require_agreement("one after the other", _losses(jax_loops.start, _task(cell)), reference)
 
 
+@pytest.mark.slow
 def test_ours_refuses_to_be_asked_early():
     task = _task(CELLS[0])
     runner = ours.start(task, task.cell.dataset())

@@ -117,6 +117,7 @@ def test_ways_share_all_cores_and_count_in_groups_that_have_a_title(ways):
     assert len({way.name for way in ways(4)}) == len(ways(4))
 
 
+@pytest.mark.slow
 def test_peak_memory_is_seen_and_starts_anew():
     before = memory.settle()
     torch.ones(25_000_000).sum()  # 100 MB, gone at once
@@ -125,6 +126,7 @@ def test_peak_memory_is_seen_and_starts_anew():
     assert memory.peak() - before < 10e6
 
 
+@pytest.mark.slow
 def test_the_planner_stays_within_runs_and_memory():
     cell = Cell("cnn", 8, 4, num_replicas=4)
     assert 1 <= measured_pack_size(cell, 2) <= 2

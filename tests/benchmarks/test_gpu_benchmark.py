@@ -125,6 +125,7 @@ def test_without_output_the_page_is_printed(in_threads, capsys):
     assert "# Many runs on one card" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_way_that_trains_something_else_makes_it_fail_before_anything_is_timed(
     in_threads, tmp_path, monkeypatch
 ):
@@ -142,6 +143,7 @@ def test_a_way_that_trains_something_else_makes_it_fail_before_anything_is_timed
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_agreement_with_the_cpu_is_finer_than_a_step():
     """A way that makes one step less than it is asked for is noticed."""
     for cell in (Cell("mlp", 64, 16), Cell("cnn", 8, 32)):
@@ -160,6 +162,7 @@ def _losses(start, task, **options):
     return runner.losses()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.network)
 def test_recorded_steps_train_like_loops(cell):
     """With a tape in place of CUDA's graphs: no Python of the step runs when it is replayed."""
@@ -179,6 +182,7 @@ def test_on_a_card_graphs_are_recorded_by_cuda_and_share_memory(monkeypatch):
     assert CudaRecorder(torch.device("cuda", 0))._pool is None
 
 
+@pytest.mark.slow
 def test_on_a_card_answers_wait_for_it_and_memory_is_its_own(monkeypatch):
     """The calls of CUDA that the processes make, in their order."""
     calls = []

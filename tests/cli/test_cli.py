@@ -356,6 +356,7 @@ class TestFullDisk:
         assert (tmp_path / "s" / "report.html").read_bytes() == before
         assert call("report", tmp_path / "s")[0] == 0
 
+    @pytest.mark.slow
     def test_a_limit_met_in_the_middle_of_a_file(self, tmp_path):
         """By the operating system itself, not by a patch."""
         study = Study.create(tmp_path / "s", fields(), data=clouds())
@@ -406,6 +407,7 @@ class TestInterrupt:
         assert len(calls) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_kill_end_a_real_process_with_130(tmp_path, number):
     network = "import pathlib, time\ndef build():\n    pathlib.Path('begun').touch()\n"
@@ -426,6 +428,7 @@ def test_ctrl_c_and_kill_end_a_real_process_with_130(tmp_path, number):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("oops")

@@ -24,6 +24,7 @@ def there(folder, monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", [fuzz.try_spec, fuzz.try_line])
 @pytest.mark.parametrize("number", range(30))
 def test_odd_input_is_one_line(attempt, number, folder):

@@ -134,6 +134,7 @@ def modules_after(*arguments, code=0, **environment):
     return done.stdout, set(done.stderr.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)],
@@ -145,11 +146,13 @@ def test_help_loads_nothing_heavy(arguments):
     assert not modules & HEAVY
 
 
+@pytest.mark.slow
 def test_datasets_load_neither_torch_nor_matplotlib():
     _, modules = modules_after("datasets")
     assert not modules & (HEAVY - {"numpy"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterization", ["ntk", "default", "standard", "mup"])
 def test_advice_without_modules_loads_neither_torch_nor_matplotlib(parameterization):
     _, modules = modules_after(
@@ -159,6 +162,7 @@ def test_advice_without_modules_loads_neither_torch_nor_matplotlib(parameterizat
     assert not modules & (HEAVY - {"numpy"})
 
 
+@pytest.mark.slow
 def test_a_refusal_and_bad_input_load_them_no_more():
     given = ("widen", "--learning-rate", 0.1, "--batch-size", 128, "--factor", 4)
     assert not modules_after(*given, code=2)[1] & {"torch", "matplotlib"}
@@ -179,6 +183,7 @@ def test_the_version():
     assert modules_after("--version")[0] == f"{__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "completed"), [("in", "inspect"), ("inspect --fac", "--factor")])
 def test_completion(typed, completed):
     words = f"widthwise {typed}"

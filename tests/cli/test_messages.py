@@ -158,6 +158,7 @@ def foreign_options(command, message):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", BAD, ids=lambda words: " ".join(map(str, words[:5])))
 def test_bad_input_names_options_of_the_command(call, folder, words):
     code, _, error = call(*(word.replace("{}", str(folder)) for word in words))
@@ -210,6 +211,7 @@ def options_in_strings(source):
     return [word for text in texts for word in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)]
 
 
+@pytest.mark.slow
 def test_no_option_is_written_into_the_library():
     """Outside the command line, and the adviser, which writes commands."""
     root = Path(cli.__file__).parents[1]

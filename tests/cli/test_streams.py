@@ -33,6 +33,7 @@ def start(*words, **options):
     return subprocess.run(command, check=False, timeout=120, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables",
     [
@@ -53,6 +54,7 @@ def test_terminals_that_know_few_characters(variables):
     assert not known.stdout.isascii()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only on Linux")
 @pytest.mark.parametrize("option", ["--explain", "--json", "--help"])
 def test_a_full_disk_is_one_line(option):
@@ -64,6 +66,7 @@ def test_a_full_disk_is_one_line(option):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--explain", "--json"])
 def test_output_closed_early_is_no_traceback(option):
     reader, writer = os.pipe()
@@ -73,6 +76,7 @@ def test_output_closed_early_is_no_traceback(option):
     assert (ended.returncode, ended.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(closed):
     script = f'exec "$0" -m widthwise "$@" {closed}'
@@ -82,11 +86,13 @@ def test_closed_streams(closed):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_be_printed_keeps_its_exit_code():
     with Path(os.devnull).open() as unwritable:
         assert start("run", "absent.toml", stderr=unwritable).returncode == 2
 
 
+@pytest.mark.slow
 def test_json_stands_alone(tmp_path):
     (tmp_path / "nets.py").write_text(NETWORKS)
     ended = start("inspect", "nets.py:build", "--json", cwd=tmp_path, capture_output=True)
@@ -95,6 +101,7 @@ def test_json_stands_alone(tmp_path):
     assert sorted(printed) == ["building", "from a program", "importing", "past Python"]
 
 
+@pytest.mark.slow
 def test_without_json_user_code_prints_where_it_prints(tmp_path):
     (tmp_path / "nets.py").write_text(NETWORKS)
     ended = start("inspect", "nets.py:build", cwd=tmp_path, capture_output=True)

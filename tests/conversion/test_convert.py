@@ -35,6 +35,7 @@ def of_conversion(conversion, **options):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("kind", KINDS)
 class TestSameTrajectory:
+    @pytest.mark.slow
     def test_standard_to_ntk_and_back(self, kind, momentum):
         module = network(kind, "standard")
         expected = of_module(module, momentum=momentum)
@@ -68,6 +69,7 @@ class TestSameTrajectory:
 
 
 class TestWhatElseIsKept:
+    @pytest.mark.slow
     @pytest.mark.parametrize("form", ["ntk", "mup-one-rate"])
     def test_nesterov_and_weight_decay(self, form):
         options = {"momentum": 0.8, "nesterov": True}
@@ -84,6 +86,7 @@ class TestWhatElseIsKept:
         groups = [group | {"weight_decay": 0.1} for group in ntk.parameter_groups()]
         assert difference(trajectory(ntk.module, groups), expected) > 1e-3
 
+    @pytest.mark.slow
     def test_norms_frozen_parameters_and_layers_used_twice(self):
         class Twice(nn.Module):
             def __init__(self):

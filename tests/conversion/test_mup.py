@@ -101,6 +101,7 @@ def test_the_comparison_notices_a_wrong_group():
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 class TestOneRate:
+    @pytest.mark.slow
     def test_follows_mup_with_its_groups(self, kind, momentum):
         module, base = network(kind, "standard", 4), network(kind, "standard", 1)
         prescribed = mup_module(module, base)

@@ -21,6 +21,7 @@ needs_full_set = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_sizes_and_balance():
     raw = read_bundled()
     assert raw.train_inputs.shape == (NUM_TRAIN, 28, 28)
@@ -29,12 +30,14 @@ def test_sizes_and_balance():
     assert set(np.bincount(raw.test_labels)) == {NUM_TEST // 10}
 
 
+@pytest.mark.slow
 def test_no_test_image_is_a_training_image():
     raw = read_bundled()
     train = {image.tobytes() for image in raw.train_inputs}
     assert not train & {image.tobytes() for image in raw.test_inputs}
 
 
+@pytest.mark.slow
 def test_files_are_small_and_quick_to_read():
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 6_000_000
     start = time.perf_counter()
@@ -55,12 +58,14 @@ def test_licence_notice_is_complete():
         assert part in notice
 
 
+@pytest.mark.slow
 def test_changed_content_is_noticed(monkeypatch):
     monkeypatch.setitem(bundled_set._SHA256, "t10k-labels-idx1-ubyte", "0" * 64)
     with pytest.raises(InputError, match=r"bundled t10k-labels-idx1-ubyte.xz must have"):
         read_bundled()
 
 
+@pytest.mark.slow
 @needs_full_set
 def test_made_by_the_tool_from_the_full_set():
     spec = importlib.util.spec_from_file_location("make_bundled_data", TOOL)

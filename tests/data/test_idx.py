@@ -23,6 +23,7 @@ idx_arrays = st.sampled_from(DTYPES).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(array=idx_arrays)
 def test_round_trip(array):
     again = parse_idx(format_idx(array), source="memory")
@@ -41,6 +42,7 @@ def test_wide_integers_are_big_endian():
     assert parse_idx(content, source="memory").tolist() == [256, -2]
 
 
+@pytest.mark.slow
 @given(array=idx_arrays, data=st.data())
 def test_every_truncation_is_noticed(array, data):
     content = format_idx(array)

@@ -10,6 +10,7 @@ from widthwise.data import DataSpec, available, load
 from widthwise.errors import DataNotFoundError, InputError
 
 
+@pytest.mark.slow
 def test_default_is_the_bundled_set():
     dataset = load(DataSpec())
     assert (dataset.name, dataset.num_train, dataset.num_test) == ("fashion-mnist-mini", 5000, 8000)
@@ -20,6 +21,7 @@ def test_default_is_the_bundled_set():
     assert abs(float(dataset.test_inputs.mean())) < 0.05
 
 
+@pytest.mark.slow
 def test_subsets_are_nested_and_apart_from_validation():
     def images(**sizes):
         dataset = load(DataSpec(preprocessing="none", num_test=10, seed=3, **sizes))
@@ -70,6 +72,7 @@ def test_specification_is_frozen_and_survives_json():
         spec.seed = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -45,6 +45,7 @@ def test_comparison_notices_another_seed():
     assert not np.allclose(raw.train_inputs, published(70, 30, 0)["x"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_default_specification_is_the_published_data_set():
     assert DataSpec(name="mnist1d").seed == 42
     assert DataSpec(name="mnist1d", seed=0).seed == 0
@@ -76,6 +77,7 @@ def test_global_generator_is_left_alone():
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_reference_size_takes_seconds():
     start = time.perf_counter()
     generate_mnist1d(num_train=4000, num_test=12000, seed=42)

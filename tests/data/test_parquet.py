@@ -133,6 +133,7 @@ def test_folder_without_the_files(tmp_path):
         read_parquet_folder(tmp_path)
 
 
+@pytest.mark.slow
 def test_images_of_absurd_sizes_are_refused_undecoded(tmp_path):
     """A picture of one color: 9,000 × 9,000 pixels in 80 kB."""
     bomb = encode(np.zeros((9000, 9000), np.uint8))

@@ -138,6 +138,7 @@ def test_available_follows_the_disk(tmp_path):
     assert location() == "data/mnist"
 
 
+@pytest.mark.slow
 @needs_full_set
 def test_full_fashion_mnist():
     dataset = load(DataSpec(name="fashion-mnist", num_train=1024, num_validation=1000))

@@ -71,6 +71,7 @@ def test_runs_to_a_report_that_says_what_was_run(name, tmp_path, monkeypatch):
     assert ("the best noise does not grow with width as the rule says" in page) == normalized
 
 
+@pytest.mark.slow
 def test_a_batch_that_ghost_batch_norm_cannot_cut_is_refused(tmp_path):
     overrides = [FIXED_SIZE, "grid.batch_size=[4, 6]"]
     with pytest.raises(InputError, match=r"multiple of .*ghost_batch_size.*4"):

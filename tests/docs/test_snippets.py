@@ -12,6 +12,7 @@ PYTHON = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON)
 def test_runs_or_says_why_not(block, tmp_path, monkeypatch):
     compile(block.text, "snippet", "exec")

@@ -111,6 +111,7 @@ def test_which_convolutions_take_it():
         assert not took_winograd(value, weight, padding=1)
 
 
+@pytest.mark.slow
 def test_a_pack_that_takes_it_trains_as_modules_alone():
     make = seeded(
         lambda: nn.Sequential(

@@ -84,6 +84,7 @@ FAMILIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momenta", MOMENTA.values(), ids=MOMENTA)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_float64_to_1e_10_after_100_steps(architecture, momenta):
@@ -127,6 +128,7 @@ def test_the_comparison_notices_a_wrong_learning_rate(architecture):
     assert float((losses - wrong).abs().max()) > 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["ntk", "residual", "cnn, batch, ntk"])
 def test_dropped_replicas_leave_the_others_alone(network):
     make = FAMILIES.get(network) or ARCHITECTURES[network][0]
@@ -148,6 +150,7 @@ def test_dropped_replicas_leave_the_others_alone(network):
         torch.testing.assert_close(value, other, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["ntk", "residual", "cnn, batch, ntk"])
 def test_a_restored_pack_goes_on_bit_for_bit(network):
     make = FAMILIES.get(network) or ARCHITECTURES[network][0]

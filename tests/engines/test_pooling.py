@@ -69,6 +69,7 @@ def test_values_and_gradients(way, dtype, size, rectify, with_bias):
         assert torch.allclose(got, wanted, rtol=0, atol=20 * torch.finfo(dtype).eps)
 
 
+@pytest.mark.slow
 @given(
     numbers=st.lists(st.integers(-2, 2), min_size=32, max_size=32),
     biases=st.lists(st.integers(-1, 1), min_size=2, max_size=2),
@@ -244,6 +245,7 @@ def test_bf16_trains_with_pooling():
     assert losses.isfinite().all()
 
 
+@pytest.mark.slow
 @needs_numba
 def test_without_a_place_to_keep_them_they_are_compiled_all_the_same(monkeypatch):
     import numba

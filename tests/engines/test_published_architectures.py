@@ -266,11 +266,13 @@ def test_packed_equals_one_by_one(name):
     assert found.engine == ("graph" if name in IN_PACKED_FORM else "vmap"), found.reason
 
 
+@pytest.mark.slow
 def test_the_comparison_notices_a_wrong_momentum():
     found = compare(ARCHITECTURES["ViT (timm)"], momentum_alone=MOMENTUM * (1 + 1e-6))
     assert found.worst() > 1e-9
 
 
+@pytest.mark.slow
 def test_the_comparison_notices_wrong_running_statistics():
     def change(module):
         for layer in module.modules():

@@ -97,6 +97,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.1], ids=["no decay", "decay"])
 @pytest.mark.parametrize("engine", ["graph", "vmap"])
 @pytest.mark.parametrize("case", CASES)

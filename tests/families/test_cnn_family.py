@@ -143,6 +143,7 @@ class TestInitialOutputs:
         image[0, 1, 1] = 1.0
         return initial_outputs(width, image, pooling="average", **options)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
     @pytest.mark.parametrize("width", [1, 2, 8])
     def test_variance_by_hand_at_every_width(self, width, parameterization):
@@ -194,6 +195,7 @@ class TestInitialOutputsWithBatchNorm:
         found = self.outputs(width, parameterization=parameterization)
         assert mean_square_is(found, self.expected())
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("unscaled_rule")
     def test_the_check_notices_a_rule_without_fan_in(self):
         assert not mean_square_is(self.outputs(1), self.expected())

@@ -74,6 +74,7 @@ def run(directory, **spec):
 
 
 class TestWaysToName:
+    @pytest.mark.slow
     def test_file_and_function(self, tmp_path, trained):
         (tmp_path / "nets.py").write_text(CHAIN)
         table = run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()
@@ -81,6 +82,7 @@ class TestWaysToName:
         assert set(table["family"]) == {"build"}
         assert set(table["status"]) == {"ok"}
 
+    @pytest.mark.slow
     def test_file_beside_the_specification(self, tmp_path, trained, monkeypatch):
         (tmp_path / "nets.py").write_text(CHAIN)
         (tmp_path / "spec.toml").write_text(
@@ -93,12 +95,14 @@ class TestWaysToName:
         study.run(1, progress=False)
         assert len(study.results()) == 2
 
+    @pytest.mark.slow
     def test_module_and_function(self, tmp_path, trained, monkeypatch):
         (tmp_path / "nets_in_a_module.py").write_text(CHAIN)
         monkeypatch.syspath_prepend(tmp_path)
         study = run(tmp_path / "s", family={"kind": "nets_in_a_module:build"})
         assert len(study.results()) == 8
 
+    @pytest.mark.slow
     def test_callable(self, tmp_path, trained):
         study = run(tmp_path / "s", family=top_level_family)
         assert study.spec.family.kind == f"{__name__}:top_level_family"
@@ -108,12 +112,14 @@ class TestWaysToName:
         ours, theirs = (comparable(s.results()).drop("spec_hash") for s in (study, same))
         assert_frame_equal(ours, theirs, check_exact=True)
 
+    @pytest.mark.slow
     def test_residual_networks_run_in_packed_form(self, tmp_path, trained):
         (tmp_path / "nets.py").write_text(RESIDUAL)
         table = run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()
         assert set(table["engine"]) == {"graph"}
         assert set(table["status"]) == {"ok"}
 
+    @pytest.mark.slow
     def test_dropout_and_batch_norm(self, tmp_path, trained):
         (tmp_path / "nets.py").write_text(
             "from torch import nn\ndef build(width):\n    return nn.Sequential(nn.Flatten(), "
@@ -400,6 +406,7 @@ class TestSource:
         assert source_hash(family) == source_hash(user_family(f"{__name__}:with_seed"))
         assert isinstance(family.build(1), nn.Module)
 
+    @pytest.mark.slow
     def test_an_edited_file_is_another_module(self, tmp_path):
         path = tmp_path / "nets.py"
         path.write_text(CHAIN)
@@ -409,6 +416,7 @@ class TestSource:
         assert before.build(1).hidden.out_features == 4
         assert after.build(1).hidden.out_features == 5
 
+    @pytest.mark.slow
     def test_an_edited_file_stops_the_study(self, tmp_path, trained):
         path = tmp_path / "nets.py"
         path.write_text(CHAIN)
@@ -462,6 +470,7 @@ class TestRefusals:
         with pytest.raises(InputError, match=message):
             run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build")
 
+    @pytest.mark.slow
     def test_a_good_one_passes(self, tmp_path, trained):
         (tmp_path / "nets.py").write_text(CHAIN)
         assert len(run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()) == 8
@@ -529,6 +538,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_whatever_a_script_can_name(tmp_path):
     """Classes, their methods, classes in classes, and functions behind a decorator of C."""
     path = tmp_path / "script.py"

@@ -76,6 +76,7 @@ class TestShapes:
         expected = count_by_hand(3, stem, 4 * width, (depth - 4) // 6, 5, normalization)
         assert num_parameters(family(**options).build(width)) == expected
 
+    @pytest.mark.slow
     def test_the_published_network_has_36_5_million_parameters(self):
         """Zagoruyko & Komodakis, table 4: WRN-28-10, 36.5 M."""
         published = families.wide_resnet(
@@ -235,10 +236,12 @@ class TestInitialOutputs:
         found = self.outputs(width, parameterization=parameterization)
         assert mean_square_is(found, self.EXPECTED, self.LARGEST_ERROR)
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("unscaled_rule")
     def test_the_check_notices_a_rule_without_fan_in(self):
         assert not mean_square_is(self.outputs(1), self.EXPECTED, self.LARGEST_ERROR)
 
+    @pytest.mark.slow
     def test_the_check_notices_branches_that_are_not_zero(self, monkeypatch):
         monkeypatch.setattr(nn.init, "zeros_", lambda weight: weight)
         assert not mean_square_is(self.outputs(1), self.EXPECTED, self.LARGEST_ERROR)
@@ -322,6 +325,7 @@ class TestTraining:
         losses = self.losses(network, steps=40, learning_rate=rate)
         assert losses[-1] < self.LEARNT
 
+    @pytest.mark.slow
     def test_the_deep_one_does_not_learn_at_this_rate_without_zero_layers(self, monkeypatch):
         monkeypatch.setattr(nn.init, "zeros_", lambda weight: weight)
         losses = self.losses(family(depth=28).build(2, seed=0), steps=40, learning_rate=0.05)

@@ -160,6 +160,7 @@ def small(w, std):
     return layers
 
 
+@pytest.mark.slow
 def test_few_values_are_helped_by_the_schemes_or_end_in_a_question():
     """std ∝ n^(−1/4) lies between the laws; it must not pass as one of them."""
     for _ in range(20):

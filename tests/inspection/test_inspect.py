@@ -271,6 +271,7 @@ def test_a_spectrally_normed_layer_is_not_advanced():
     assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch.compile's own
 def test_a_compiled_module_is_looked_into():
     found = inspect(torch.compile(nn.Linear(4, 3)))

@@ -315,6 +315,7 @@ def misses(found, name):
     return wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_parameter_is_recognized_at_the_stated_confidence(name):
     found = inspected(name)

@@ -87,6 +87,7 @@ class TestByHand:
         assert result.interval == pytest.approx((0.0, 0.0), abs=1e-12)
 
 
+@pytest.mark.slow
 @given(
     scale=st.floats(1e-3, 1e3),
     seed=st.integers(0, 1000),
@@ -121,10 +122,12 @@ class TestCoverage:
             hits += low <= truth <= high
         return hits / self.RUNS
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("dimension", "mean", "n"), [(5, 1.0, 100), (20, 0.3, 200)])
     def test_intervals_hold_the_truth_as_often_as_they_say(self, dimension, mean, n):
         assert self.share_covered(dimension, mean, n) == pytest.approx(0.95, abs=self.TOLERANCE)
 
+    @pytest.mark.slow
     def test_weak_signals_are_covered_by_open_intervals(self):
         assert self.share_covered(100, 0.05, 200) > 0.95 - self.TOLERANCE
 
@@ -209,6 +212,7 @@ class TestModules:
             gradient_noise_scale(module, x, y, batch_size=1)
         assert gradient_noise_scale(module.eval(), x, y).batch_size == 1
 
+    @pytest.mark.slow
     def test_batches_and_examples_estimate_the_same(self):
         case = planted(8000, 6, 0.5)
         for batch_size in (1, 8):

@@ -134,6 +134,7 @@ def test_the_module_is_left_as_it_was():
     assert top_hessian_eigenvalue(module, inputs, targets, nn.CrossEntropyLoss()) == first
 
 
+@pytest.mark.slow
 def test_attention_is_differentiated_twice():
     """Against a Hessian from finite differences of the gradient."""
     torch.manual_seed(1)

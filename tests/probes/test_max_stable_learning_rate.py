@@ -41,6 +41,7 @@ def on_quadratic(**changes):
     return max_stable_learning_rate(linear, plane(), **{**options, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_full_batch_descent_on_a_quadratic(momentum):
     expected = 2.0 * (1.0 + momentum) / quadratic_curvature(plane())
@@ -76,6 +77,7 @@ def test_a_short_run_overestimates():
     assert not lucky_beyond_the_edge(on_quadratic())
 
 
+@pytest.mark.slow
 def test_weight_decay_adds_to_the_curvature():
     recipe = Recipe(loss="mean-squared-error", weight_decay=0.5)
     found = on_quadratic(recipe=recipe)
@@ -133,6 +135,7 @@ def test_the_interval_holds_what_a_fine_scan_of_other_seeds_finds(parameterizati
     assert not low <= rates[non_increasing(shares) >= 0.1][-1] <= high
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_the_definition():
     family, data = families.mlp((2, 3), 3, base_width=4), clouds()
     found = max_stable_learning_rate(family, data, seeds=4, seed=7, batch_size=16, device="cpu")
@@ -143,6 +146,7 @@ def test_shares_are_those_of_the_definition():
     assert found.shares[found.learning_rates.index(found.value)] >= 0.9
 
 
+@pytest.mark.slow
 def test_rounds_are_told_and_results_are_plain():
     rounds = []
     found = on_quadratic(on_round=rounds.append)
@@ -158,6 +162,7 @@ def test_rounds_are_told_and_results_are_plain():
     assert "2(1+m)/λ = " in found.sentence()
 
 
+@pytest.mark.slow
 def test_a_safe_rate_is_a_quarter_and_below_the_interval():
     found = on_quadratic()
     assert found.safe() == pytest.approx(found.value / 4)

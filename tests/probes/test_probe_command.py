@@ -51,6 +51,7 @@ def spec(tmp_path):
 QUICK = ("--seeds", 2, "--steps", 20, "--tolerance", 0.5)
 
 
+@pytest.mark.slow
 def test_a_line_a_width_and_the_law(call, spec):
     code, out, err = call("probe", spec, *QUICK)
     lines = out.splitlines()
@@ -98,6 +99,7 @@ def test_a_function_of_ones_own_with_the_data_of_a_specification(call, spec, tmp
     assert "One width says nothing of how it changes with width." in out
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own_with_data_by_name(call, tmp_path):
     (tmp_path / "net.py").write_text(NETWORK.replace("6,", "784,").replace(" 3)", " 10)"))
     own = f"{tmp_path / 'net.py'}:build"
@@ -116,6 +118,7 @@ class TestStudy:
         study.run(1, progress=False)
         return study
 
+    @pytest.mark.slow
     def test_its_rates_are_kept_and_shown(self, call, study):
         code, out, err = call("probe", study.directory, *QUICK)
         assert code == 0
@@ -128,6 +131,7 @@ class TestStudy:
         page = study.report().read_text()
         assert "How large can the best batch be?" in page
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("option", "value"), [("--spec", "o.toml"), ("--data", "mnist"), ("--set", "a=1")]
     )

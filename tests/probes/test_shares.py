@@ -167,11 +167,13 @@ def coverage(plant, spread, point, draw_interval):
     return hits / CASES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "spread", "point", "least"), COVERAGE)
 def test_intervals_cover(plant, spread, point, least):
     assert coverage(plant, spread, point, interval) >= least
 
 
+@pytest.mark.slow
 def test_the_coverage_check_rejects_a_plain_bootstrap():
     """The 90 % point of ten resampled thresholds never goes below the lowest."""
 

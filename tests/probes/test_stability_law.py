@@ -37,6 +37,7 @@ def censored(width):
     return measured(9.0, width, interval=(9.0, math.inf), samples=np.full(400, np.nan))
 
 
+@pytest.mark.slow
 @given(exponent=st.floats(-1.0, 2.0), level=st.floats(0.01, 10.0))
 def test_a_planted_exponent_is_found(exponent, level):
     widths = [1, 2, 4, 8]

@@ -116,6 +116,7 @@ def test_diverged_settings_are_crosses_with_their_counts(settings, optima):
         assert f"{row.num_diverged}/{row.num_seeds}" in texts
 
 
+@pytest.mark.slow
 def test_without_divergence_there_is_no_strip(settings, optima):
     alive = [row for row in settings if not row.num_diverged]
     figure = accuracy_figure(alive, optima, "test")
@@ -190,6 +191,7 @@ def test_curves_of_unequal_length_share_an_axis_of_fractions(sample, optima):
     assert max(axes.lines[1].get_xdata()) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_single_width_and_one_seed_draw_without_warnings():
     one = content(results_table(widths=(4.0,), seeds=1))
     settings = setting_rows(one.results)

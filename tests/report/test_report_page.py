@@ -84,6 +84,7 @@ def loaded_from_elsewhere(text: str) -> list[str]:
     return re.findall(r"(?:https?:)?//[\w.-]+\.\w+|@import|@font-face|<script|<link\b", text)
 
 
+@pytest.mark.slow
 def test_files_are_the_page_and_each_figure_twice(page):
     assert page.name == "report.html"
     files = {path.name for path in (page.parent / "figures").iterdir()}
@@ -163,6 +164,7 @@ def test_settings_table_holds_every_setting_with_its_mean(page, sample):
     assert any(diverged for *_, diverged in expected)
 
 
+@pytest.mark.slow
 def test_provenance_is_shown_and_escaped(sample):
     hostile = dataclasses.replace(
         sample,
@@ -178,6 +180,7 @@ def test_provenance_is_shown_and_escaped(sample):
     assert 'href="results.parquet"' in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_makes_a_page_without_nan_or_inf(case):
     # The page is under test here, not the fit to optima that are bounds at most widths.
@@ -198,6 +201,7 @@ def test_no_law_is_said_in_plain_words():
     assert made.law_problem.rstrip(".") in text
 
 
+@pytest.mark.slow
 def test_width_without_an_optimum_is_named_with_its_reason(sample):
     without = {width: value for width, value in sample.optima.items() if width != 8.0}
     made = dataclasses.replace(sample, optima=without, optimum_problems={8.0: "it was too noisy"})
@@ -206,6 +210,7 @@ def test_width_without_an_optimum_is_named_with_its_reason(sample):
     assert ["8", "not located: it was too noisy"] in table_cells(text, "optima")
 
 
+@pytest.mark.slow
 def test_validation_split_is_explained_and_test_reported_beside():
     made = content(results_table(validation=True, widths=(1.0, 2.0, 4.0)))
     text = page_text(made)
@@ -286,6 +291,7 @@ def with_options(results: pl.DataFrame, **options: object) -> pl.DataFrame:
     return results.with_columns(**{name: pl.lit(value) for name, value in options.items()})
 
 
+@pytest.mark.slow
 def test_a_plateau_under_a_falling_rate_is_not_called_arrival():
     flat = results_table(widths=(1.0, 4.0))
     cosine = content(with_options(flat, schedule="cosine"), law=None)
@@ -310,6 +316,7 @@ def test_change_at_late_times_is_put_down_to_the_schedule_only_if_it_acts_then()
     assert "Training had not arrived" in cautions(early)
 
 
+@pytest.mark.slow
 def test_with_a_schedule_learning_rates_are_called_peaks():
     plain = results_table(widths=(1.0, 4.0))
     constant = visible(page_text(content(plain, law=None)))
@@ -388,6 +395,7 @@ def test_same_study_gives_the_same_bytes(page, sample, tmp_path):
         assert path.read_bytes() == twin.read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_order_of_the_runs_does_not_matter(sample):
     shuffled = dataclasses.replace(
         sample, results=sample.results.sample(fraction=1.0, shuffle=True, seed=3)
@@ -396,6 +404,7 @@ def test_order_of_the_runs_does_not_matter(sample):
     assert page_text(shuffled) == page_text(sample)
 
 
+@pytest.mark.slow
 def test_writing_again_replaces_and_leaves_no_temporary_files(small, tmp_path):
     write_report(small, tmp_path)
     page = write_report(dataclasses.replace(small, title="Second"), tmp_path)
@@ -403,6 +412,7 @@ def test_writing_again_replaces_and_leaves_no_temporary_files(small, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_failed_write_leaves_the_old_page(small, tmp_path, monkeypatch):
     page = write_report(small, tmp_path)
     before = page.read_bytes()
@@ -417,6 +427,7 @@ def test_a_failed_write_leaves_the_old_page(small, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_many_settings_stay_one_table():
     widths = tuple(2.0**power for power in range(10))
     table = results_table(widths=widths, batch_sizes=tuple(range(1, 41)), seeds=2)

@@ -62,6 +62,7 @@ def gids(figure, start):
     return {artist.get_gid() for artist in found}
 
 
+@pytest.mark.slow
 def test_sections_are_there_exactly_where_the_data_are(sections):
     assert list(sections) == ["plan", "collapse", "stability", "resistance"]
     one_rate = content(results_table(widths=(1.0, 2.0)))
@@ -117,6 +118,7 @@ def test_collapse_section_says_what_the_test_found(full, sections):
     assert len(differences) == sum(x.difference is not None for x in found.comparisons)
 
 
+@pytest.mark.slow
 def test_broken_collapse_is_said_first_of_all(broken):
     text = page_text(broken)
     shown = html.unescape(re.sub(r"<[^>]+>", "", text))
@@ -179,6 +181,7 @@ def test_stability_section_holds_rates_and_ceilings(full, sections):
         assert cells[5].endswith(number(point.batch_size))
 
 
+@pytest.mark.slow
 def test_stability_without_optima_or_a_law_still_shows_the_rates(full):
     alone = dataclasses.replace(full, optima={}, stable_learning_rates=stable_rates((1.0,)))
     section = named(alone)["stability"]
@@ -257,6 +260,7 @@ def planned(parameterization_exponent, exponent, interval):
     return dataclasses.replace(made, law=law)
 
 
+@pytest.mark.slow
 def test_plan_section_in_hand_worked_numbers():
     # σ_init² ∝ 1/w and ḡ ∝ w^1.5 (1.25 to 2): ε/(B(1−m)) ∝ w^0.5 (0.25 to 1).
     section = named(planned(-1.0, 1.5, (1.25, 2.0)))["plan"]

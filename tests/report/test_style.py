@@ -34,6 +34,7 @@ def drawn(sample):
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", OTHERS, ids=lambda others: next(iter(others)))
 def test_settings_of_others_change_no_figure(others, sample):
     expected = drawn(sample)

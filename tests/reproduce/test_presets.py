@@ -155,6 +155,7 @@ class TestCost:
         assert searched.runs == 192
         assert searched.flops == pytest.approx(whole.flops * 192 / whole.runs)
 
+    @pytest.mark.slow
     def test_minutes_is_small(self):
         """All claims at "minutes", the searches' runs spread evenly: half an hour at 100 GFLOP/s,
         about what two cores do; searches stay at higher noise, which costs less."""

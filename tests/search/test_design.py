@@ -48,6 +48,7 @@ def test_variance_of_a_three_point_vertex():
     assert misfit[0] == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_variance_of_a_skewed_vertex_agrees_with_draws():
     rng = np.random.default_rng(3)
     x, spread = np.arange(-2.0, 3.0), 1e-4

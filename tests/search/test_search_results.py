@@ -84,6 +84,7 @@ def test_budget_spent():
     assert last.spent_runs <= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("peak", "side"), [(-7.0, "low"), (8.0, "high")])
 def test_a_peak_beyond_the_lattice_ends_at_its_edge(peak, side):
     last = drive([table(parabola(peak))], TARGET)[0][-1]
@@ -99,6 +100,7 @@ def test_the_limit_of_the_lattice_is_the_reason_given():
     assert last.optima[0].reason == "batch size 512"
 
 
+@pytest.mark.slow
 def test_needs_more_than_max_seeds():
     target = SearchTarget(precision=0.05, max_seeds=6)
     last = drive([table(parabola(1.0), noise=0.01)], target)[0][-1]
@@ -197,6 +199,7 @@ def family(exponent, start=-1.0, noise=0.003):
     return lattices, full
 
 
+@pytest.mark.slow
 def test_a_width_begins_where_its_neighbor_ended_and_the_cheapest_begins_alone():
     lattices, full = family(1.0, noise=0.0002)
     rounds, _ = drive(full, TARGET, lattices=lattices)
@@ -211,6 +214,7 @@ def test_a_width_begins_where_its_neighbor_ended_and_the_cheapest_begins_alone()
         assert np.median(begun) == pytest.approx(np.log2(before.noise_scale) + shift, abs=0.4)
 
 
+@pytest.mark.slow
 def test_a_neighbor_far_away_does_not_mislead():
     lattices, full = family(1.0)
     full = [table(parabola(p), noise=0.003, seed=i) for i, p in enumerate((3.0, -3.0, 3.0, 0.0))]
@@ -220,6 +224,7 @@ def test_a_neighbor_far_away_does_not_mislead():
         assert abs(np.log2(optimum.noise_scale) - peak) < 1.0
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_width_rests_on_its_own_runs():
     lattices, full = family(1.0)
     rounds, landed = drive(full, TARGET, lattices=lattices)
@@ -228,6 +233,7 @@ def test_the_interval_of_a_width_rests_on_its_own_runs():
         assert optimum.interval == own.interval
 
 
+@pytest.mark.slow
 def test_a_width_at_its_edge_does_not_keep_the_others_from_beginning():
     lattices, full = family(1.0)
     full[0] = table(parabola(-8.0), noise=0.003)

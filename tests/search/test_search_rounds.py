@@ -64,6 +64,7 @@ def test_rounds_are_on_the_lattice_new_contiguous_and_full(p, workers):
         assert costs == sorted(costs, reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(p=planted, data=st.data())
 def test_whatever_part_of_a_round_has_landed_the_rest_of_that_round_is_proposed(p, data):
@@ -97,6 +98,7 @@ def test_whatever_part_of_a_round_has_landed_the_rest_of_that_round_is_proposed(
         )
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_round():
     full = [table(parabola(1.0))]
     assert [p.runs for p in drive(full, TARGET)[0]] == [p.runs for p in drive(full, TARGET)[0]]

@@ -19,6 +19,7 @@ def draw(first, steps, sizes, sampling="epochs", seed=0):
     )
 
 
+@pytest.mark.slow
 @given(SIZES, SAMPLING, st.integers(0, 2**32), st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_any_chunking_gives_the_same(sizes, sampling, seed, chunks):
     whole = draw(0, sum(chunks), sizes, sampling, seed)

@@ -28,6 +28,7 @@ def studies(tmp_path, monkeypatch):
     return study, ww.Study.open(tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_studies_or_their_directories(studies):
     first, second = studies
     expected = compare_studies(first, second)

@@ -22,6 +22,7 @@ def study(tmp_path, monkeypatch):
 
 
 class TestLines:
+    @pytest.mark.slow
     def test_cost_first_then_how_far(self, study, capsys, monkeypatch):
         monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
         study.run(1)
@@ -37,10 +38,12 @@ class TestLines:
         assert done == sorted(done)
         assert (done[-1], found[-1][2], found[-1][4]) == (8, "8", "4")
 
+    @pytest.mark.slow
     def test_not_more_often_than_anyone_reads(self, study, capsys):
         study.run(1)
         assert len(capsys.readouterr().err.splitlines()) <= 4  # cost, first, last
 
+    @pytest.mark.slow
     def test_resumed_studies_count_what_was_there(self, study, capsys):
         study.run(1)
         next((study.directory / "shards").iterdir()).unlink()
@@ -50,6 +53,7 @@ class TestLines:
         assert first.startswith("to train: 4 of 8 runs in 1 packs")
         assert LINE.fullmatch(lines[-1])[1] == "8"
 
+    @pytest.mark.slow
     def test_quiet_is_quiet(self, study, capsys):
         study.run(1, progress=False)
         assert capsys.readouterr() == ("", "")
@@ -71,6 +75,7 @@ class TestLines:
 
 
 class TestBar:
+    @pytest.mark.slow
     def test_on_a_terminal(self, study, monkeypatch):
         screen = io.StringIO()
         console = Console(file=screen, force_terminal=True, width=200, highlight=False)

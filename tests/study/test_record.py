@@ -17,12 +17,14 @@ def trained(monkeypatch):
 
 
 class TestSpecificationIsKept:
+    @pytest.mark.slow
     def test_shards_hold_it(self, tmp_path):
         study = finished_study(tmp_path / "s")
         for path in shard_files(study.directory):
             held = json.loads(pl.read_parquet_metadata(path)["widthwise_spec"])
             assert held == study.spec.fields()
 
+    @pytest.mark.slow
     def test_no_results_without_it(self, tmp_path):
         study = finished_study(tmp_path / "s")
         (study.directory / "study.json").unlink()
@@ -35,6 +37,7 @@ class TestSpecificationIsKept:
         change(description)
         path.write_text(json.dumps(description))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -56,6 +59,7 @@ class TestSpecificationIsKept:
         with pytest.raises(InputError, match=message):
             Study.open(study.directory)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
     def test_nor_with_a_damaged_one(self, tmp_path, content):
         study = finished_study(tmp_path / "s")
@@ -63,6 +67,7 @@ class TestSpecificationIsKept:
         with pytest.raises(InputError, match=r"study\.json"):
             Study.open(study.directory)
 
+    @pytest.mark.slow
     def test_shards_of_another_study_are_refused(self, tmp_path):
         study = finished_study(tmp_path / "a")
         other = finished_study(tmp_path / "b", fields(title="Other", training={"steps": 16}))
@@ -71,17 +76,20 @@ class TestSpecificationIsKept:
         with pytest.raises(InputError, match="belongs to another"):
             study.results()
 
+    @pytest.mark.slow
     def test_another_specification_in_the_same_directory(self, tmp_path):
         study = finished_study(tmp_path / "s")
         with pytest.raises(InputError, match=r"training.steps: 24 against 30"):
             Study.create(study.directory, fields(training={"steps": 30, "evaluations": 8}))
 
+    @pytest.mark.slow
     def test_the_same_specification_goes_on(self, tmp_path, trained):
         study = finished_study(tmp_path / "s")
         trained.clear()
         Study.create(study.directory, fields()).run(1, progress=False)
         assert trained == []
 
+    @pytest.mark.slow
     def test_another_study_in_the_place_of_a_removed_one(self, tmp_path):
         import shutil
 

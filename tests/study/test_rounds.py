@@ -58,6 +58,7 @@ def search(directory, **changes):
 
 
 class TestSearch:
+    @pytest.mark.slow
     def test_finds_the_planted_optima_and_stops(self, tmp_path, trained):
         study = search(tmp_path / "s")
         rounds = Rounds.read(Store(study.directory))
@@ -71,6 +72,7 @@ class TestSearch:
         # It left most of the grid alone: 11 settings × 2 widths × 16 seeds.
         assert status.runs_landed < 11 * 2 * 16 / 3
 
+    @pytest.mark.slow
     def test_no_run_is_trained_twice_and_seeds_count_from_0(self, tmp_path, trained):
         study = search(tmp_path / "s")
         assert len(trained) == len(set(trained)) == len(study.schedule.packs)
@@ -78,12 +80,14 @@ class TestSearch:
         for runs in settings.agg(pl.col("seed").sort())["seed"].to_list():
             assert list(runs) == list(range(len(runs)))
 
+    @pytest.mark.slow
     def test_again_there_is_nothing_to_do(self, tmp_path, trained):
         study = search(tmp_path / "s")
         before = len(trained)
         Study.open(study.directory).run(1, progress=False)
         assert len(trained) == before
 
+    @pytest.mark.slow
     def test_a_budget_is_kept(self, tmp_path, trained):
         study = search(
             tmp_path / "s", search={"precision": 0.01, "max_runs": 30, "runs_at_once": 8}
@@ -127,6 +131,7 @@ class TestInterruption:
         ).read_text()
         assert comparable(cut.results()).equals(comparable(whole.results()))
 
+    @pytest.mark.slow
     def test_a_lost_list_of_rounds_is_made_again(self, tmp_path, trained):
         study = search(tmp_path / "s")
         path, before = study.directory / "rounds.json", len(trained)

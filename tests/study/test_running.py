@@ -62,6 +62,7 @@ class TestCheckpoints:
         PackCall(study.directory, pack)(seen.append)
         return [event.steps for event in seen if isinstance(event, Progressed)]
 
+    @pytest.mark.slow
     def test_goes_on_where_it_was(self, tmp_path, monkeypatch):
         study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
         assert min(self.steps_trained(study)) > 12
@@ -72,6 +73,7 @@ class TestCheckpoints:
             comparable(study.results()), comparable(straight.results()), check_exact=True
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
     def test_a_damaged_one_is_ignored(self, tmp_path, monkeypatch, damage):
         study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
@@ -110,6 +112,7 @@ class TestClaims:
 
 
 class TestExecutor:
+    @pytest.mark.slow
     def test_ones_own_trains_the_packs(self, tmp_path, monkeypatch):
         monkeypatch.delitem(EXECUTORS, "local")
         study, workers = Study.create(tmp_path / "s", fields(), data=clouds()), []

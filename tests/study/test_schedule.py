@@ -149,6 +149,7 @@ class TestNoiseScales:
         }
         assert not scheduled_for & set(scheduled.unreachable)
 
+    @pytest.mark.slow
     @given(st.floats(1e-5, 1e3), st.floats(1e-3, 10), st.floats(0.05, 1), st.sampled_from([0, 0.9]))
     def test_any_scale_any_limit(self, scale, limit, margin, momentum):
         grid = noise_grid(

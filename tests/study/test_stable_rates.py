@@ -62,6 +62,7 @@ def test_a_killed_probe_goes_on(tmp_path):
     assert kept.interval == pytest.approx(direct.interval, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bound_stays_a_bound(tmp_path):
     bound = {rate.widening_factor: rate for rate in rates(0.0, censored=True)}
     for _ in range(2):
@@ -71,6 +72,7 @@ def test_a_bound_stays_a_bound(tmp_path):
     assert all(rate.censored and math.isinf(rate.interval[1]) for rate in found.rates)
 
 
+@pytest.mark.slow
 def test_longer_training_needs_no_new_probe_but_other_data_do(tmp_path):
     path = tmp_path / "r.json"
     measured_rates(spec(), path, measure=Probe())
@@ -87,6 +89,7 @@ def test_a_damaged_file_is_named(tmp_path, content):
         measured_rates(spec(), path, measure=Probe())
 
 
+@pytest.mark.slow
 def test_the_probe_itself(monkeypatch):
     asked = {}
     monkeypatch.setattr(
@@ -99,6 +102,7 @@ def test_the_probe_itself(monkeypatch):
     assert asked["max_replicas"] == 16
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_the_caches_share_smaller_packs(monkeypatch):
     asked = {}
     monkeypatch.setattr(
@@ -110,6 +114,7 @@ def test_weights_that_do_not_fit_the_caches_share_smaller_packs(monkeypatch):
     assert asked["max_replicas"] == 4
 
 
+@pytest.mark.slow
 def test_rates_of_a_file_are_measured_alike(tmp_path):
     path = tmp_path / "r.json"
     measured_rates(spec(), path, measure=Probe())
@@ -140,6 +145,7 @@ class TestStudies:
         assert SECTION in page
         assert "2 seeds" in page
 
+    @pytest.mark.slow
     def test_what_was_measured_is_kept(self, tmp_path, monkeypatch):
         study = finished_study(tmp_path / "s")
         first = study.probe(QUICK, widths=[2], progress=False)
@@ -150,6 +156,7 @@ class TestStudies:
         monkeypatch.delattr("widthwise.study.stable_rates.probe_width")
         assert len(study.probe(QUICK, progress=False).rates) == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "other", [{"data": clouds(seed=1)}, {"spec": fields(family={"base_width": 5})}]
     )
@@ -178,6 +185,7 @@ def all_stable(network, data, rate):
     return all(result.status == "ok" for result in train_pack(network, data, job))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_it_is_stable_and_half_an_octave_more_is_not(parameterization):
     network, data = _family(parameterization), clouds()
@@ -186,6 +194,7 @@ def test_it_is_stable_and_half_an_octave_more_is_not(parameterization):
     assert not all_stable(network, data, found * math.sqrt(2.0))
 
 
+@pytest.mark.slow
 def test_the_size_of_the_packs_does_not_matter():
     network, data = _family("ntk"), clouds()
     found = {

@@ -89,11 +89,13 @@ class TestResults:
         ),
     }
 
+    @pytest.mark.slow
     def test_the_schema(self, tmp_path):
         table = finished_study(tmp_path / "s").results()
         assert dict(table.schema) == self.CONTRACT
         assert dict(RESULTS_SCHEMA) == self.CONTRACT
 
+    @pytest.mark.slow
     def test_one_row_a_run_with_everything_beside_it(self, tmp_path):
         grid = {"momentum": [0, 0.9], "learning_rate": [0.05, 1e30]}
         study = finished_study(tmp_path / "s", fields(grid=grid), clouds(num_validation=20))
@@ -125,6 +127,7 @@ class TestResults:
                 assert row["test_accuracy"] == pytest.approx(sum(late) / len(late), abs=1e-12)
                 assert row["diverged_at_step"] is None
 
+    @pytest.mark.slow
     def test_options_of_training_are_recorded(self, tmp_path):
         options = {
             "nesterov": True,
@@ -153,17 +156,20 @@ class TestResults:
                 row["learning_rate"] * factors / (1 - row["momentum"]), rel=1e-12
             )
 
+    @pytest.mark.slow
     def test_the_papers_setting_is_recorded_too(self, tmp_path):
         table = finished_study(tmp_path / "s").results()
         for name, value in dataclasses.asdict(Recipe()).items():
             recorded = table[name].to_list()
             assert recorded == [list(value) if isinstance(value, tuple) else value] * len(table)
 
+    @pytest.mark.slow
     def test_without_validation_its_columns_are_null(self, tmp_path):
         table = finished_study(tmp_path / "s").results()
         for name in ("validation_accuracy", "validation_loss", "curve_validation_accuracy"):
             assert table[name].null_count() == len(table)
 
+    @pytest.mark.slow
     def test_a_fixed_order(self, tmp_path):
         first, second = (finished_study(tmp_path / name).results() for name in ("a", "b"))
         assert_frame_equal(comparable(first), comparable(second), check_exact=True)
@@ -180,6 +186,7 @@ class TestResults:
 
 
 class TestDataInMemory:
+    @pytest.mark.slow
     def test_resumes_from_disk_alone(self, tmp_path, trained):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         assert (tmp_path / "s" / "data.npz").exists()
@@ -191,6 +198,7 @@ class TestDataInMemory:
             comparable(other_session.results()), comparable(direct.results()), check_exact=True
         )
 
+    @pytest.mark.slow
     def test_other_data_are_refused(self, tmp_path):
         finished_study(tmp_path / "s")
         with pytest.raises(InputError, match="begun with other data"):
@@ -207,6 +215,7 @@ class TestDataInMemory:
 
 
 class TestDamage:
+    @pytest.mark.slow
     @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
     def test_found_set_aside_and_run_again(self, tmp_path, damage, trained, capsys):
         study = finished_study(tmp_path / "s")
@@ -227,6 +236,7 @@ class TestDamage:
         assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
         assert study.status().damaged == 1
 
+    @pytest.mark.slow
     def test_results_never_show_a_damaged_shard(self, tmp_path):
         study = finished_study(tmp_path / "s")
         victim = shard_files(study.directory)[0]
@@ -235,11 +245,13 @@ class TestDamage:
         assert lost not in set(again(study).results()["pack"])
         assert len(study.results()) == 4
 
+    @pytest.mark.slow
     def test_sound_shards_stay(self, tmp_path):
         study = finished_study(tmp_path / "s")
         assert study.verify() == []
         assert study.status().damaged == 0
 
+    @pytest.mark.slow
     def test_another_process_was_faster(self, tmp_path, monkeypatch):
         study = finished_study(tmp_path / "s")
         flip_a_bit(shard_files(study.directory)[0])
@@ -248,6 +260,7 @@ class TestDamage:
         )
         assert study.verify() == []
 
+    @pytest.mark.slow
     def test_leftover_temporary_files_do_no_harm(self, tmp_path):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         old = time.time() - 10**6
@@ -295,6 +308,7 @@ class TestFindings:
             study.law()
         assert study.report().exists()
 
+    @pytest.mark.slow
     def test_everything_diverged_is_still_reported(self, tmp_path):
         grid = {"learning_rate": [1e30, 1e31]}
         study = finished_study(tmp_path / "s", fields(grid=grid))
@@ -317,6 +331,7 @@ class TestFindings:
             assert optimum.sampling_error == pytest.approx((share * (1 - share) / 30) ** 0.5)
 
 
+@pytest.mark.slow
 def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
     asked = []
 
@@ -333,6 +348,7 @@ def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
     assert set(study.results()["normalized_noise_scale"].round(9)) == {0.01, 0.02}
 
 
+@pytest.mark.slow
 def test_the_old_name_of_the_schedule_warns(tmp_path):
     study = finished_study(tmp_path / "s")
     with pytest.warns(DeprecationWarning, match=r"called Study\.schedule"):

@@ -94,6 +94,7 @@ class TestStudies:
     def sizes(self, study):
         return {len(pack.job.replicas) for pack in study.schedule.packs}
 
+    @pytest.mark.slow
     def test_what_was_measured_is_kept(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
         monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
@@ -105,6 +106,7 @@ class TestStudies:
         again = Study.open(tmp_path / "s")
         assert again.schedule == study.schedule
 
+    @pytest.mark.slow
     def test_a_stated_size_is_not_measured(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
         monkeypatch.delattr("widthwise.study.scheduling.measured_sizes")

@@ -99,6 +99,7 @@ def test_what_does_not_widen_is_refused(begin, tmp_path, text):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_at_one_width_nothing_need_widen(begin):
     begin(NOT_WIDENED["ignored"], widening_factor=1)
 
@@ -115,6 +116,7 @@ def test_what_draws_from_elsewhere_is_refused(begin, text, what):
         begin(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SEED_IGNORED.values(), ids=SEED_IGNORED)
 def test_equal_beginnings_are_said_and_trained(begin, text, monkeypatch, capsys):
     in_this_process(monkeypatch)
@@ -126,12 +128,14 @@ def test_equal_beginnings_are_said_and_trained(begin, text, monkeypatch, capsys)
     assert len(study.results()) == 12
 
 
+@pytest.mark.slow
 def test_one_seed_begins_as_it_likes(begin, monkeypatch, capsys):
     in_this_process(monkeypatch)
     begin(SEED_IGNORED["constant"], seeds=1).run(1, progress=False)
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SOUND.values(), ids=SOUND)
 def test_sound_families_pass_in_silence(begin, text, monkeypatch, capsys):
     in_this_process(monkeypatch)

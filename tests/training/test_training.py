@@ -130,6 +130,7 @@ def largest_error(results, family, data, pack_job):
 
 
 class TestAgainstAnOrdinaryLoop:
+    @pytest.mark.slow
     @pytest.mark.parametrize("sampling", ["epochs", "replacement"])
     @pytest.mark.parametrize("engine", DOUBLE)
     def test_curves_and_late_means(self, engine, sampling):
@@ -208,6 +209,7 @@ WILD = Replica(learning_rate=1e30, momentum=0.0, seed=2)
 
 
 class TestDivergence:
+    @pytest.mark.slow
     def test_the_exact_step_and_the_others_go_on(self):
         # Grows until float64 overflows: some dozens of steps.
         wild = Replica(learning_rate=1e12, momentum=0.0, seed=2)
@@ -295,6 +297,7 @@ class TestCheckpoints:
         "all lost": (SINGLE, job([WILD, WILD])),
     }
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("after", [1, 3, 7])
     @pytest.mark.parametrize("case", CASES)
     def test_resumed_is_bit_for_bit_the_same(self, case, after):

@@ -168,6 +168,7 @@ def largest_error(results, build, data, pack_job):
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("engine", NETWORKS)
 def test_packed_is_one_by_one(engine, options):
@@ -177,6 +178,7 @@ def test_packed_is_one_by_one(engine, options):
     assert largest_error(results, NETWORKS[engine], data, pack_job) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [o for o in OPTIONS.values() if o])
 def test_the_comparison_notices_each_option(options):
     data = clouds()
@@ -190,6 +192,7 @@ DROPOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", DROPOUTS)
 def test_dropout_has_a_stream_a_seed_that_counts_steps(engine):
     data, pack_job = clouds(), job(Recipe())
@@ -199,6 +202,7 @@ def test_dropout_has_a_stream_a_seed_that_counts_steps(engine):
 
 
 class TestGhostBatchNorm:
+    @pytest.mark.slow
     @pytest.mark.parametrize("build", [NETWORKS["graph"], images])
     @pytest.mark.parametrize(("batch_size", "ghost"), [(8, 4), (32, 4), (8, 8), (64, 16)])
     def test_packed_is_one_by_one(self, build, batch_size, ghost):
@@ -207,6 +211,7 @@ class TestGhostBatchNorm:
         results = train_pack(family(build), data, pack_job)
         assert largest_error(results, build, data, pack_job) < TOLERANCE
 
+    @pytest.mark.slow
     def test_the_comparison_notices_statistics_over_the_batch(self):
         data, build = clouds(), NETWORKS["graph"]
         results = train_pack(family(build), data, job(Recipe(ghost_batch_size=4)))
@@ -223,6 +228,7 @@ class TestGhostBatchNorm:
 
 
 class TestBatchNorm:
+    @pytest.mark.slow
     def test_images_one_at_a_time(self):
         data, pack_job = clouds(), job(Recipe(), batch_size=1)
         results = train_pack(family(images), data, pack_job)
@@ -285,6 +291,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network_family", "more"), RESUMED.values(), ids=RESUMED)
 def test_resumed_is_bit_for_bit_the_same(network_family, more):
     pack_job = job(Recipe(**OPTIONS["everything"], **more))
