@@ -136,7 +136,7 @@ def test_the_largest_seeds_are_taken(tmp_path):
 
 
 def test_a_width_that_fits_nowhere(tmp_path):
-    with pytest.raises(InputError, match="needs about .* MB, more than this machine has"):
+    with pytest.raises(InputError, match=r"needs about .* MB, more than this machine has"):
         user_family(write(tmp_path)).build(1e12)
 
 
