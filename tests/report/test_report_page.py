@@ -14,8 +14,7 @@ from report_samples import WIDTHS, content, results_table
 
 from widthwise.errors import InputError
 from widthwise.report import ReportContent, write_report
-from widthwise.report.page import render_page, report_figures
-from widthwise.report.sections import report_sections
+from widthwise.report.page import render_page, report_figures, report_sections
 from widthwise.report.training import PAPER_SETTING, training_description, training_recipe
 from widthwise.report.wording import Training, practice_sentence, remarks
 from widthwise.runs.tables import optimum_rows, setting_rows

@@ -12,9 +12,8 @@ from report_samples import WIDTHS, content, results_table, stable_rates
 
 from widthwise.adviser import widen
 from widthwise.errors import InputError
-from widthwise.report.page import render_page, report_figures, typeset
+from widthwise.report.page import render_page, report_figures, report_sections, typeset
 from widthwise.report.resistance_figure import resistance_figure
-from widthwise.report.sections import report_sections
 from widthwise.runs.analyses import (
     find_collapse,
     find_resistance,

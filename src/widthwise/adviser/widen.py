@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from widthwise.adviser.cautions import examine
 from widthwise.adviser.ceiling import Interval, StableLaw, StableRange, StableRate, ceiling
 from widthwise.adviser.ceiling import stable_range as range_of
 from widthwise.adviser.commands import calibrate_command, probe_command
 from widthwise.adviser.evidence import Facts, Finding, Grade
+from widthwise.adviser.gate import examine
 from widthwise.adviser.given import (
     Family,
     Known,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.cli.arguments import widening_factors
+from widthwise.cli.command import widening_factors
 from widthwise.cli.output import AsJson, Explain, print_json, print_plan
 from widthwise.errors import InputError
 

@@ -1,5 +1,5 @@
 """What all commands do alike: errors name the options of the command that ran, and old spellings
-of options work.
+of options work; widening factors are read.
 """
 
 import re
@@ -111,3 +111,24 @@ def _named(names: tuple[str, ...], prose: bool, found: re.Match[str]) -> str:
     if said == "True":
         return asked + names[0]
     return asked + names[1] if len(names) > 1 else found.group()
+
+
+def widening_factors(text: str) -> list[float]:
+    """The positive numbers of "1,2,4", ascending.
+
+    Raises:
+        InputError: if they are not.
+
+    >>> widening_factors("4, 1,2")
+    [1.0, 2.0, 4.0]
+    """
+    try:
+        factors = sorted({float(word) for word in text.replace(",", " ").split()})
+    except ValueError:
+        factors = []
+    if not factors or not all(0.0 < factor < float("inf") for factor in factors):
+        raise InputError(
+            f"widths must be positive widening factors, as in 1,2,4, got {text!r}",
+            fields=("widths",),
+        )
+    return factors

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from widthwise.cli.arguments import widening_factors
+from widthwise.cli.command import widening_factors
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import FitError, InputError
 

@@ -16,6 +16,7 @@ from widthwise.files import write_atomically
 from widthwise.report import captions, wording
 from widthwise.report.accuracy_figure import accuracy_figure
 from widthwise.report.captions import asked_and_done
+from widthwise.report.collapse_section import collapse_section
 from widthwise.report.content import ReportContent
 from widthwise.report.figures import (
     batch_size_figure,
@@ -24,9 +25,12 @@ from widthwise.report.figures import (
     law_figure,
 )
 from widthwise.report.parts import CaptionedFigure, Section
-from widthwise.report.sections import report_sections
+from widthwise.report.plan_section import plan_section
+from widthwise.report.resistance_section import resistance_section
+from widthwise.report.stability_section import stability_section
 from widthwise.report.style import house_style
 from widthwise.report.training import training_recipe
+from widthwise.runs.analyses import setting_scores
 from widthwise.runs.tables import (
     OptimumRow,
     SettingRow,
@@ -66,6 +70,20 @@ def write_report(content: ReportContent, directory: Path) -> Path:
     page = directory / _PAGE
     write_atomically(page, render_page(content, figures, images, sections).encode())
     return page
+
+
+def report_sections(content: ReportContent) -> list[Section]:
+    """The claims for which the study has the data, in the order of the page."""
+    settings = setting_rows(content.results)
+    optima = optimum_rows(settings, content.optima)
+    table = setting_scores(content.results)
+    sections = (
+        plan_section(content, optima),
+        collapse_section(content, table, settings),
+        stability_section(content),
+        resistance_section(content, table, optima),
+    )
+    return [section for section in sections if section is not None]
 
 
 def report_figures(content: ReportContent) -> list[CaptionedFigure]:

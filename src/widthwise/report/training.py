@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from widthwise.adviser import cautions
+from widthwise.adviser.gate import normalization_doubts
 from widthwise.sgd.recipe import Recipe
 from widthwise.text import exact, exact_list
 
@@ -132,7 +132,7 @@ def normalization_cautions(
         recipe: of all runs.
         batch_sizes: of the settings that were run.
     """
-    said = list(cautions.normalization_cautions(normalization, recipe.weight_decay))
+    said = list(normalization_doubts(normalization, recipe.weight_decay))
     if normalization == "batch" and recipe.ghost_batch_size is None and len(set(batch_sizes)) > 1:
         said.append(
             "Batch norm's statistics are those of each batch, so settings of different B differ in "

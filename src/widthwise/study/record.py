@@ -5,9 +5,11 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from widthwise.errors import InputError
+from widthwise.hardware import describe_hardware
 from widthwise.runs.store import Store
 from widthwise.study.spec import StudySpec
 
@@ -77,6 +79,37 @@ def installed_versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):  # numba is optional
             versions[name] = version(name)
     return versions
+
+
+def provenance(record: StudyRecord, results: pl.DataFrame, num_scheduled: int) -> dict[str, str]:
+    """What a report says of where its numbers come from: name → value.
+
+    Args:
+        record: of the study.
+        results: its runs that have landed.
+        num_scheduled: all its runs.
+    """
+    from widthwise.report.training import family_description, training_description
+
+    spec, data = record.spec, record.data
+    seeds = sorted(results["seed"].unique().to_list())
+    sizes = f"{data.num_train} training, {data.num_test} test"
+    if data.num_validation:
+        sizes += f", {data.num_validation} validation"
+    return {
+        "data": f"{data.name} ({sizes} examples of shape {data.input_shape})",
+        "data fingerprint (SHA-256)": data.fingerprint,
+        "family": family_description(spec.family.model_dump(mode="json")),
+        "training": training_description(spec.training.recipe),
+        "specification (SHA-256)": spec.hash,
+        "seeds": ", ".join(str(seed) for seed in seeds),
+        "runs": f"{len(results)} of {num_scheduled} planned",
+        "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
+        "device": spec.hardware.device,
+        "this page was written on": describe_hardware(),
+        "engine": ", ".join(sorted(results["engine"].unique().to_list())),
+        **record.versions,
+    }
 
 
 def read_record(store: Store) -> StudyRecord:

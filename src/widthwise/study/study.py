@@ -18,7 +18,7 @@ from widthwise.errors import FitError, InputError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.files import explained, write_atomically
-from widthwise.hardware import describe_hardware, precision_note
+from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.schema import RESULTS_SCHEMA
@@ -33,6 +33,7 @@ from widthwise.study.record import (
     STUDY_FILE,
     StudyRecord,
     installed_versions,
+    provenance,
     read_record,
 )
 from widthwise.study.rounds import Rounds
@@ -323,7 +324,7 @@ class Study:
             law_problem=summary.law_problem,
             optimum_problems=summary.problems,
             spec_text=_json(self.spec.fields()),
-            provenance=self._provenance(results),
+            provenance=provenance(self._record, results, self.schedule.num_runs),
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
@@ -379,29 +380,6 @@ class Study:
             init_variance=base_init_variance(results),
         )
         return replace(found, law=law)
-
-    def _provenance(self, results: pl.DataFrame) -> dict[str, str]:
-        from widthwise.report.training import family_description, training_description
-
-        data = self._record.data
-        seeds = sorted(results["seed"].unique().to_list())
-        sizes = f"{data.num_train} training, {data.num_test} test"
-        if data.num_validation:
-            sizes += f", {data.num_validation} validation"
-        return {
-            "data": f"{data.name} ({sizes} examples of shape {data.input_shape})",
-            "data fingerprint (SHA-256)": data.fingerprint,
-            "family": family_description(self.spec.family.model_dump(mode="json")),
-            "training": training_description(self.spec.training.recipe),
-            "specification (SHA-256)": self.spec.hash,
-            "seeds": ", ".join(str(seed) for seed in seeds),
-            "runs": f"{len(results)} of {self.schedule.num_runs} planned",
-            "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
-            "device": self.spec.hardware.device,
-            "this page was written on": describe_hardware(),
-            "engine": ", ".join(sorted(results["engine"].unique().to_list())),
-            **self._record.versions,
-        }
 
 
 def _executor_by_name(name: str) -> MakeExecutor:
