@@ -15,9 +15,7 @@ from widthwise.adviser.own_studies import FILE as OWN_STUDIES
 from widthwise.analysis import Law, Optimum, Resistance, measure_resistance
 from widthwise.errors import FitError
 from widthwise.runs.analyses import setting_scores, width_curves
-from widthwise.runs.store import Store
 from widthwise.study import Study
-from widthwise.study.rounds import Rounds
 from widthwise.text import estimate
 
 HERE = Path(__file__).parent
@@ -169,7 +167,7 @@ def own_studies(found: Sequence[Found], page: str) -> str:
 
 def end_of_search(study: Study) -> str | None:
     """Why its search ended; None for one that goes on, and for a grid."""
-    return Rounds.read(Store(study.directory)).reason
+    return study.search_end()
 
 
 def _is_complete(study: Study) -> bool:

@@ -1,7 +1,8 @@
-"""Files that are whole or absent: written aside, flushed, renamed."""
+"""Files that are whole or absent: written aside, flushed, renamed; links are not followed."""
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ _REMEDIES = {
     errno.EFBIG: "the file is larger than this system allows",
 }
 _TEMPORARY = ".tmp-"
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe among the files must not block
+# A file system without hard links says one of these.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextmanager
@@ -37,18 +41,21 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file so that no reader, and no crash, ever sees half of it.
+
+    Args:
+        durable: whether it must survive that the machine loses power.
 
     Raises:
         InputError: if the disk is full or the directory cannot be written.
     """
-    with explained(path), written_atomically(path) as file:
+    with explained(path), written_atomically(path, durable=durable) as file:
         file.write(content)
 
 
 @contextmanager
-def written_atomically(path: Path) -> Iterator[IO[bytes]]:
+def written_atomically(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to, which takes its place when all of it is there; nothing of it does if the
     writer fails."""
     # In the same directory, so that the rename stays inside one file system.
@@ -57,14 +64,67 @@ def written_atomically(path: Path) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp lets nobody else read
-            os.fsync(file.fileno())
+            _finish(file, durable)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    if durable:
+        _sync_directory(path.parent)
+
+
+def create_atomically(path: Path, content: bytes, *, durable: bool = True) -> bool:
+    """Write a file if there is none of its name, whole or not at all; whether it did.
+
+    Args:
+        durable: as for :func:`write_atomically`.
+
+    Raises:
+        InputError: if the disk is full or the directory cannot be written.
+    """
+    with explained(path):
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                _finish(file, durable)
+            created = _given_name(temporary, path, content)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if created and durable:
+            _sync_directory(path.parent)
+        return created
+
+
+def read_file(path: Path) -> bytes | None:
+    """What is in a file of this very place; None if there is none. Links are not followed: what is
+    received may point anywhere.
+
+    Raises:
+        OSError: if it is a link, a directory, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        return file.read()
+
+
+def require_no_link(path: Path) -> None:
+    """Make sure that a folder, if it is there, is itself and not a link to elsewhere.
+
+    Raises:
+        InputError: if it is a link.
+    """
+    if path.is_symlink():
+        raise InputError(
+            f"{path} must be a folder, got a link to another place, which is not followed; "
+            "remove the link"
+        )
 
 
 def make_directory(path: Path) -> None:
@@ -77,15 +137,52 @@ def make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is one that a write has not finished."""
+    return name.startswith(_TEMPORARY)
+
+
 def remove_leftovers(directory: Path, older_than: float) -> None:
     """Delete what interrupted writes left behind, unless it is younger than a POSIX time: then
     another process may be writing it."""
-    for path in directory.glob(f"{_TEMPORARY}*"):
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry in entries if is_leftover(entry.name)]
+    for name in names:
+        path = directory / name
         try:
-            if path.stat().st_mtime < older_than:
+            if path.lstat().st_mtime < older_than:
                 path.unlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
             continue
+
+
+def _finish(file: IO[bytes], durable: bool) -> None:
+    file.flush()
+    os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp lets nobody else read
+    if durable:
+        os.fsync(file.fileno())
+
+
+def _given_name(temporary: Path, path: Path, content: bytes) -> bool:
+    """Give a file that is whole its name, if the name is free."""
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        return True
+    # Here a crash may leave a part, which readers recognize by its checksum.
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
 
 
 def _umask() -> int:

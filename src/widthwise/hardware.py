@@ -3,8 +3,9 @@
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -165,6 +166,21 @@ def rounds_products() -> bool:
 def bf16_units() -> tuple[BF16Unit, ...]:
     """Which units of this CPU multiply bfloat16 numbers, the fastest first."""
     return tuple(unit for unit in get_args(BF16Unit) if _has(unit))
+
+
+@cache
+def installed_versions() -> tuple[tuple[str, str], ...]:
+    """(name, version) of Python and of what computes the results."""
+    versions = [("python", platform.python_version())]
+    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
+        with suppress(PackageNotFoundError):  # numba is optional
+            versions.append((name, version(name)))
+    return tuple(versions)
+
+
+def describe_processor() -> tuple[str, str]:
+    """(name, instruction set that PyTorch uses) of the processor."""
+    return _processor_name(), torch.backends.cpu.get_cpu_capability()
 
 
 def describe_hardware() -> str:

@@ -31,6 +31,9 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (studies.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
     (studies.status, "widthwise status studies/three-seeds"),
     (studies.report, "widthwise report studies/three-seeds"),
+    (studies.verify, "widthwise verify studies/three-seeds"),
+    (studies.gc, "widthwise gc studies/three-seeds"),
+    (studies.export, "widthwise export studies/three-seeds -o to-share"),
     (studies.compare, "widthwise compare studies/float32 studies/bf16"),
     (
         calibrate.calibrate,

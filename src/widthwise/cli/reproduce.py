@@ -120,6 +120,7 @@ def reproduce(
             progress=not quiet,
             tell=lambda message: console.print(message, markup=False),
             command=command,
+            yes=yes,
         )
     except KeyboardInterrupt:
         print("interrupted: what has landed is safe; the same command goes on", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from widthwise.cli.output import AsJson, print_json
-from widthwise.errors import InputError
+from widthwise.errors import InputError, StudyError
 from widthwise.text import printable
 
 if TYPE_CHECKING:
@@ -33,31 +33,64 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default one a core.")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the runs, for studies that share them; default the study's."),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="auto, chain, graph or vmap: who trains what is missing."),
+    ] = None,
+    retrain_where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Withdraw its runs of which this is true, as in engine=vmap; train them again.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Go on though no run that is there is used.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a study, or go on with an interrupted one, and write its report."""
+    """Run a study, or go on with an interrupted or changed one, and write its report.
+
+    What has landed is kept and used: with more seeds, widths or noise scales only what is missing
+    is trained.
+    """
     from widthwise.study import Study
 
-    if spec.is_dir():
-        if output is not None or settings:
-            raise InputError(
-                f"{spec} is a study that has begun: its specification and place are fixed; "
-                "leave out --output and --set"
-            )
-        study = Study.open(spec)
-    else:
+    overrides = [*(settings or ()), *([f"packing.engine={engine}"] if engine is not None else [])]
+    if not spec.is_dir():
         directory = output if output is not None else Path("studies") / spec.stem
-        study = Study.create(directory, spec, overrides=settings or ())
+        study = Study.create(directory, spec, overrides=overrides, store=store, yes=yes)
+    elif output is not None:
+        raise InputError(f"{spec} is a study that has begun, in this place; leave out --output")
+    else:
+        study = Study.open(spec)
+        if overrides or store is not None:
+            known = study.spec
+            study = Study.create(
+                spec, known, overrides=overrides, store=store or known.store, yes=yes
+            )
+    if retrain_where is not None:
+        withdrawn = study.withdraw(retrain_where)
+        if not quiet:
+            print(f"{withdrawn} runs are withdrawn, and trained again", file=sys.stderr)
     try:
         study.run(workers, progress=not quiet)
     except KeyboardInterrupt:
-        # Not status(): the plan may be what was interrupted, and takes long.
+        # Not status(): what was interrupted may be what it reads.
         print(
             f"interrupted: {len(study.results())} runs are safe; "
             f"go on with: widthwise run {shlex.quote(str(study.directory))}",
             file=sys.stderr,
         )
+        raise
+    except StudyError:
+        if len(study.results()):
+            _show_report(study, as_json)
         raise
     _show_report(study, as_json)
 
@@ -70,19 +103,72 @@ def report(directory: _Directory, as_json: AsJson = False) -> None:
 
 
 def status(directory: _Directory, as_json: AsJson = False) -> None:
-    """How far a study has come."""
-    from widthwise.study import Study
+    """How far a study has come, from its files alone."""
+    from widthwise.study.status import study_status
 
-    study = Study.open(directory)
-    now = study.status()
+    place = directory.expanduser().resolve()
+    now = study_status(place)
     if as_json:
         print_json(now)
         return
-    print(f"{study.directory}: {printable(study.spec.title)}")
-    print(f"runs   {now.runs_landed} of {now.runs_planned} ({now.runs_diverged} diverged)")
-    print(f"packs  {now.packs_landed} of {now.packs_planned}")
+    of = "" if now.runs_planned is None else f" of {now.runs_planned}"
+    print(f"{place}: {printable(now.title)}")
+    print(f"runs   {now.runs_landed}{of} ({now.runs_diverged} diverged)")
+    if now.runs_in_flight:
+        print(f"       {now.runs_in_flight} in flight")
+    if now.kept:
+        print(f"       {now.kept} more are kept and not asked for")
+    if now.runs_planned is None:
+        print("format 2, of Widthwise 0.1: it can be read and not gone on with")
     if now.damaged:
-        print(f"{now.damaged} damaged shard(s) were set aside; their runs are repeated by `run`")
+        print(f"{now.damaged} damaged file(s) are not counted; their runs are repeated by `run`")
+
+
+def verify(directory: _Directory, as_json: AsJson = False) -> None:
+    """Look at every result of a study, and set aside what is damaged."""
+    from widthwise.study import Study
+
+    study = Study.open(directory)
+    damage = study.verify()
+    if as_json:
+        print_json([{"place": d.place, "problem": d.problem} for d in damage])
+    else:
+        for found in damage:
+            print(found)
+        print(f"{len(study.results())} runs are sound, {len(damage)} files are damaged")
+    if damage:
+        raise typer.Exit(1)
+
+
+def gc(directory: _Directory, as_json: AsJson = False) -> None:
+    """Clear what finished and crashed work left in a study's store, and merge its single files."""
+    from widthwise.study import Study
+
+    removed, merged = Study.open(directory).collect_garbage()
+    if as_json:
+        print_json({"removed": removed, "merged": merged})
+    else:
+        print(f"{removed} leftover files removed, {merged} runs merged")
+
+
+def export(
+    directory: _Directory,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write; made if it is not there.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Write what can be given away: the results as one Parquet file, and the report.
+
+    No path of this machine is in it.
+    """
+    from widthwise.study import Study
+
+    page = Study.open(directory).export(output)
+    if as_json:
+        print_json({"report": page, "results": page.parent / "results.parquet"})
+    else:
+        print(f"{page.parent / 'results.parquet'}\n{page}")
 
 
 def compare(first: _Directory, second: _Directory, as_json: AsJson = False) -> None:

@@ -1,9 +1,11 @@
 """What training needs of a pack, whatever engine is behind it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
+
+EngineChoice = Literal["auto", "chain", "graph", "vmap"]
 
 
 class Pack(Protocol):

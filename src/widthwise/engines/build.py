@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise.engines.autograd_pack import AutogradPack, Forward
-from widthwise.engines.base import Pack
+from widthwise.engines.base import EngineChoice, Pack
 from widthwise.engines.chain import ChainLayer, read_chain
 from widthwise.engines.chain_pack import ChainPack
 from widthwise.engines.layer_rules import LAYER_RULES
@@ -31,6 +31,7 @@ def pack(
     recipe: Recipe | None = None,
     seeds: Sequence[int] | None = None,
     example: tuple[Tensor, Tensor] | None = None,
+    engine: EngineChoice = "auto",
 ) -> Pack:
     """Stack modules of one architecture for training together by SGD.
 
@@ -51,11 +52,14 @@ def pack(
             logits, its first gradient steps and its running statistics against those of the
             modules. Without it nothing is proved, and packed forms other than chains, which
             depend on shapes, are not used.
+        engine: "auto" takes the first of "chain", "graph" and "vmap" that proves equal; a name
+            takes that one or none.
 
     Raises:
-        InputError: if the modules differ in shape, contain a layer that no engine can serve
-            (named), their forward keeps state or draws random numbers that replicas cannot follow
-            (named), or the packed arithmetic does not agree with the modules' own.
+        InputError: if the engine that was asked for cannot, the modules differ in shape, contain a
+            layer that no engine can serve (named), their forward keeps state or draws random
+            numbers that replicas cannot follow (named), or the packed arithmetic does not agree
+            with the modules' own.
     """
     if not modules:
         raise InputError("a pack needs at least one module, got none")
@@ -65,7 +69,7 @@ def pack(
     )
     numbers = range(len(modules)) if seeds is None else seeds
     _check(modules, rates, decays, numbers)
-    build = _choose(modules, example, recipe or Recipe(), numbers)
+    build = _choose(modules, example, recipe or Recipe(), numbers, engine)
     return build(modules, rates, decays, recipe or Recipe(), numbers)
 
 
@@ -74,6 +78,7 @@ def _choose(
     example: tuple[Tensor, Tensor] | None,
     recipe: Recipe,
     seeds: Sequence[int],
+    wanted: EngineChoice,
 ) -> _Build:
     """The first engine that reads the module and agrees with it; whatever goes wrong in one, the
     next is tried."""
@@ -94,19 +99,30 @@ def _choose(
             prove(plain, few, *example, recipe, few_seeds, watched.coarsest)
         return build
 
-    try:
-        _require_no_updates(watched)
-        return proved(_chain(read_chain(modules[0])))
-    except Exception as error:  # it runs the user's code, which may raise anything
+    def failed(engine: str, error: Exception) -> str:
         reason = _reason(error)
-    if example is None:
+        if wanted == engine:
+            raise InputError(
+                f'engine "{engine}" was asked for, but it cannot train these networks: {reason}; '
+                'take "auto"'
+            ) from error
+        return reason
+
+    reason = f'engine "{wanted}" was asked for'
+    try:
+        if wanted in ("auto", "chain"):
+            _require_no_updates(watched)
+            return proved(_chain(read_chain(modules[0])))
+    except Exception as error:  # it runs the user's code, which may raise anything
+        reason = failed("chain", error)
+    if example is None and wanted == "auto":
         reason = "no example to prove a packed form on"
-    else:
+    elif wanted in ("auto", "graph"):
         try:
             _require_no_updates(watched, but_by=LAYER_RULES, module=modules[0])
             return proved(_graph(modules[0], reason))
         except Exception as error:
-            reason = _reason(error)
+            reason = failed("graph", error)
     try:
         proved(_vmap(modules[0], reason))
     except InputError:

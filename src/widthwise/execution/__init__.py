@@ -7,8 +7,10 @@ from widthwise.execution.base import (
     Failed,
     Finished,
     MakeExecutor,
+    Noted,
     Outcome,
     Progressed,
+    Quiet,
     Task,
 )
 from widthwise.execution.local import EXECUTORS, LocalExecutor, available_cores
@@ -22,8 +24,10 @@ __all__ = [
     "Finished",
     "LocalExecutor",
     "MakeExecutor",
+    "Noted",
     "Outcome",
     "Progressed",
+    "Quiet",
     "Task",
     "available_cores",
 ]

@@ -44,16 +44,43 @@ class Failed:
     Attributes:
         key: the task's.
         message: why, for the user.
-        bad_input: whether it is for the user to mend.
+        reason: whether it is for the user to mend ("bad input"), its call raised something else, or
+            whoever performed it died.
     """
 
     key: str
     message: str
-    bad_input: bool
+    reason: Literal["bad input", "raised", "died"]
 
 
-Event = Progressed | Finished | Failed
-Emit = Callable[[Progressed], None]
+@dataclass(frozen=True)
+class Noted:
+    """Something about a task that the user must know.
+
+    Attributes:
+        key: the task's.
+        message: what.
+    """
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """A living task has not reported anything for long.
+
+    Attributes:
+        key: the task's.
+        seconds: for how long.
+    """
+
+    key: str
+    seconds: float
+
+
+Event = Progressed | Finished | Failed | Noted | Quiet
+Emit = Callable[[Progressed | Noted], None]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
 from widthwise.errors import InputError
-from widthwise.execution.base import Event, Failed, MakeExecutor, Progressed, Task
+from widthwise.execution.base import Event, Failed, Finished, MakeExecutor, Task
 from widthwise.families.beside import working_directories
 
 _SECONDS_TO_DIE = 2.0
@@ -58,7 +58,7 @@ class LocalExecutor:
                     event: Event = connection.recv()
                 except (EOFError, OSError):
                     event = self._bury(connection)
-                if not isinstance(event, Progressed):
+                if isinstance(event, Finished | Failed):
                     self._busy.pop(connection, None)
                 yield event
 
@@ -114,7 +114,7 @@ class LocalExecutor:
             f"a worker process died (exit code {code}); if the machine ran out of "
             "memory, use fewer workers or a smaller packing.memory_mb. "
             "Run the same command again to go on",
-            bad_input=False,
+            reason="died",
         )
 
 

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 import torch
 
 from widthwise.errors import InputError
-from widthwise.execution.base import Failed, Finished, Progressed, Task
+from widthwise.execution.base import Failed, Finished, Noted, Progressed, Task
 from widthwise.families.beside import look_in
 
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -57,12 +57,12 @@ def perform(task: Task, emit: "_Reporter") -> Finished | Failed:
     try:
         return task.call(emit)
     except InputError as error:
-        return Failed(task.key, str(error), bad_input=True)
+        return Failed(task.key, str(error), reason="bad input")
     except SystemExit as error:
         words = f"networks and data must not end the program, got SystemExit: {error}"
-        return Failed(task.key, words, bad_input=True)
+        return Failed(task.key, words, reason="bad input")
     except Exception as error:
-        return Failed(task.key, f"{type(error).__name__}: {error}", bad_input=False)
+        return Failed(task.key, f"{type(error).__name__}: {error}", reason="raised")
 
 
 class _Reporter:
@@ -71,9 +71,9 @@ class _Reporter:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._last = connection, 0.0
 
-    def __call__(self, event: Progressed) -> None:
+    def __call__(self, event: Progressed | Noted) -> None:
         now = monotonic()
-        if now - self._last >= _SECONDS_BETWEEN_REPORTS:
+        if isinstance(event, Noted) or now - self._last >= _SECONDS_BETWEEN_REPORTS:
             self._last = now
             try:
                 self._connection.send(event)

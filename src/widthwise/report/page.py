@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from widthwise import text
-from widthwise.files import write_atomically
+from widthwise.files import make_directory, require_no_link, write_atomically
 from widthwise.report import captions, wording
 from widthwise.report.accuracy_figure import accuracy_figure
 from widthwise.report.captions import asked_and_done
@@ -57,7 +57,8 @@ def write_report(content: ReportContent, directory: Path) -> Path:
         The path of the page.
     """
     directory = Path(directory)
-    (directory / _FIGURES).mkdir(parents=True, exist_ok=True)
+    require_no_link(directory / _FIGURES)
+    make_directory(directory / _FIGURES)
     figures = report_figures(content)
     sections = report_sections(content)
     images = {}

@@ -12,13 +12,12 @@ from widthwise.reproduce.claims import Trial
 from widthwise.reproduce.judging import Evidence, Judgement
 from widthwise.reproduce.presets import PresetName, fields_of
 from widthwise.runs.schema import RESULTS_SCHEMA
-from widthwise.runs.store import Store
 from widthwise.study import Study
-from widthwise.study.rounds import Rounds
 from widthwise.study.spec import StudySpec
 from widthwise.study.stable_rates import ProbeOptions, kept_rates, measured_rates
 
 _RATES = "stable-rates"
+_STORE = "store"  # claims share runs
 _SEARCH_KEY = "search."
 # Without momentum whatever the study has: what the claims are of is plain SGD.
 _PROBE = ProbeOptions(momentum=0.0)
@@ -107,8 +106,13 @@ def run_needed(
     progress: bool,
     tell: Telling,
     command: str,
+    yes: bool = False,
 ) -> None:
-    """Train and probe whatever is not there yet; each study is a folder of its own.
+    """Train and probe whatever is not there yet; each study is a folder of its own, and all share
+    one store.
+
+    Args:
+        yes: as for :meth:`widthwise.study.Study.create`.
 
     Raises:
         InputError, StudyError, FitError: as :meth:`widthwise.study.Study.run`.
@@ -125,7 +129,9 @@ def run_needed(
         )
     for number, preset in enumerate(studies, start=len(probes) + 1):
         tell(f"[{number}/{total}] {specs[preset].title}")
-        study = Study.create(directory / str(preset), specs[preset])
+        study = Study.create(
+            directory / str(preset), specs[preset], store=directory / _STORE, yes=yes
+        )
         study.run(workers, progress=progress)
         study.report(command=command)
 
@@ -176,7 +182,6 @@ def study_evidence(preset: PresetName, study: Study) -> tuple[Evidence, Spent]:
         FitError: if no run has landed.
     """
     results, summary = study.results(), study.summary()
-    searched = study.spec.search is not None
     widths = {width for grid in study.spec.grid for width in grid.widening_factor}
     # A search may end before it has begun a width.
     never = widths.difference(results["widening_factor"].to_list())
@@ -186,7 +191,7 @@ def study_evidence(preset: PresetName, study: Study) -> tuple[Evidence, Spent]:
         problems={**summary.problems, **dict.fromkeys(sorted(never), "nothing was run there")},
         law=summary.law,
         law_problem=summary.law_problem,
-        search_end=Rounds.read(Store(study.directory)).reason if searched else None,
+        search_end=study.search_end(),
         seed=study.spec.analysis.seed,
     )
     seconds = float(results["seconds"].sum())

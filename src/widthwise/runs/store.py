@@ -1,206 +1,403 @@
-"""A study's directory: the frozen specification and one immutable Parquet shard a pack.
-
-::
-
-    study.json                     specification, data fingerprint, versions
-    data.npz                       the data, if they were given in memory
-    shards/<what>-<content>.parquet   results of one pack
-    set-aside/                     shards that were damaged
-    checkpoints/, locks/           packs in flight
-
-A shard's name holds the hash of what it ran and the hash of its bytes: the first makes resuming a
-set difference, the second lets anyone see a truncated or altered file.
-"""
+"""Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
-import fcntl
 import hashlib
-import io
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 
 from widthwise.errors import InputError
-from widthwise.files import (
-    explained,
-    make_directory,
-    remove_leftovers,
-    write_atomically,
-)
+from widthwise.files import require_no_link
+from widthwise.runs.compacted import Compacted, Shard
+from widthwise.runs.folder import Folder
+from widthwise.runs.key import canonical, is_key, sha256
+from widthwise.runs.landing import Landing, decode
+from widthwise.runs.leases import Leases
+from widthwise.runs.schema import LANDED_SCHEMA
+from widthwise.runs.sealed import BrokenSealError, seal, unseal
 
-_CONTENT_DIGITS = 32
+_JSON, _CHECKPOINT = ".json", ".checkpoint"
+# Single files are quick to write and slow to read by the thousand.
+COMPACT_ABOVE = 1000
+_RUNS_IN_A_SHARD = 4096
+# Younger files may be those of a compaction that goes on.
 _STALE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A shard that was set aside.
+    """Something in a store that is not what its name promises.
 
     Attributes:
-        path: where it lies now.
+        place: where it lies now.
         problem: what is wrong with it.
+        is_aside: whether it was moved out of the way.
     """
 
-    path: Path
+    place: Path
     problem: str
+    is_aside: bool
 
     def __str__(self) -> str:
-        return f"{self.path.name} {self.problem}; set aside, its runs will be repeated"
+        done = "set aside; " if self.is_aside else ""
+        return f"{self.place.name}: {self.problem}; {done}its runs will be repeated"
 
 
 class Store:
-    """Reads and writes one study directory."""
+    """Reads and writes one store.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.shards = directory / "shards"
-        self._set_aside = directory / "set-aside"
-        self._checkpoints = directory / "checkpoints"
-        self._locks = directory / "locks"
+    Reading changes nothing; only :meth:`prepare`, :meth:`verify`, :meth:`compact`,
+    :meth:`withdraw` and what lands do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.leases = Leases(Folder(path / "claims"), Folder(path / "holders"))
+        self._landed = Folder(path / "landed")
+        self._compacted = Compacted(Folder(path / "compacted"))
+        self._measured = Folder(path / "measured")
+        self._checkpoints = Folder(path / "checkpoints")
+        self._aside = Folder(path / "set-aside")
 
     def prepare(self) -> None:
-        """Make the directories, and clear what crashed writers left.
+        """Make its folders, and clear what crashed writers left long ago.
 
         Raises:
-            InputError: if the directory cannot be written.
+            InputError: if it cannot be written, or a folder of it is a link.
         """
-        for folder in (self.directory, self.shards, self._checkpoints, self._locks):
-            make_directory(folder)
-            remove_leftovers(folder, older_than=time.time() - _STALE_SECONDS)
+        require_no_link(self.path)
+        for folder in (
+            self._landed,
+            self._compacted.folder,
+            self._measured,
+            self._checkpoints,
+            self.leases.claims,
+            self.leases.holders,
+        ):
+            folder.make()
 
-    def landed(self) -> set[str]:
-        """Keys of packs whose shard is there (not yet verified)."""
-        return {path.stem.partition("-")[0] for path in self.shards.glob("*.parquet")}
+    # What has landed
+
+    def keys(self) -> set[str]:
+        """Keys under which something has landed. Single files are taken at their name's word."""
+        return self._merged().union(self._loose())
+
+    def land(self, landing: Landing) -> bool:
+        """Land a run; whether it was the first. If not, nothing changes.
+
+        Raises:
+            InputError: if the disk is full or the store cannot be written.
+        """
+        key = landing.key
+        return key not in self._merged() and self._landed.create(key + _JSON, landing.encode())
+
+    def table(
+        self, keys: Collection[str] | None = None, *, columns: Sequence[str] | None = None
+    ) -> tuple[pl.DataFrame, list[Damage]]:
+        """Runs that have landed, each once, and what is damaged.
+
+        Args:
+            keys: of the runs wanted; None takes all.
+            columns: of :data:`LANDED_SCHEMA`; None takes all. "key" is always there.
+
+        Returns:
+            Rows in no particular order; damage, which is left where it lies.
+        """
+        names = ["key", *(c for c in columns or LANDED_SCHEMA if c != "key")]
+        parts, damage = [], []
+        shards, lists = self._compacted.shards()
+        damage += [self._damage(self._compacted.folder, n, p) for n, p in lists.items()]
+        for shard in shards:
+            try:
+                parts.append(self._compacted.read(shard, names))
+            except BrokenSealError as error:
+                damage.append(self._damage(self._compacted.folder, shard.file, str(error)))
+        # The wanted first: single files are opened one by one.
+        loose, problems = self._read_loose(None if keys is None else set(keys))
+        damage += [self._damage(self._landed, n, p) for n, p in problems.items()]
+        parts.append(loose.select(names))
+        whole = pl.concat(parts).unique("key", keep="first", maintain_order=True)
+        if keys is not None:
+            whole = whole.filter(pl.col("key").is_in(list(keys)))
+        return whole, damage
 
     def verify(self) -> list[Damage]:
-        """Set aside every shard whose bytes are not those its name promises."""
-        return [
-            damage
-            for path in sorted(self.shards.glob("*.parquet"))
-            if (problem := _problem(path)) is not None
-            and (damage := self._put_aside(path, problem)) is not None
-        ]
-
-    def num_set_aside(self) -> int:
-        """How many shards were ever set aside."""
-        return len(list(self._set_aside.glob("*.parquet")))
-
-    def write_shard(self, key: str, rows: pl.DataFrame, metadata: dict[str, str]) -> Path:
-        """Land a pack's results.
+        """Set aside whatever is not what its name promises, and say what that was.
 
         Raises:
-            InputError: if the disk is full or the directory cannot be written.
+            InputError: if it cannot be moved.
         """
-        buffer = io.BytesIO()
-        rows.write_parquet(buffer, metadata=metadata)
-        content = buffer.getvalue()
-        path = self.shards / f"{key}-{_digest(content)}.parquet"
-        write_atomically(path, content)
-        return path
-
-    def read_shards(self) -> list[pl.DataFrame]:
-        """One shard a pack, in a fixed order.
-
-        Two processes that raced for a pack may both have landed it; either will do.
-        """
-        by_key: dict[str, Path] = {}
-        for path in sorted(self.shards.glob("*.parquet")):
-            by_key.setdefault(path.stem.partition("-")[0], path)
-        return [pl.read_parquet(by_key[key]) for key in sorted(by_key)]
-
-    @contextlib.contextmanager
-    def claim(self, key: str) -> Iterator[bool]:
-        """Hold a pack while training it; False if another process holds it.
-
-        The lock is the operating system's and goes with its process, however that dies.
-        """
-        path = self._locks / f"{key}.lock"
-        with explained(path):
-            file = path.open("wb")
-        with file:
+        found = []
+        shards, lists = self._compacted.shards()
+        for name, problem in lists.items():
+            found += self._put_aside(self._compacted.folder, name, problem)
+        for shard in shards:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-            # Whoever waited for this very file sees, under its lock, that the pack has landed.
-            if key in self.landed():
-                path.unlink(missing_ok=True)
+                self._compacted.read(shard, ["key"])
+            except BrokenSealError as error:
+                listed = f"{shard.number:06d}{_JSON}"
+                found += self._put_aside(self._compacted.folder, shard.file, str(error))
+                self._put_aside(self._compacted.folder, listed, "its shard is damaged")
+        _, problems = self._read_loose(None)
+        for name, problem in problems.items():
+            found += self._put_aside(self._landed, name, problem)
+        for folder in (self._compacted.folder, self._measured, self._checkpoints):
+            for name in folder.strangers():
+                found += self._put_aside(folder, name, "it is no file")
+        for name in self._measured.names():
+            try:
+                self._measurement(name)
+            except (BrokenSealError, OSError) as error:
+                found += self._put_aside(self._measured, name, str(error))
+        return found
 
-    def write_checkpoint(self, key: str, state: dict[str, Any]) -> None:
-        """Keep a pack's state; it replaces an earlier one."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        content = buffer.getvalue()
-        write_atomically(self._checkpoint(key), _digest(content).encode() + content)
+    def num_set_aside(self) -> int:
+        """How many things were ever set aside."""
+        return len(self._aside.names()) + len(self._aside.strangers())
 
-    def read_checkpoint(self, key: str) -> dict[str, Any] | None:
-        """A pack's state, or None if there is none that is whole."""
+    def compact(self) -> int:
+        """Merge single files into shards; how many runs were. Can be interrupted anywhere, and go
+        on in several processes at once.
+
+        Raises:
+            InputError: if the store cannot be written.
+        """
+        merged = 0
+        while True:
+            last = self._compacted.last()
+            there, loose = self._merged(), self._loose()
+            for key in loose:
+                if key in there:  # another process has merged it
+                    self._landed.remove(key + _JSON)
+            keys = [key for key in loose if key not in there][:_RUNS_IN_A_SHARD]
+            rows, _ = self._read_loose(set(keys))
+            if rows.is_empty():
+                return merged
+            # Whoever takes the number first is right; the other looks again.
+            if self._compacted.add(rows, after=last):
+                for key in rows["key"]:
+                    self._landed.remove(key + _JSON)
+                merged += len(rows)
+
+    def compact_if_many(self) -> None:
+        """:meth:`compact`, once there are many single files."""
+        if len(self._loose()) > COMPACT_ABOVE:
+            self.compact()
+
+    def withdraw(self, keys: Collection[str]) -> int:
+        """Take runs out, so that they are trained again; how many there were. They are kept among
+        what was set aside.
+
+        Raises:
+            InputError: if the store cannot be written.
+        """
+        wanted, count = set(keys), 0
+        for shard in self._shards():
+            rows = self._compacted.read(shard)
+            out = pl.col("key").is_in(list(wanted))
+            leaving = rows.filter(out)
+            if leaving.is_empty():
+                continue
+            count += len(leaving)
+            while not self._compacted.add(
+                rows.filter(~out), after=self._compacted.last(), instead_of=shard.number
+            ):
+                continue
+            self._compacted.folder.move(shard.file, self._aside)
+        for key in wanted.intersection(self._loose()):
+            count += self._landed.move(key + _JSON, self._aside) is not None
+        return count
+
+    # What was measured for a question
+
+    def measurement(self, what: Mapping[str, Any]) -> Any:
+        """What was measured under this description; None if nothing was.
+
+        Args:
+            what: plain values that say what was measured.
+        """
+        with contextlib.suppress(BrokenSealError, OSError):
+            return self._measurement(_named(what))
+        return None
+
+    def keep_measurement(self, what: Mapping[str, Any], value: Any) -> Any:
+        """Keep what was measured, unless another was faster; what is kept from then on.
+
+        Raises:
+            InputError: if the store cannot be written.
+        """
+        name = _named(what)
+        if not self._measured.create(name, seal({"what": dict(what), "value": value})):
+            try:
+                return self._measurement(name)
+            except (BrokenSealError, OSError) as error:
+                self._put_aside(self._measured, name, str(error))
+                return self.keep_measurement(what, value)
+        return value
+
+    # Packs in flight
+
+    def write_checkpoint(self, name: str, keys: Sequence[str], state: bytes) -> None:
+        """Keep the state of a pack; it replaces an earlier one.
+
+        Args:
+            name: of the pack.
+            keys: of its runs, in order.
+            state: as its trainer wrote it.
+        """
+        body = json.dumps(list(keys)).encode() + b"\n" + state
+        self._checkpoints.replace(name + _CHECKPOINT, _digest(body) + b"\n" + body)
+
+    def read_checkpoint(self, name: str, keys: Sequence[str]) -> bytes | None:
+        """The state of a pack; None if there is none.
+
+        Raises:
+            BrokenSealError: if what lies there is damaged, or holds other runs.
+        """
         try:
-            content = self._checkpoint(key).read_bytes()
-        except OSError:
+            content = self._checkpoints.read(name + _CHECKPOINT)
+        except OSError as error:
+            raise BrokenSealError(str(error)) from None
+        if content is None:
             return None
-        head, body = content[:_CONTENT_DIGITS], content[_CONTENT_DIGITS:]
-        if head != _digest(body).encode():
-            return None
-        state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+        digest, _, body = content.partition(b"\n")
+        if digest != _digest(body):
+            raise BrokenSealError("its content does not match its checksum")
+        head, _, state = body.partition(b"\n")
+        if json.loads(head) != list(keys):
+            raise BrokenSealError("it holds other runs")
         return state
 
-    def forget_checkpoint(self, key: str) -> None:
-        self._checkpoint(key).unlink(missing_ok=True)
+    def forget_checkpoint(self, name: str) -> None:
+        """Its runs have landed, or it is of no use."""
+        with contextlib.suppress(IsADirectoryError, PermissionError):
+            self._checkpoints.remove(name + _CHECKPOINT)
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        write_atomically(self.directory / name, text.encode() + b"\n")
+    def sweep(self) -> int:
+        """Remove what finished and crashed work left: checkpoints of runs that have landed, claims
+        and holders that are gone, shards that no list names. How many files that were."""
+        there, removed = self.keys(), 0
+        for name in self._checkpoints.names():
+            keys = self._checkpointed(name)
+            if keys and set(keys) <= there:
+                self._checkpoints.remove(name)
+                removed += 1
+        for name in list(self._compacted.unlisted()):
+            if self._compacted.folder.age(name) > _STALE_SECONDS:
+                self._compacted.folder.remove(name)
+                removed += 1
+        return removed + self.leases.sweep(there)
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Raises:
-        InputError: if the file is not there or not whole.
-        """
-        path = self.directory / name
+    # Parts
+
+    def _loose(self) -> list[str]:
+        names = self._landed.names()
+        keys = [name.removesuffix(_JSON) for name in names if name.endswith(_JSON)]
+        return [key for key in keys if is_key(key)]
+
+    def _shards(self) -> list[Shard]:
+        return self._compacted.shards()[0]
+
+    def _merged(self) -> frozenset[str]:
+        """Keys of the runs in shards."""
+        found: frozenset[str] = frozenset()
+        for shard in self._shards():
+            with contextlib.suppress(BrokenSealError):
+                found |= self._compacted.keys(shard)
+        return found
+
+    def _read_loose(self, wanted: set[str] | None) -> tuple[pl.DataFrame, dict[str, str]]:
+        """Runs of single files; and name → what is wrong, with all that is no landing at all if
+        `wanted` is None."""
+        rows, problems = [], {}
+        if wanted is None:
+            problems = dict.fromkeys(self._landed.strangers(), "it is no file")
+        for name in self._landed.names():
+            key = name.removesuffix(_JSON)
+            if not (name.endswith(_JSON) and is_key(key)):
+                if wanted is None:
+                    problems[name] = "its name is no key of a run"
+                continue
+            if wanted is not None and key not in wanted:
+                continue
+            try:
+                content = self._landed.read(name)
+                if content is not None:  # else it has been compacted
+                    rows.append((name, decode(content, key).row()))
+            except (BrokenSealError, OSError) as error:
+                problems[name] = str(error)
         try:
-            content = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise InputError(
-                f"{self.directory} is not a study: it has no {name}; "
-                "begin one with `widthwise run SPEC`"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error}); restore or remove it") from None
-        if not isinstance(content, dict):
-            raise InputError(f"{path} must hold a table, got {type(content).__name__}")
-        return content
+            return _frame([row for _, row in rows]), problems
+        except (TypeError, ValueError, pl.exceptions.PolarsError):
+            return _sound_frame(rows, problems), problems
 
-    def _checkpoint(self, key: str) -> Path:
-        return self._checkpoints / f"{key}.checkpoint"
-
-    def _put_aside(self, path: Path, problem: str) -> Damage | None:
-        make_directory(self._set_aside)
-        target = self._set_aside / path.name
-        try:
-            with explained(target):
-                path.replace(target)
-        except FileNotFoundError:  # another process was faster
+    def _measurement(self, name: str) -> Any:
+        content = self._measured.read(name)
+        if content is None:
             return None
-        return Damage(target, problem)
+        fields = unseal(content)
+        if set(fields) != {"what", "value"} or _named(fields["what"]) != name:
+            raise BrokenSealError("it is another measurement than its name promises")
+        return fields["value"]
+
+    def _checkpointed(self, name: str) -> list[str]:
+        try:
+            content = self._checkpoints.read(name) or b""
+            keys = json.loads(content.split(b"\n", 2)[1])
+        except (OSError, ValueError, IndexError):
+            return []
+        return keys if isinstance(keys, list) else []
+
+    def _damage(self, folder: Folder, name: str, problem: str) -> Damage:
+        return Damage(folder.path / name, problem, is_aside=False)
+
+    def _put_aside(self, folder: Folder, name: str, problem: str) -> list[Damage]:
+        place = folder.move(name, self._aside)
+        return [] if place is None else [Damage(place, problem, is_aside=True)]
 
 
-def _problem(path: Path) -> str | None:
+def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
+    """The sealed object in a file.
+
+    Args:
+        path: of the file.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        InputError: if it is not there or not whole.
+    """
+    folder = Folder(path.parent)
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:  # another process set it aside
-        return None
-    if path.stem.partition("-")[2] != _digest(content):
-        return "is damaged (its bytes do not match its name)"
-    return None
+        content = folder.read(path.name)
+        if content is None:
+            raise BrokenSealError("it is not there")
+        return unseal(content)
+    except (BrokenSealError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{path} cannot be read: {reason}; {remedy}") from None
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_CONTENT_DIGITS]
+def _frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=LANDED_SCHEMA)
+
+
+def _sound_frame(rows: Iterable[tuple[str, dict[str, Any]]], problems: dict[str, str]) -> Any:
+    frames = [_frame([])]
+    for name, row in rows:
+        try:
+            frames.append(_frame([row]))
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            problems[name] = f"it holds a value of another type ({str(error).splitlines()[0]})"
+    return pl.concat(frames)
+
+
+def _named(what: Mapping[str, Any]) -> str:
+    return sha256(canonical(what))[:32] + _JSON
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

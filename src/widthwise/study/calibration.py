@@ -35,7 +35,7 @@ from widthwise.inspection import compare
 from widthwise.study import Study, StudySpec
 from widthwise.study.context import load_context
 from widthwise.study.grid_spec import GridSpec
-from widthwise.study.reading import read_fields, with_whole_path
+from widthwise.study.reading import read_fields, with_whole_paths
 from widthwise.study.spec import TrainingSpec
 from widthwise.theory.noise import learning_rate_for, normalized_noise_scale
 
@@ -80,6 +80,7 @@ def calibrate(
     network: Network | None = None,
     stability: Stability | StableRate | StableLaw | float | None = None,
     training: Training | None = None,
+    yes: bool = False,
     **former: Any,
 ) -> Calibration:
     """Measure how the best noise scale moves with width, and plan for a wider network.
@@ -99,6 +100,7 @@ def calibrate(
         workers, progress: as for :meth:`Study.run`.
         keep, network, stability, training: as for :func:`widthwise.widen`; what is left out is
             as the study has it.
+        yes: as for :meth:`Study.create`.
         former: single facts, as for :func:`widthwise.widen`.
 
     Raises:
@@ -130,7 +132,7 @@ def calibrate(
     # refuses, a law may allow.
     with suppress(AdviceRefusedError):
         plan(None, parsed.family.parameterization, network or Network(), None)
-    study = Study.create(directory, fields)
+    study = Study.create(directory, fields, yes=yes)
     study.run(workers, progress=progress)
     law, problem = _bounded_law(study)
     context = load_context(study.directory)
@@ -192,7 +194,7 @@ def calibration_fields(
             "has one; leave [grid] out, or run it as a study"
         )
     any_grid = {"widening_factor": 1, "learning_rate": 1.0, "batch_size": 1}
-    checked = StudySpec.parse({**with_whole_path(fields, spec), "grid": any_grid}, overrides)
+    checked = StudySpec.parse({**with_whole_paths(fields, spec), "grid": any_grid}, overrides)
     dataset = load(checked.data)
     Training(num_train=dataset.num_train).batch_limit(tuned.batch_size)
     family = checked.family.family(dataset.input_shape, dataset.num_classes)

@@ -1,4 +1,4 @@
-"""What a study's packs share: its specification, its data and its family, ready to train."""
+"""What a study's runs share: its specification, its data and its family, ready to train."""
 
 import functools
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
 from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
-from widthwise.runs.store import Store
+from widthwise.runs.key import Group, recipe_fields
 from widthwise.study.cost import ModuleCost, module_cost
-from widthwise.study.record import DATA_FILE, DataRecord, StudyRecord, read_record
+from widthwise.study.family_spec import changed_options
+from widthwise.study.record import DataRecord, StudyRecord, read_record
 from widthwise.study.spec import HardwareSpec, StudySpec
 from widthwise.training import MAX_TRAIN_EVALUATION
 from widthwise.training.networks import check_batch_size, check_network, network_inputs
@@ -30,7 +31,7 @@ class Context:
     """One study, ready to schedule or train.
 
     Attributes:
-        spec: what it runs.
+        spec: what it runs, with the device and the packs of this machine.
         dataset: its data.
         family: its networks.
         data_fingerprint: of the data.
@@ -56,11 +57,24 @@ class Context:
         data = self.dataset
         return min(data.num_train, MAX_TRAIN_EVALUATION) + data.num_test + data.num_validation
 
+    @functools.cached_property
+    def group(self) -> Group:
+        """What its runs share, as far as it decides their results."""
+        training = self.spec.training
+        return Group(
+            family=self.family_identity,
+            data=self.data_fingerprint,
+            recipe=recipe_fields(training.recipe),
+            sampling=training.sampling,
+            evaluations=training.evaluations,
+        )
+
+    @functools.cached_property
     def family_identity(self) -> dict[str, Any]:
         """Plain values that tell this family from every other, wherever its file lies."""
-        fields = self.spec.family.model_dump(mode="json")
+        fields = changed_options(self.spec.family)
         if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "source": source_hash(self.family)}
+            fields |= {"kind": self.family.name, "code": source_hash(self.family)}
         return fields
 
     def costs(self) -> dict[float, ModuleCost]:
@@ -123,11 +137,11 @@ def make_context(spec: StudySpec, dataset: Dataset) -> Context:
     )
 
 
-def describe(context: Context, *, in_memory: bool, versions: dict[str, str]) -> StudyRecord:
-    """What a study that begins in this context is to be known by."""
+def describe(context: Context, spec: StudySpec, *, in_memory: bool) -> StudyRecord:
+    """The question that a specification, as it was given, asks in this context."""
     data = context.dataset
     return StudyRecord(
-        spec=context.spec,
+        spec=spec,
         data=DataRecord(
             name=data.name,
             in_memory=in_memory,
@@ -138,8 +152,7 @@ def describe(context: Context, *, in_memory: bool, versions: dict[str, str]) -> 
             num_test=data.num_test,
             num_validation=data.num_validation,
         ),
-        family=context.family_identity(),
-        versions=versions,
+        family=context.family_identity,
     )
 
 
@@ -147,26 +160,28 @@ def load_context(directory: Path) -> Context:
     """The context of the study in this directory; a worker loads it once.
 
     Raises:
-        InputError: if data or family are not those with which the study began.
+        InputError: if data or family are not those of its question.
     """
     # By content: in a notebook another study may take this one's place.
-    return _load_context(directory, read_record(Store(directory)))
+    return _load_context(directory, read_record(directory))
 
 
 @functools.lru_cache(maxsize=1)
 def _load_context(directory: Path, record: StudyRecord) -> Context:
-    began = record.data
-    dataset = Dataset.read(directory / DATA_FILE) if began.in_memory else load(record.spec.data)
-    context = make_context(record.spec, dataset)
-    if context.data_fingerprint != began.fingerprint:
+    asked = record.data
+    spec = on_this_machine(record.spec)
+    dataset = Dataset.read(spec.data.path or "") if asked.in_memory else load(spec.data)
+    context = make_context(spec, dataset)
+    again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"
+    if context.data_fingerprint != asked.fingerprint:
         raise InputError(
-            f"the data {dataset.name!r} must be those with which the study in {directory} began "
-            f"(fingerprint {began.fingerprint[:12]}…), got "
-            f"{context.data_fingerprint[:12]}…; restore them, or begin a study elsewhere"
+            f"the data {dataset.name!r} must be those that the study in {directory} asks about "
+            f"(fingerprint {asked.fingerprint[:12]}…), got {context.data_fingerprint[:12]}…; "
+            f"{again}"
         )
-    if context.family_identity() != record.family:
+    if context.family_identity != record.family:
         raise InputError(
-            f"the source of the family {record.spec.family.kind!r} changed since the study in "
-            f"{directory} began; restore it, or begin a study elsewhere"
+            f"the code of the family {spec.family.kind!r} changed since the study in "
+            f"{directory} asked for it; {again}"
         )
     return context

@@ -131,3 +131,14 @@ class FamilySpec(BaseModel):
             **{key: getattr(self, key) for key in _options(self.kind)},
         )
         return built
+
+
+def changed_options(spec: FamilySpec) -> dict[str, Any]:
+    """Kind, parameterization, and the options that are not at their defaults, as plain values.
+
+    >>> changed_options(FamilySpec(kind="cnn", depth=2))
+    {'kind': 'cnn', 'parameterization': 'standard', 'depth': 2}
+    """
+    defaults = _options(spec.kind)
+    fields = spec.model_dump(mode="json")
+    return {k: v for k, v in fields.items() if k not in defaults or v != defaults[k]}

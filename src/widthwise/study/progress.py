@@ -1,7 +1,7 @@
 """What a user sees while a study runs: a bar on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import Protocol
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from widthwise.execution import Finished, Progressed
-from widthwise.study.schedule import Schedule, ScheduledPack
+from widthwise.study.schedule import Schedule
 from widthwise.study.timing import Speed
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -31,9 +31,7 @@ class ProgressReporter(Protocol):
         """Around something that takes seconds and has no progress."""
         ...
 
-    def begin(
-        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
-    ) -> None:
+    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
         """Before the first pack: the estimated cost."""
         ...
 
@@ -64,9 +62,7 @@ class _Silent:
     def waiting(self, what: str) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def begin(
-        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
-    ) -> None:
+    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
         pass
 
     def showing(self) -> AbstractContextManager[object]:
@@ -79,21 +75,21 @@ class _Silent:
 class _Tally:
     """How much is done, in the seconds that packs were predicted to take."""
 
-    def __init__(
-        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
-    ) -> None:
-        self._packs = {pack.key: pack for pack in missing}
-        self._predicted = {pack.key: speed.seconds(pack) for pack in missing}
+    def __init__(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
+        self._packs = {pack.name: pack for pack in missing.packs}
+        self._predicted = {pack.name: speed.seconds(pack) for pack in missing.packs}
         self._share = dict.fromkeys(self._packs, 0.0)
         self._diverged = dict.fromkeys(self._packs, 0)
         self._finished: set[str] = set()
         self._workers = workers
         self.total = sum(self._predicted.values())
-        self.num_runs = schedule.num_runs
-        self._before = schedule.num_runs - sum(len(pack.job.replicas) for pack in missing)
+        self.num_runs = num_asked
+        self._before = num_asked - missing.num_runs
         self._started = monotonic()
 
     def update(self, event: Progressed | Finished) -> None:
+        if event.key not in self._packs:  # put together anew
+            return
         if isinstance(event, Progressed):
             self._share[event.key] = event.steps / self._packs[event.key].job.steps
         elif event.outcome != "busy":
@@ -143,11 +139,9 @@ class _Lines(_Silent):
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
-    def begin(
-        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
-    ) -> None:
-        self._tally = _Tally(schedule, missing, speed, workers)
-        self.note(_estimate(schedule, missing, speed, workers))
+    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
+        self._tally = _Tally(missing, speed, workers, num_asked)
+        self.note(_estimate(missing, speed, workers, num_asked))
 
     def update(self, event: Progressed | Finished) -> None:
         assert self._tally is not None
@@ -170,11 +164,9 @@ class _Bar(_Silent):
     def waiting(self, what: str) -> AbstractContextManager[object]:
         return self._console.status(f"{what} …")
 
-    def begin(
-        self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
-    ) -> None:
-        self._tally = _Tally(schedule, missing, speed, workers)
-        self.note(_estimate(schedule, missing, speed, workers))
+    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
+        self._tally = _Tally(missing, speed, workers, num_asked)
+        self.note(_estimate(missing, speed, workers, num_asked))
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -191,21 +183,17 @@ class _Bar(_Silent):
         )
 
 
-def _estimate(
-    schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed, workers: int
-) -> str:
-    runs = sum(len(pack.job.replicas) for pack in missing)
-    steps = sum(pack.job.steps * len(pack.job.replicas) for pack in missing)
-    flops = sum(pack.flops for pack in missing)
-    seconds = sum(speed.seconds(pack) for pack in missing) / workers
-    already = "" if runs == schedule.num_runs else f" of {schedule.num_runs}"
+def _estimate(missing: Schedule, speed: Speed, workers: int, num_asked: int) -> str:
+    runs = missing.num_runs
+    seconds = sum(speed.seconds(pack) for pack in missing.packs) / workers
+    already = "" if runs == num_asked else f" of {num_asked}"
     line = (
-        f"to train: {runs}{already} runs in {len(missing)} packs, {steps:.3g} steps, "
-        f"{flops:.2g} FLOP, about {_clock(seconds)} on {workers} "
+        f"to train: {runs}{already} runs in {len(missing.packs)} packs, {missing.num_steps:.3g} "
+        f"steps, {missing.flops:.2g} FLOP, about {_clock(seconds)} on {workers} "
         f"{'process' if workers == 1 else 'processes'}"
     )
-    if schedule.unreachable:
-        cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in schedule.unreachable)
+    if missing.unreachable:
+        cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in missing.unreachable)
         line += f"\nnot reachable with a stable learning rate and a whole batch: {cases}"
     return line
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +72,51 @@ def read_fields(source: Any) -> dict[str, Any]:
     return fields
 
 
-def with_whole_path(fields: dict[str, Any], source: Any) -> dict[str, Any]:
-    """A family "file.py:function" is sought beside the specification, then kept by its full path,
-    so that workers and later sessions find it wherever they stand."""
-    family = fields.get("family")
-    if not isinstance(family, Mapping):
-        return fields
-    kind = family.get("kind")
-    if not isinstance(kind, str) or ".py:" not in kind:
-        return fields
-    file, _, function = kind.rpartition(":")
+def with_whole_paths(fields: dict[str, Any], source: Any) -> dict[str, Any]:
+    """Every path of a specification, whole: those in a file are sought beside the file, others from
+    where the program runs; then workers and later sessions find them wherever they stand.
+
+    These are a family "file.py:function", the path of data, and a store.
+
+    Raises:
+        InputError: if one cannot be a path.
+    """
     beside = Path(source).parent if isinstance(source, str | Path) else Path()
-    try:
-        whole = f"{(beside / Path(file).expanduser()).resolve()}:{function}"
-    except (OSError, RuntimeError, ValueError) as error:  # no such home, a null character, a loop
-        raise InputError(f"family.kind {kind!r} must name a file: {error}") from None
-    return {**fields, "family": {**family, "kind": whole}}
+    return with_paths(fields, lambda path: (beside / Path(path).expanduser()).resolve())
+
+
+def with_paths(fields: dict[str, Any], change: Callable[[str], object]) -> dict[str, Any]:
+    """A specification with other paths.
+
+    Args:
+        fields: of the specification; those that hold no path, and what is no text, stay.
+        change: path as it is written → as it is to be.
+
+    Raises:
+        InputError: if a path is none.
+    """
+
+    def changed(key: str, path: str) -> str:
+        try:
+            return str(change(path))
+        except (OSError, RuntimeError, ValueError) as error:  # no home, a null character, a loop
+            raise InputError(f"{key} {path!r} must name a file: {error}") from None
+
+    result = dict(fields)
+    family, data, store = (fields.get(key) for key in ("family", "data", "store"))
+    if isinstance(family, Mapping) and _names_file(family.get("kind")):
+        file, _, function = family["kind"].rpartition(":")
+        kind = f"{changed('family.kind', file)}:{function}"
+        result["family"] = {**family, "kind": kind}
+    if isinstance(data, Mapping) and isinstance(data.get("path"), str):
+        result["data"] = {**data, "path": changed("data.path", data["path"])}
+    if isinstance(store, str):
+        result["store"] = changed("store", store)
+    return result
+
+
+def _names_file(kind: Any) -> bool:
+    return isinstance(kind, str) and ".py:" in kind
 
 
 def override_fields(fields: dict[str, Any], override: str) -> dict[str, Any]:

@@ -1,25 +1,23 @@
-"""``study.json``: what a study is, written once when it begins."""
+"""``study.json``: the question that a study is, with the data and the networks it is about."""
 
-import platform
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+import os
+from pathlib import Path
 from typing import Any
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from widthwise.errors import InputError
-from widthwise.hardware import describe_hardware
-from widthwise.runs.store import Store
+from widthwise.files import write_atomically
+from widthwise.runs.sealed import seal
+from widthwise.study.asked import FORMAT, FORMAT_2, STUDY_FILE, store_of, written_question
+from widthwise.study.reading import with_paths
 from widthwise.study.spec import StudySpec
 
-STUDY_FILE = "study.json"
-DATA_FILE = "data.npz"
-_FORMAT = "widthwise-study-2"
+_OWN_STORE = "store"
 
 
 class DataRecord(BaseModel):
-    """The data with which a study began.
+    """The data that a study is about.
 
     Attributes:
         name: of the data set.
@@ -43,13 +41,13 @@ class DataRecord(BaseModel):
 
 
 class StudyRecord(BaseModel):
-    """The content of ``study.json``.
+    """The content of ``study.json``, with whole paths.
 
     Attributes:
-        spec: what is run, and where.
+        spec: what is asked, how it is looked at, and where it is computed.
         data: on which examples.
         family: plain values that tell its networks from every other family.
-        versions: of the libraries with which it began.
+        is_old: whether it is of format 2.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,88 +55,54 @@ class StudyRecord(BaseModel):
     spec: StudySpec
     data: DataRecord
     family: dict[str, Any]
-    versions: dict[str, str]
+    is_old: bool = False
 
     def __hash__(self) -> int:
         return hash((self.spec.hash, self.data.fingerprint))
 
-    def write(self, store: Store) -> None:
+    def write(self, directory: Path) -> None:
+        """Make it the question of the study in a directory.
+
+        Raises:
+            InputError: if the directory cannot be written.
+        """
+        fields = with_paths(self.spec.fields(), lambda path: _portable(path, directory))
         content = {
-            "format": _FORMAT,
-            "spec": self.spec.fields(),
-            "spec_hash": self.spec.hash,
-            **self.model_dump(mode="json", include={"data", "family", "versions"}),
+            "format": FORMAT,
+            "spec": fields,
+            "store": _portable(self.spec.store or str(directory / _OWN_STORE), directory),
+            **self.model_dump(mode="json", include={"data", "family"}),
         }
-        store.write_json(STUDY_FILE, content)
+        write_atomically(directory / STUDY_FILE, seal(content, indent=2))
 
 
-def installed_versions() -> dict[str, str]:
-    """Of Python and of what computes the results."""
-    versions = {"python": platform.python_version()}
-    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
-        with suppress(PackageNotFoundError):  # numba is optional
-            versions[name] = version(name)
-    return versions
-
-
-def provenance(record: StudyRecord, results: pl.DataFrame, num_scheduled: int) -> dict[str, str]:
-    """What a report says of where its numbers come from: name → value.
-
-    Args:
-        record: of the study.
-        results: its runs that have landed.
-        num_scheduled: all its runs.
-    """
-    from widthwise.report.training import family_description, training_description
-
-    spec, data = record.spec, record.data
-    seeds = sorted(results["seed"].unique().to_list())
-    sizes = f"{data.num_train} training, {data.num_test} test"
-    if data.num_validation:
-        sizes += f", {data.num_validation} validation"
-    return {
-        "data": f"{data.name} ({sizes} examples of shape {data.input_shape})",
-        "data fingerprint (SHA-256)": data.fingerprint,
-        "family": family_description(spec.family.model_dump(mode="json")),
-        "training": training_description(spec.training.recipe),
-        "specification (SHA-256)": spec.hash,
-        "seeds": ", ".join(str(seed) for seed in seeds),
-        "runs": f"{len(results)} of {num_scheduled} planned",
-        "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
-        "device": spec.hardware.device,
-        "this page was written on": describe_hardware(),
-        "engine": ", ".join(sorted(results["engine"].unique().to_list())),
-        **record.versions,
-    }
-
-
-def read_record(store: Store) -> StudyRecord:
+def read_record(directory: Path) -> StudyRecord:
     """The record in a study's directory.
 
     Raises:
         InputError: if the directory is not a study, or its record was damaged or altered.
     """
-    path = store.directory / STUDY_FILE
-    content = store.read_json(STUDY_FILE)
-    if content.get("format") != _FORMAT:
-        raise InputError(
-            f"{path} must have format {_FORMAT!r}, got {content.get('format')!r}; it was written "
-            "by another version of widthwise"
-        )
-    absent = {"spec", "spec_hash", "data", "family", "versions"} - set(content)
+    path = directory / STUDY_FILE
+    content = written_question(directory)
+    absent = {"spec", "data", "family"} - set(content)
     if absent:
         raise InputError(
             f"{path} must hold {min(absent)!r}; restore the file, or begin a study in another "
             "directory"
         )
-    spec = StudySpec.parse(content["spec"])
-    if spec.hash != content["spec_hash"]:
-        raise InputError(
-            f"the specification in {path} was altered after the study began; restore it, or "
-            "begin a study in another directory"
-        )
+    is_old = content["format"] == FORMAT_2
     try:
-        return StudyRecord.model_validate({**content, "spec": spec})
+        if not isinstance(content["spec"], dict):
+            raise InputError(f"spec must be a table, got {content['spec']!r}")
+        fields = with_paths(content["spec"], lambda p: os.path.normpath(directory / p))
+        spec = StudySpec.parse(fields)
+        if not is_old:
+            store = store_of(directory, content).path
+            if store != directory / _OWN_STORE:
+                spec = spec.model_copy(update={"store": str(store)})
+        return StudyRecord.model_validate({**content, "spec": spec, "is_old": is_old})
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -147,3 +111,11 @@ def read_record(store: Store) -> StudyRecord:
             f"{path} is damaged: {where}: {first['msg']}, got {got}; restore the file, or begin a "
             "study in another directory"
         ) from None
+
+
+def _portable(path: str, directory: Path) -> str:
+    """Relative to the directory, where there is a way from there."""
+    try:
+        return Path(os.path.relpath(path, directory)).as_posix()
+    except ValueError:  # another drive
+        return path

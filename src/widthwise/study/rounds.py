@@ -6,19 +6,22 @@ whoever goes on with an interrupted study asks for the same runs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from widthwise.runs.analyses import limit_of
-from widthwise.runs.store import Store
+from widthwise.runs.folder import Folder
+from widthwise.runs.key import canonical, sha256
+from widthwise.runs.sealed import BrokenSealError, seal, unseal
 from widthwise.runs.tables import selected_on
 from widthwise.search import Lattice, Observations, Proposal, Runs, SearchTarget, next_round
 from widthwise.study.schedule import RunSetting
 from widthwise.study.spec import SearchSpec
 
-_FILE = "rounds.json"
+_FOLDER = "rounds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,27 +36,64 @@ class Rounds:
     rounds: tuple[tuple[Runs, ...], ...] = ()
     reason: str | None = None
 
-    @classmethod
-    def read(cls, store: Store) -> Self:
-        """Those that are kept with a study; none before the first."""
-        if not (store.directory / _FILE).exists():
-            return cls()
-        kept = store.read_json(_FILE)
-        rounds = tuple(
-            tuple(Runs(**{**runs, "seeds": tuple(runs["seeds"])}) for runs in asked)
-            for asked in kept["rounds"]
-        )
-        return cls(rounds=rounds, reason=kept["reason"])
-
-    def write(self, store: Store) -> None:
-        rounds = [[asdict(runs) for runs in asked] for asked in self.rounds]
-        store.write_json(_FILE, {"rounds": rounds, "reason": self.reason})
-
     def after(self, proposal: Proposal) -> "Rounds":
         """With what a search proposed next."""
         if proposal.finished:
             return Rounds(rounds=self.rounds, reason=proposal.reason)
         return Rounds(rounds=(*self.rounds, proposal.runs))
+
+
+class KeptRounds:
+    """The rounds of one search, a file each, that a study keeps.
+
+    Args:
+        directory: of the study.
+        name: of the search; another question has other rounds.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._parent, self._folder = Folder(directory / _FOLDER), Folder(directory / _FOLDER / name)
+
+    def read(self) -> Rounds:
+        """Those that have begun, up to the first that is not there or damaged."""
+        found = Rounds()
+        while found.reason is None:
+            try:
+                content = self._folder.read(self._name(found))
+                if content is None:
+                    break
+                found = _with(found, unseal(content))
+            except (BrokenSealError, OSError, KeyError, TypeError):
+                break
+        return found
+
+    def add(self, before: Rounds, after: Rounds) -> Rounds:
+        """Keep the round after others, unless another process was faster; those that are kept.
+
+        Raises:
+            InputError: if the study cannot be written.
+        """
+        self._parent.make()
+        self._folder.make()
+        name = self._name(before)
+        if after.reason is None:
+            content = seal({"runs": [asdict(runs) for runs in after.rounds[-1]]})
+        else:
+            content = seal({"reason": after.reason})
+        if not self._folder.create(name, content) and self.read() == before:
+            self._folder.replace(name, content)  # what lay there was damaged
+        return self.read()
+
+    @staticmethod
+    def _name(rounds: Rounds) -> str:
+        return f"{len(rounds.rounds) + 1:04d}.json"
+
+
+def _with(rounds: Rounds, fields: Mapping[str, Any]) -> Rounds:
+    if "reason" in fields:
+        return Rounds(rounds=rounds.rounds, reason=str(fields["reason"]))
+    asked = tuple(Runs(**{**runs, "seeds": tuple(runs["seeds"])}) for runs in fields["runs"])
+    return Rounds(rounds=(*rounds.rounds, asked))
 
 
 class Searched:
@@ -107,6 +147,16 @@ class Searched:
             )
             for width, own in zip(widths, self._settings, strict=True)
         ]
+
+    def name(self, group: str) -> str:
+        """Of this search: it follows from everything that decides what is asked next.
+
+        Args:
+            group: hash of what the runs share.
+        """
+        settings = [[asdict(setting) for setting in own] for own in self._settings]
+        asked = [group, settings, asdict(self._target), self._runs_at_once, self._seed]
+        return sha256(canonical(asked))[:16]
 
     def runs(self, rounds: Rounds) -> dict[RunSetting, set[int]]:
         """RunSetting → seeds that the rounds have asked for."""

@@ -1,14 +1,16 @@
-"""Trains what a study still lacks: its packs, and round after round if it searches."""
+"""Trains what a study still lacks: its runs, and round after round if it searches."""
 
-import json
+import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
+from typing import Any
 
 import polars as pl
+import torch
 
 from widthwise.errors import InputError, StudyError
 from widthwise.execution import (
@@ -16,10 +18,15 @@ from widthwise.execution import (
     Executor,
     Failed,
     Finished,
+    Noted,
     Progressed,
+    Quiet,
     Task,
 )
-from widthwise.runs.schema import result_rows
+from widthwise.hardware import describe_processor, installed_versions
+from widthwise.runs.landing import Landing
+from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE
+from widthwise.runs.sealed import BrokenSealError
 from widthwise.runs.store import Store
 from widthwise.study.context import Context, load_context
 from widthwise.study.progress import ProgressReporter
@@ -27,9 +34,14 @@ from widthwise.study.rounds import Rounds
 from widthwise.study.schedule import Schedule, ScheduledPack
 from widthwise.study.scheduling import Scheduler
 from widthwise.study.timing import Speed, measure_speed
-from widthwise.training import PackTrainer
+from widthwise.text import count
+from widthwise.training import PackTrainer, RunResult
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+# A pack that fails is tried again, twice; then each of its runs alone, once.
+_TRIALS = 3
+# So many packs given up, and nothing trained: what is wrong is not with some runs.
+_HOPELESS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +49,16 @@ class Runner:
     """What training a study needs. It stops its executor when it ends, however that happens.
 
     Attributes:
-        store: where its results land.
-        scheduler: its packs.
+        directory: of the study.
+        store: where its runs land.
+        scheduler: its runs and packs.
         results: reads its results table.
         reporter: shown what goes on.
         executor: does the training.
         workers: how many packs it trains at a time.
     """
 
+    directory: Path
     store: Store
     scheduler: Scheduler
     results: Callable[[], pl.DataFrame]
@@ -57,65 +71,138 @@ class Runner:
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
-            StudyError: if a pack could not be trained.
+            StudyError: if runs could not be trained; it names them. All others have landed.
         """
         speed: Speed | None = None
         trained = False
+        failures = _Failures()
         with closing(self.executor):
             while True:
-                schedule = self.scheduler.schedule(Rounds.read(self.store))
-                missing = missing_packs(self.store, schedule)
-                if missing:
+                rounds = self.scheduler.rounds
+                asked = self.scheduler.asked(rounds)
+                asked.write(self.directory)
+                missing = self.scheduler.schedule(rounds, self.store.keys())
+                if missing.packs:
                     if speed is None:
                         with self.reporter.waiting("measuring this machine's speed"):
-                            speed = measure_speed(self.scheduler.context, schedule)
-                    self._train(schedule, missing, speed)
+                            speed = measure_speed(self.scheduler.context, missing)
+                    self._train(rounds, missing, speed, failures, len(asked.runs))
                     trained = True
-                if not self._begin_round():
+                failures.raise_if_any()
+                if not self._begin_round(rounds):
                     break
+        self.store.compact_if_many()
         if not trained:
-            self.reporter.note(f"all {schedule.num_runs} runs are there")
+            self.reporter.note(f"all {len(asked.runs)} runs are there")
 
-    def _train(self, schedule: Schedule, missing: Sequence[ScheduledPack], speed: Speed) -> None:
-        self.reporter.begin(schedule, missing, speed, min(self.workers, len(missing)))
+    def _train(
+        self,
+        rounds: Rounds,
+        missing: Schedule,
+        speed: Speed,
+        failures: "_Failures",
+        num_asked: int,
+    ) -> None:
+        self.reporter.begin(missing, speed, min(self.workers, len(missing.packs)), num_asked)
         with self.reporter.showing():
-            while missing:
-                self._pass(missing)
-                missing = missing_packs(self.store, schedule)
-                if missing:  # another process holds them
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            while True:
+                self._pass(missing.packs, failures)
+                self.store.compact_if_many()
+                landed = self.store.keys().union(failures.given_up)
+                missing = self.scheduler.schedule(rounds, landed)
+                if not missing.packs:
+                    return
+                time.sleep(_SECONDS_BETWEEN_LOOKS)  # another process trains them
 
-    def _pass(self, packs: Sequence[ScheduledPack]) -> None:
+    def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> None:
+        in_hand = {pack.name: pack for pack in packs}
         for pack in packs:
-            self.executor.submit(Task(pack.key, PackCall(self.store.directory, pack)))
+            self._submit(pack)
         for event in self.executor.events():
             match event:
-                case Failed(message=message, bad_input=True):
+                case Failed(message=message, reason="bad input"):
                     raise InputError(message)
-                case Failed(message=message):
-                    raise StudyError(message)
+                case Failed(key=name, message=message):
+                    for again in failures.after(in_hand[name], message):
+                        in_hand[again.name] = again
+                        self._submit(again)
+                case Noted(message=message):
+                    self.reporter.warn(message)
+                case Quiet(seconds=seconds):
+                    self.reporter.warn(f"no progress for {seconds / 60:.0f} min; it is alive")
                 case Progressed() | Finished():
                     self.reporter.update(event)
+                    if isinstance(event, Finished) and event.outcome == "landed":
+                        failures.any_landed = True
 
-    def _begin_round(self) -> bool:
+    def _submit(self, pack: ScheduledPack) -> None:
+        self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.path, pack)))
+
+    def _begin_round(self, rounds: Rounds) -> bool:
         """Ask a search for its next round, all runs so far having landed; whether there is one."""
-        rounds = Rounds.read(self.store)
-        if self.scheduler.searched is None:
+        searched, kept = self.scheduler.searched, self.scheduler.kept
+        if searched is None or kept is None:
             return False
         if rounds.reason is None:
             with self.reporter.waiting("choosing what to run next"):
-                proposal = self.scheduler.searched.following(rounds, self.results())
-            rounds = rounds.after(proposal)
-            rounds.write(self.store)
+                proposal = searched.following(rounds, self.results())
+            rounds = kept.add(rounds, rounds.after(proposal))
         if rounds.reason is not None:
             self.reporter.note(f"search ended after {len(rounds.rounds)} rounds: {rounds.reason}")
         return rounds.reason is None
 
 
-def missing_packs(store: Store, schedule: Schedule) -> list[ScheduledPack]:
-    """The packs whose results have not landed."""
-    landed = store.landed()
-    return [pack for pack in schedule.packs if pack.key not in landed]
+@dataclass
+class _Failures:
+    """What could not be trained so far.
+
+    Attributes:
+        given_up: key of a run → why.
+        any_landed: whether anything else could.
+    """
+
+    given_up: dict[str, str] = field(default_factory=dict)
+    any_landed: bool = False
+    _trials: dict[str, int] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def after(self, pack: ScheduledPack, message: str) -> list[ScheduledPack]:
+        """What to try once a pack has failed again.
+
+        Raises:
+            StudyError: if nothing has ever worked.
+        """
+        # A run that is tried alone was among others before.
+        self._trials[pack.name] = self._trials.get(pack.name, 0) + 1
+        if self._trials[pack.name] < _TRIALS:
+            return [pack]
+        if len(pack.keys) > 1:
+            parts = pack.alone()
+            for part in parts:
+                self._trials[part.name] = _TRIALS - 1
+            return parts
+        (key,), (run,) = pack.keys, pack.runs
+        self.given_up[key] = message
+        self._names[key] = (
+            f"w = {run.widening_factor:g}, ε = {run.learning_rate:g}, B = {run.batch_size}, "
+            f"m = {run.momentum:g}, seed {run.seed}"
+        )
+        if len(self.given_up) >= _HOPELESS and not self.any_landed:
+            self.raise_if_any()
+        return []
+
+    def raise_if_any(self) -> None:
+        """
+        Raises:
+            StudyError: naming the runs that were given up.
+        """
+        if self.given_up:
+            listed = "; ".join(f"{self._names[k]}: {why}" for k, why in self.given_up.items())
+            raise StudyError(
+                f"{count(len(self.given_up), 'run')} failed {_TRIALS} times and "
+                f"{'was' if len(self.given_up) == 1 else 'were'} left out ({listed}). What has "
+                "landed is safe; the same command tries them again"
+            )
 
 
 # A pack that is killed loses at most this, plus the way to its next evaluation.
@@ -127,45 +214,106 @@ class PackCall:
     """Trains one pack of the study in ``directory``; picklable."""
 
     directory: Path
+    store: Path
     pack: ScheduledPack
 
     def __call__(self, emit: Emit) -> Finished:
-        store, key = Store(self.directory), self.pack.key
-        with store.claim(key) as mine:
+        store, name, keys = Store(self.store), self.pack.name, self.pack.keys
+        with store.leases.hold(keys) as mine:
             if not mine:
-                return Finished(key, "busy")
-            # Looked up under the lock: whoever held it before may have landed the pack.
-            if key in store.landed():
-                return Finished(key, "already landed")
-            return _train(store, load_context(self.directory), self.pack, emit)
+                return Finished(name, "busy")
+            # Looked up under the claim: whoever held it before may have landed them.
+            if store.keys().issuperset(keys):
+                return Finished(name, "already landed")
+            context = load_context(self.directory)
+            if context.group != self.pack.group:
+                raise InputError(
+                    f"the study in {self.directory} was given another specification while it ran; "
+                    "run it again"
+                )
+            return _train(store, context, self.pack, emit)
 
 
 def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit) -> Finished:
-    key, started = pack.key, perf_counter()
-    trainer = PackTrainer(context.family, context.dataset, pack.job, context.device)
+    name, started = pack.name, perf_counter()
+    trainer = _trainer(context, pack)
     earlier = 0.0
-    checkpoint = store.read_checkpoint(key)
-    if checkpoint is not None:
-        trainer.restore(checkpoint["trainer"])
-        earlier = checkpoint["seconds"]
+    try:
+        state = store.read_checkpoint(name, pack.keys)
+        if state is not None:
+            loaded = torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")
+            trainer.restore(loaded["trainer"])
+            earlier = loaded["seconds"]
+    except Exception as error:
+        said = str(error) if isinstance(error, BrokenSealError) else "it is another pack's"
+        emit(Noted(name, f"checkpoint {name} is not used: {said}; its runs begin anew"))
+        trainer = _trainer(context, pack)
     saved = monotonic()
     while not trainer.done:
-        trainer.advance(lambda step: emit(Progressed(key, step, trainer.num_diverged)))
+        trainer.advance(lambda step: emit(Progressed(name, step, trainer.num_diverged)))
         if monotonic() - saved >= _SECONDS_BETWEEN_CHECKPOINTS and not trainer.done:
             seconds = earlier + perf_counter() - started
-            store.write_checkpoint(key, {"trainer": trainer.state(), "seconds": seconds})
+            buffer = io.BytesIO()
+            torch.save({"trainer": trainer.state(), "seconds": seconds}, buffer)
+            store.write_checkpoint(name, pack.keys, buffer.getvalue())
             saved = monotonic()
     results = trainer.results()
-    rows = result_rows(
-        results,
-        pack.job,
+    seconds = (earlier + perf_counter() - started) / len(results)
+    for run, result in zip(pack.runs, results, strict=True):
+        store.land(
+            Landing(
+                group=pack.group,
+                run=run,
+                measured=_measured(context, run.widening_factor, result),
+                provenance=_provenance(context, name, result, seconds),
+            )
+        )
+    store.forget_checkpoint(name)
+    return Finished(name, "landed", sum(result.status == "diverged" for result in results))
+
+
+def _trainer(context: Context, pack: ScheduledPack) -> PackTrainer:
+    return PackTrainer(
         context.family,
-        num_train=context.dataset.num_train,
-        seconds=earlier + perf_counter() - started,
-        key=key,
-        spec_hash=context.spec.hash,
-        data_fingerprint=context.data_fingerprint,
+        context.dataset,
+        pack.job,
+        context.device,
+        context.spec.packing.engine,
     )
-    store.write_shard(key, rows, {"widthwise_spec": json.dumps(context.spec.fields())})
-    store.forget_checkpoint(key)
-    return Finished(key, "landed", sum(result.status == "diverged" for result in results))
+
+
+def _measured(context: Context, width: float, result: RunResult) -> Mapping[str, Any]:
+    values = {
+        "family": context.family.name,
+        "init_variance": float(context.family.init_variance(width)),
+        "num_train": context.dataset.num_train,
+        "num_parameters": result.num_parameters,
+        "status": result.status,
+        "diverged_at_step": result.diverged_at_step,
+        "initial_train_loss": result.initial_train_loss,
+        "final_train_loss": result.final_train_loss,
+        "curve_step": result.curve_steps.tolist(),
+        **{
+            f"curve_{name}": None if (curve := result.curves.get(name)) is None else curve.tolist()
+            for name in MEASURED
+        },
+    }
+    assert values.keys() == MEASURED_SCHEMA.keys()
+    return values
+
+
+def _provenance(
+    context: Context, pack: str, result: RunResult, seconds: float
+) -> Mapping[str, Any]:
+    processor, instruction_set = describe_processor()
+    values = {
+        "engine": result.engine,
+        "pack": pack,
+        "device": str(context.device),
+        "processor": processor,
+        "instruction_set": instruction_set,
+        "versions": ", ".join(" ".join(pair) for pair in installed_versions()),
+        "seconds": seconds,
+    }
+    assert values.keys() == PROVENANCE.keys()
+    return values

@@ -3,16 +3,14 @@
 Pure: what had to be measured (the largest stable learning rate) is an argument.
 """
 
-import hashlib
 import itertools
-import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
+from widthwise.runs.key import Group, Run, sha256
 from widthwise.sgd.batches import batch_unit, require_whole_batches, whole_batch
 from widthwise.study.cost import ModuleCost
 from widthwise.study.grid_spec import GridSpec
@@ -141,21 +139,21 @@ def _setting(
     )
 
 
-# Part of every shard's name: raise it when the meaning of a result changes.
-SCHEMA_VERSION = 2
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScheduledPack:
-    """A pack and the name under which its results land.
+    """Runs that are trained together.
 
     Attributes:
-        key: SHA-256 of everything that determines the results.
+        name: follows from its runs.
+        keys: of its runs, in the order of the job's replicas.
+        group: what they share with the others of the study.
         job: what to train.
         training_flops, evaluation_flops: floating-point operations.
     """
 
-    key: str
+    name: str
+    keys: tuple[str, ...]
+    group: Group
     job: PackJob
     training_flops: float
     evaluation_flops: float
@@ -163,6 +161,26 @@ class ScheduledPack:
     @property
     def flops(self) -> float:
         return self.training_flops + self.evaluation_flops
+
+    @property
+    def runs(self) -> list[Run]:
+        """What its replicas are."""
+        return [_run(self.job, replica) for replica in self.job.replicas]
+
+    def alone(self) -> "list[ScheduledPack]":
+        """Its runs, each a pack of its own."""
+        share = 1.0 / len(self.keys)
+        return [
+            replace(
+                self,
+                name=_name([key]),
+                keys=(key,),
+                job=replace(self.job, replicas=(replica,)),
+                training_flops=share * self.training_flops,
+                evaluation_flops=share * self.evaluation_flops,
+            )
+            for key, replica in zip(self.keys, self.job.replicas, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +194,7 @@ class Schedule:
     """
 
     packs: tuple[ScheduledPack, ...]
-    unreachable: tuple[tuple[float, float], ...]
+    unreachable: tuple[tuple[float, float], ...] = ()
 
     @property
     def num_runs(self) -> int:
@@ -192,46 +210,57 @@ class Schedule:
         return sum(pack.flops for pack in self.packs)
 
 
-def make_schedule(
+def runs_of(settings: Mapping[RunSetting, Collection[int]], group: Group) -> dict[str, Run]:
+    """Key → run, of settings with their seeds."""
+    runs = [
+        Run(**vars(setting), seed=seed) for setting, seeds in settings.items() for seed in seeds
+    ]
+    return {group.key(run): run for run in sorted(runs)}
+
+
+def make_packs(
     spec: StudySpec,
-    family: WidthFamily,
+    group: Group,
+    runs: Mapping[str, Run],
     *,
-    num_train: int,
+    landed: Container[str] = (),
     num_evaluated: int,
-    data_fingerprint: str,
-    family_identity: Mapping[str, Any],
     costs: Mapping[float, ModuleCost],
-    stable_learning_rates: Mapping[tuple[float, float], float],
     pack_sizes: Mapping[tuple[float, int], int] | None = None,
-    runs: Mapping[RunSetting, Collection[int]] | None = None,
-) -> Schedule:
-    """Lay out a study.
+) -> tuple[ScheduledPack, ...]:
+    """Put runs together for training, the most expensive packs first.
+
+    Which runs share a pack follows from all that are asked for at once: where some packs have landed,
+    the others are the same as ever, so that an interrupted study ends as an undisturbed one.
 
     Args:
-        spec: what to run.
-        family: its networks.
-        num_train: training examples, N.
+        spec: of their study.
+        group: what the runs share.
+        runs: key → run.
+        landed: keys of those that need no training.
         num_evaluated: examples on which a run is evaluated each time.
-        data_fingerprint: of the data set.
-        family_identity: plain values that tell this family from every other.
         costs: widening factor → cost of its network.
-        stable_learning_rates: (widening factor, momentum) → ε_max, for
-            :func:`widths_to_probe`.
         pack_sizes: (widening factor, batch size) → runs in a pack, as measured; where there is
             none, as many as the specification allows.
-        runs: setting → seeds, of those that the specification lays out; None takes them all.
 
     Raises:
-        InputError: if a batch exceeds the training set, or one replica exceeds the memory budget.
+        InputError: if one replica exceeds the memory budget.
     """
-    whole, unreachable = lay_out(spec, family, num_train, stable_learning_rates)
-    shared = {"schema": SCHEMA_VERSION, "family": family_identity, "data": data_fingerprint}
-    packs = [
-        _scheduled(job, shared, costs[job.widening_factor], num_evaluated)
-        for job in _jobs(spec, whole if runs is None else runs, costs, pack_sizes or {})
-    ]
-    packs.sort(key=lambda pack: (-pack.flops, pack.key))
-    return Schedule(packs=tuple(packs), unreachable=tuple(sorted(unreachable)))
+    packs = []
+    for job, keys in _jobs(spec, runs, landed, costs, pack_sizes or {}):
+        cost, replicas = costs[job.widening_factor], len(keys)
+        evaluated = len(job.evaluation_steps()) * num_evaluated
+        packs.append(
+            ScheduledPack(
+                name=_name(keys),
+                keys=keys,
+                group=group,
+                job=job,
+                training_flops=replicas * job.steps * job.batch_size * cost.training_flops,
+                evaluation_flops=replicas * evaluated * cost.forward_flops,
+            )
+        )
+    return tuple(sorted(packs, key=lambda pack: (-pack.flops, pack.name)))
 
 
 def pack_shapes(
@@ -257,20 +286,16 @@ def pack_shapes(
 
 def _jobs(
     spec: StudySpec,
-    runs: Mapping[RunSetting, Collection[int]],
+    runs: Mapping[str, Run],
+    landed: Container[str],
     costs: Mapping[float, ModuleCost],
     pack_sizes: Mapping[tuple[float, int], int],
-) -> Iterable[PackJob]:
-    groups: dict[tuple[float, int, int], list[Replica]] = {}
-    for setting, seeds in runs.items():
-        replicas = groups.setdefault(
-            (setting.widening_factor, setting.batch_size, setting.steps), []
-        )
-        replicas.extend(
-            Replica(learning_rate=setting.learning_rate, momentum=setting.momentum, seed=seed)
-            for seed in seeds
-        )
-    for (width, batch, steps), replicas in groups.items():
+) -> Iterable[tuple[PackJob, tuple[str, ...]]]:
+    together: dict[tuple[float, int, int], list[tuple[str, Run]]] = {}
+    for key, run in runs.items():
+        shape = run.widening_factor, run.batch_size, run.steps
+        together.setdefault(shape, []).append((key, run))
+    for (width, batch, steps), members in together.items():
         require_whole_batches(
             batch,
             spec.training.ghost_batch_size,
@@ -278,41 +303,50 @@ def _jobs(
             where=f"at widening factor {width:g}",
         )
         # Momentum first: a pack with one momentum takes the fused velocity update.
-        replicas.sort(key=lambda r: (r.momentum, r.learning_rate, r.seed))
-        size = pack_sizes.get((width, batch), spec.packing.max_replicas)
-        for part in _split(replicas, spec, costs[width], width, batch, size):
-            yield PackJob(
+        members.sort(key=lambda m: (m[1].momentum, m[1].learning_rate, m[1].seed))
+        most = pack_sizes.get((width, batch), spec.packing.max_replicas)
+        momentum = any(run.momentum > 0 for _, run in members)
+        most = min(most, most_replicas(spec.packing, costs[width], batch, momentum=momentum))
+        if most < 1:
+            each = costs[width].pack_bytes(batch, momentum=momentum)
+            raise InputError(
+                f"one run at widening factor {width:g} and batch size {batch} needs about "
+                f"{each / 1e6:.0f} MB, got packing.memory_mb = {spec.packing.memory_mb:g}; raise it"
+            )
+        # Even parts: 17 runs as 9 + 8, not 16 + 1.
+        size = math.ceil(len(members) / math.ceil(len(members) / most))
+        missing = [(key, run) for key, run in members if key not in landed]
+        for first in range(0, len(missing), size):
+            part = missing[first : first + size]
+            job = PackJob(
                 widening_factor=width,
                 batch_size=batch,
                 steps=steps,
-                replicas=tuple(part),
+                replicas=tuple(_replica(run) for _, run in part),
                 sampling=spec.training.sampling,
                 evaluations=spec.training.evaluations,
-                late_fraction=spec.training.late_fraction,
                 recipe=spec.training.recipe,
             )
+            yield job, tuple(key for key, _ in part)
 
 
-def _split(
-    replicas: Sequence[Replica],
-    spec: StudySpec,
-    cost: ModuleCost,
-    width: float,
-    batch: int,
-    size: int,
-) -> Iterable[Sequence[Replica]]:
-    momentum = any(r.momentum > 0 for r in replicas)
-    largest = min(size, most_replicas(spec.packing, cost, batch, momentum=momentum))
-    if largest < 1:
-        each = cost.pack_bytes(batch, momentum=momentum)
-        raise InputError(
-            f"one run at widening factor {width:g} and batch size {batch} needs about "
-            f"{each / 1e6:.0f} MB, got packing.memory_mb = {spec.packing.memory_mb:g}; raise it"
-        )
-    count = math.ceil(len(replicas) / largest)
-    # Even parts: 17 runs as 9 + 8, not 16 + 1.
-    bounds = [round(i * len(replicas) / count) for i in range(count + 1)]
-    return [replicas[a:b] for a, b in itertools.pairwise(bounds)]
+def _replica(run: Run) -> Replica:
+    return Replica(learning_rate=run.learning_rate, momentum=run.momentum, seed=run.seed)
+
+
+def _run(job: PackJob, replica: Replica) -> Run:
+    return Run(
+        widening_factor=job.widening_factor,
+        learning_rate=replica.learning_rate,
+        batch_size=job.batch_size,
+        momentum=replica.momentum,
+        steps=job.steps,
+        seed=replica.seed,
+    )
+
+
+def _name(keys: Sequence[str]) -> str:
+    return sha256(" ".join(keys))[:16]
 
 
 def most_replicas(
@@ -321,18 +355,3 @@ def most_replicas(
     """Most replicas of a network that a pack may hold; 0 if not even one fits in memory."""
     fitting = int(packing.memory_mb * 1e6 // cost.pack_bytes(batch_size, momentum=momentum))
     return min(packing.size or packing.max_replicas, fitting)
-
-
-def _scheduled(
-    job: PackJob, shared: Mapping[str, Any], cost: ModuleCost, num_evaluated: int
-) -> ScheduledPack:
-    ran = {**shared, "job": asdict(job)}
-    canonical = json.dumps(ran, sort_keys=True, separators=(",", ":"))
-    replicas = len(job.replicas)
-    evaluated = len(job.evaluation_steps()) * num_evaluated
-    return ScheduledPack(
-        key=hashlib.sha256(canonical.encode()).hexdigest()[:32],
-        job=job,
-        training_flops=replicas * job.steps * job.batch_size * cost.training_flops,
-        evaluation_flops=replicas * evaluated * cost.forward_flops,
-    )

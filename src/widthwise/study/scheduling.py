@@ -1,108 +1,167 @@
-"""A study's packs: of its whole grid, or of the rounds of a search that have begun.
+"""A study's runs and packs: of its whole grid, or of the rounds of a search that have begun.
 
-What laying them out needs to have measured is measured once, and kept with the study.
+What laying out the runs needs to have measured is measured once and lands in the store. How many runs
+a pack should hold is measured on each kind of machine.
 """
 
+import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from widthwise.files import write_atomically
+from widthwise.hardware import describe_processor
+from widthwise.runs.folder import Folder
+from widthwise.runs.key import Group, Run, canonical, sha256
 from widthwise.runs.store import Store
-from widthwise.study.context import Context, load_context
+from widthwise.study.asked import Asked
+from widthwise.study.context import Context
 from widthwise.study.cost import ModuleCost
-from widthwise.study.rounds import Rounds, Searched
+from widthwise.study.rounds import KeptRounds, Rounds, Searched
 from widthwise.study.schedule import (
     RunSetting,
     Schedule,
+    ScheduledPack,
     lay_out,
-    make_schedule,
+    make_packs,
     most_replicas,
     pack_shapes,
+    runs_of,
     widths_to_probe,
 )
-from widthwise.study.stable_rates import BATCH_SIZE, stable_learning_rate
+from widthwise.study.stable_rates import quick_probe, stable_learning_rate
 from widthwise.study.timing import measured_sizes
 from widthwise.theory.noise import normalized_noise_scale
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_Rows = list[dict[str, Any]]
+# (widening factor, momentum) → largest stable learning rate
+StableRates = Mapping[tuple[float, float], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """Everything that a schedule depends on, measured once and kept with the study.
+    """Everything that the runs and packs of a study depend on.
 
     Attributes:
         context: specification, data and family.
         costs: widening factor → cost of its network.
         stable: (widening factor, momentum) → largest stable learning rate, where it is needed.
         pack_sizes: (widening factor, batch size) → runs in a pack.
+        settings: those of the grid, with their seeds.
+        unreachable: (widening factor, ḡ) that cannot be run.
         searched: the search; None for a grid.
+        kept: its rounds; None for a grid.
     """
 
     context: Context
     costs: Mapping[float, ModuleCost]
-    stable: Mapping[tuple[float, float], float]
+    stable: StableRates
     pack_sizes: Mapping[tuple[float, int], int]
+    settings: Mapping[RunSetting, Collection[int]]
+    unreachable: tuple[tuple[float, float], ...]
     searched: Searched | None
+    kept: KeptRounds | None
 
     @classmethod
-    def of(cls, store: Store) -> "Scheduler":
+    def of(cls, context: Context, directory: Path, store: Store) -> "Scheduler":
         """Measures what has not been measured before."""
-        context = load_context(store.directory)
         costs = context.costs()
         stable = stable_learning_rates(store, context, costs)
+        settings, unreachable = _laid_out(context, stable)
+        searched = _searched(context, costs, settings)
+        name = None if searched is None else searched.name(context.group.hash)
         return cls(
             context=context,
             costs=costs,
             stable=stable,
-            pack_sizes=pack_sizes(store, context, costs, stable),
-            searched=_searched(context, costs, stable),
+            pack_sizes=pack_sizes(directory, context, costs, stable),
+            settings=settings,
+            unreachable=tuple(sorted(unreachable)),
+            searched=searched,
+            kept=None if name is None else KeptRounds(directory, name),
         )
 
-    def schedule(self, rounds: Rounds) -> Schedule:
-        """Packs of the whole grid; of a search those of the rounds.
+    @property
+    def rounds(self) -> Rounds:
+        """Those of the search that have begun; none for a grid."""
+        return Rounds() if self.kept is None else self.kept.read()
+
+    def asked(self, rounds: Rounds) -> Asked:
+        """The runs of the whole grid; of a search those of the rounds."""
+        name = None if self.searched is None else self.searched.name(self.context.group.hash)
+        runs = {key: run for part in self._parts(rounds) for key, run in part.items()}
+        return Asked.of(runs, rounds=name, unreachable=self.unreachable)
+
+    def schedule(self, rounds: Rounds, landed: Collection[str] = ()) -> Schedule:
+        """Packs of the runs that are asked for and have not landed.
 
         Every round has packs of its own, so that a later one does not change which runs share
         one.
         """
-        if self.searched is None:
-            return self._schedule(None)
-        schedules = [
-            self._schedule(self.searched.runs(Rounds(rounds=(asked,)))) for asked in rounds.rounds
-        ]
-        unreachable = self._schedule({}).unreachable
-        packs = tuple(pack for schedule in schedules for pack in schedule.packs)
-        return Schedule(packs=packs, unreachable=unreachable)
-
-    def _schedule(self, runs: Mapping[RunSetting, Collection[int]] | None) -> Schedule:
-        context = self.context
-        return make_schedule(
-            context.spec,
-            context.family,
-            num_train=context.dataset.num_train,
-            num_evaluated=context.num_evaluated,
-            data_fingerprint=context.data_fingerprint,
-            family_identity=context.family_identity(),
-            costs=self.costs,
-            stable_learning_rates=self.stable,
-            pack_sizes=self.pack_sizes,
-            runs=runs,
+        packs = [self._packs(part, landed) for part in self._parts(rounds)]
+        return Schedule(
+            packs=tuple(pack for part in packs for pack in part), unreachable=self.unreachable
         )
+
+    def _parts(self, rounds: Rounds) -> list[dict[str, Run]]:
+        group = self.context.group
+        if self.searched is None:
+            return [runs_of(self.settings, group)]
+        return [
+            runs_of(self.searched.runs(Rounds(rounds=(asked,))), group) for asked in rounds.rounds
+        ]
+
+    def _packs(self, runs: Mapping[str, Run], landed: Collection[str]) -> tuple[ScheduledPack, ...]:
+        return make_packs(
+            self.context.spec,
+            self.context.group,
+            runs,
+            landed=landed,
+            num_evaluated=self.context.num_evaluated,
+            costs=self.costs,
+            pack_sizes=self.pack_sizes,
+        )
+
+
+def known_runs(context: Context, store: Store) -> dict[str, Run]:
+    """Runs of the grid as far as they follow from what has been measured before: all of them, but
+    where a largest stable learning rate is not known yet."""
+    spec = context.spec
+    stable = {
+        pair: rate
+        for pair in widths_to_probe(spec)
+        if (rate := store.measurement(_stability(context, *pair))) is not None
+    }
+    grids = tuple(
+        grid
+        for grid in spec.grid
+        if grid.normalized_noise_scale is None
+        or grid.max_stable_learning_rate is not None
+        or all((w, m) in stable for w in grid.widening_factor for m in grid.momentum)
+    )
+    known = spec.model_copy(update={"grid": grids})
+    settings, _ = lay_out(known, context.family, context.dataset.num_train, stable)
+    return runs_of(settings, context.group)
+
+
+def _laid_out(
+    context: Context, stable: StableRates
+) -> tuple[Mapping[RunSetting, Collection[int]], Collection[tuple[float, float]]]:
+    return lay_out(context.spec, context.family, context.dataset.num_train, stable)
 
 
 def _searched(
     context: Context,
     costs: Mapping[float, ModuleCost],
-    stable: Mapping[tuple[float, float], float],
+    runs: Mapping[RunSetting, Collection[int]],
 ) -> Searched | None:
     spec, num_train = context.spec, context.dataset.num_train
     search = spec.search
     if search is None:
         return None
-    runs, _ = lay_out(spec, context.family, num_train, stable)
     return Searched(
         search,
         list(runs),
@@ -140,41 +199,67 @@ def _noise_scale(setting: RunSetting, context: Context) -> float:
 def stable_learning_rates(
     store: Store, context: Context, costs: Mapping[float, ModuleCost]
 ) -> dict[tuple[float, float], float]:
-    """(widening factor, momentum) → largest stable learning rate, where the schedule needs it."""
-    pairs = widths_to_probe(context.spec)
-    if not pairs:
-        return {}
+    """(widening factor, momentum) → largest stable learning rate, where the schedule needs it; each
+    is measured by one process, and frozen."""
+    found = {}
+    for width, momentum in widths_to_probe(context.spec):
+        what = _stability(context, width, momentum)
+        found[width, momentum] = _once(store, what, context, costs[width])
+    return found
 
-    def measure() -> _Rows:
-        return [
-            {
-                "widening_factor": width,
-                "momentum": momentum,
-                "learning_rate": stable_learning_rate(
+
+def _once(store: Store, what: Mapping[str, Any], context: Context, cost: ModuleCost) -> float:
+    if (known := store.measurement(what)) is not None:
+        return float(known)
+    store.prepare()
+    while True:
+        with store.leases.hold([sha256(canonical(what))[:32]]) as mine:
+            if (known := store.measurement(what)) is not None:
+                return float(known)
+            if mine:
+                rate = stable_learning_rate(
                     context.family,
                     context.dataset,
-                    width,
-                    momentum,
-                    max_replicas=most_replicas(
-                        context.spec.packing, costs[width], BATCH_SIZE, momentum=momentum > 0
-                    ),
+                    what["widening_factor"],
+                    what["momentum"],
+                    cost=cost,
                     recipe=context.spec.training.recipe,
-                ),
-            }
-            for width, momentum in pairs
-        ]
+                )
+                return float(store.keep_measurement(what, rate))
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    rows = _once(store, "stability", "max_stable", measure)
-    return {(row["widening_factor"], row["momentum"]): row["learning_rate"] for row in rows}
+
+def _stability(context: Context, width: float, momentum: float) -> dict[str, Any]:
+    """What is measured, in plain values; nothing of how it is computed."""
+    return {
+        "largest stable learning rate": quick_probe(
+            context.spec.training.recipe, context.dataset.num_train
+        ),
+        "group": _without_budget(context.group),
+        "widening_factor": float(width),
+        "momentum": float(momentum),
+    }
+
+
+def _without_budget(group: Group) -> dict[str, Any]:
+    """Probes are no evaluated runs, and their rate is constant."""
+    fields = group.fields()
+    del fields["evaluations"]
+    schedule = ("schedule", "warmup", "decay_at", "decay_factor")
+    recipe = {k: v for k, v in fields["recipe"].items() if k not in schedule}
+    return {**fields, "recipe": recipe}
 
 
 def pack_sizes(
-    store: Store,
+    directory: Path,
     context: Context,
     costs: Mapping[float, ModuleCost],
-    stable: Mapping[tuple[float, float], float],
+    stable: StableRates,
 ) -> dict[tuple[float, int], int]:
-    """(widening factor, batch size) → runs in a pack, measured unless the specification says."""
+    """(widening factor, batch size) → runs in a pack, measured unless the specification says.
+
+    What was measured is kept with the study, for machines of this kind.
+    """
     spec = context.spec
     momentum = max(m for grid in spec.grid for m in grid.momentum)
     shapes = pack_shapes(
@@ -190,33 +275,46 @@ def pack_sizes(
     largest = {shape: count for shape, count in largest.items() if count > 0}
     if spec.packing.size is not None:
         return largest
-
-    def measure() -> _Rows:
-        sizes = measured_sizes(
+    kept = _KeptSizes(directory, context, momentum)
+    missing = {shape: most for shape, most in largest.items() if kept.of(shape, most) is None}
+    if missing:
+        measured = measured_sizes(
             context.family,
             context.dataset,
             spec.training.recipe,
-            largest,
+            missing,
             momentum=momentum,
             device=context.device,
+            engine=spec.packing.engine,
         )
-        return [
-            {"widening_factor": width, "batch_size": batch, "replicas": size}
-            for (width, batch), size in sizes.items()
-        ]
-
-    rows = _once(store, "pack-sizes", "sizes", measure)
-    return {(row["widening_factor"], row["batch_size"]): row["replicas"] for row in rows}
+        kept.add(missing, measured)
+    return {shape: kept.of(shape, most) or 1 for shape, most in largest.items()}
 
 
-def _once(store: Store, name: str, field: str, measure: Callable[[], _Rows]) -> _Rows:
-    """The rows in ``<name>.json`` of the study, measured first by one of its processes."""
-    store.prepare()
-    path: Path = store.directory / f"{name}.json"
-    while not path.exists():
-        with store.claim(name) as mine:
-            if mine and not path.exists():
-                store.write_json(path.name, {field: measure()})
-        time.sleep(0.0 if path.exists() else _SECONDS_BETWEEN_LOOKS)
-    rows: _Rows = store.read_json(path.name)[field]
-    return rows
+class _KeptSizes:
+    """Sizes of packs, as measured on one kind of machine for one group of runs."""
+
+    def __init__(self, directory: Path, context: Context, momentum: float) -> None:
+        device = str(context.device)
+        kind = [describe_processor(), device, context.spec.packing.engine, momentum > 0]
+        name = sha256(canonical([*kind, context.group.hash]))[:16]
+        self._directory, self._name = directory, f"pack-sizes-{name}.json"
+        self._sizes: dict[str, int] = {}
+        with suppress(OSError, ValueError, AttributeError):
+            rows = json.loads(Folder(directory).read(self._name) or b"{}").items()
+            self._sizes = {k: v for k, v in rows if isinstance(v, int) and v > 0}
+
+    def of(self, shape: tuple[float, int], most: int) -> int | None:
+        return self._sizes.get(self._row(shape, most))
+
+    def add(
+        self, most: Mapping[tuple[float, int], int], sizes: Mapping[tuple[float, int], int]
+    ) -> None:
+        for shape, size in sizes.items():
+            self._sizes[self._row(shape, most[shape])] = size
+        content = json.dumps(self._sizes, indent=1, sort_keys=True).encode()
+        write_atomically(self._directory / self._name, content + b"\n")
+
+    @staticmethod
+    def _row(shape: tuple[float, int], most: int) -> str:
+        return f"w={shape[0]:g} B={shape[1]} of {most}"

@@ -1,17 +1,18 @@
 """What a study runs: a frozen specification, from TOML, JSON or a dict."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from widthwise.data import DataSpec
+from widthwise.engines import EngineChoice
 from widthwise.errors import InputError
 from widthwise.families import reference_to
+from widthwise.runs.key import canonical, sha256
 from widthwise.sgd.batches import Sampling
 from widthwise.sgd.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
 from widthwise.study.family_spec import FamilySpec
@@ -22,7 +23,8 @@ from widthwise.study.reading import (
     override_fields,
     read_fields,
     refuse_truth_values,
-    with_whole_path,
+    with_paths,
+    with_whole_paths,
 )
 
 # A card runs small networks by the hundred at once, and serves several processes.
@@ -94,28 +96,31 @@ class TrainingSpec(Frozen):
 
 
 class PackingSpec(Frozen):
-    """How runs are put together. Part of the specification, because the order in which floats are
-    summed can depend on it.
+    """How runs are put together. It is no part of what a run is known by, although the order in which
+    floats are summed can depend on it.
 
     Attributes:
         size: runs in a pack. None measures, at every width and several batch sizes, how many
             take the least time a run: caches are finite, and the best number is between one (wide
             convolutions) and ``max_replicas`` (small dense networks). What was measured is kept
-            with the study.
+            with the study, for machines of this kind.
         max_replicas: most runs in a pack; left out, 512 on a CUDA device.
         memory_mb: most memory of one pack in MB; packs are split to fit. Left out, a sixteenth of
             a CUDA device's memory, so that several processes can hold packs on it.
+        engine: "auto" takes the fastest that proves equal to the networks; a name takes that one,
+            or says why it cannot.
     """
 
     size: Whole | None = None
     max_replicas: Whole = 16
     memory_mb: Positive = 1024.0
+    engine: EngineChoice = "auto"
 
     def on_card(self, memory_bytes: int) -> Self:
         """With what was left out chosen for a CUDA device with so much memory.
 
         >>> PackingSpec(max_replicas=64).on_card(128 * 10**9)
-        PackingSpec(size=None, max_replicas=64, memory_mb=8000.0)
+        PackingSpec(size=None, max_replicas=64, memory_mb=8000.0, engine='auto')
         """
         chosen = {
             "max_replicas": _CARD_REPLICAS,
@@ -129,8 +134,7 @@ class HardwareSpec(Frozen):
     """Where packs are trained.
 
     Attributes:
-        device: "cpu", "cuda", "cuda:1", …; "auto" is a CUDA device if there is one when the study
-            begins, and the study keeps it.
+        device: "cpu", "cuda", "cuda:1", …; "auto" is a CUDA device if there is one where it runs.
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -197,6 +201,8 @@ def _as_list(value: Any) -> Any:
 class StudySpec(Frozen):
     """A whole study. Unknown keys are rejected.
 
+    ``store`` is the folder of the runs, if several studies share one; None keeps them with the study.
+
     >>> spec = StudySpec.parse({
     ...     "grid": {"widening_factor": [1, 2], "learning_rate": 0.1,
     ...              "batch_size": {"from": 1, "to": 4, "num": 3}, "seeds": 2},
@@ -216,6 +222,7 @@ class StudySpec(Frozen):
     hardware: HardwareSpec = HardwareSpec()
     analysis: AnalysisSpec = AnalysisSpec()
     limits: LimitsSpec = LimitsSpec()
+    store: str | None = None
 
     @model_validator(mode="after")
     def _can_be_written(self) -> Self:
@@ -278,7 +285,7 @@ class StudySpec(Frozen):
             fields["family"] = {**family, "kind": reference_to(family["kind"])}
         elif isinstance(fields.get("family"), str):
             fields["family"] = {"kind": fields["family"]}
-        fields = with_whole_path(fields, source)
+        fields = with_whole_paths(fields, source)
         refuse_truth_values(fields, cls)
         limits = LimitsSpec()
         with suppress(ValidationError):  # said below
@@ -291,23 +298,23 @@ class StudySpec(Frozen):
 
     def fields(self) -> dict[str, Any]:
         """Plain values, complete (defaults filled in), that :meth:`parse` reads back; without the
-        limits, which a study is not known by."""
-        fields = self.model_dump(mode="json", exclude={"limits"})
+        limits and the store, which decide no result."""
+        fields = self.model_dump(mode="json", exclude={"limits", "store"})
         # A grid is what every study was before there was a search: it keeps its hash.
         return {key: value for key, value in fields.items() if (key, value) != ("search", None)}
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON form."""
-        canonical = json.dumps(self.fields(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """SHA-256 of what is asked, wherever its files lie and however it is computed."""
+        asked = {k: v for k, v in self.fields().items() if k not in ("hardware", "packing")}
+        return sha256(canonical(with_paths(asked, lambda path: Path(path).name)))
 
 
-def differences(first: StudySpec, second: StudySpec) -> list[str]:
-    """ "key: a here, b there" for every key in which two specifications differ."""
+def differences(first: StudySpec, second: StudySpec, between: str = " against ") -> list[str]:
+    """ "key: a against b" for every key in which two specifications differ."""
     a, b = _flatten(first.fields()), _flatten(second.fields())
     return [
-        f"{key}: {a.get(key, 'absent')} against {b.get(key, 'absent')}"
+        f"{key}: {a.get(key, 'absent')}{between}{b.get(key, 'absent')}"
         for key in sorted({*a, *b})
         if a.get(key) != b.get(key)
     ]

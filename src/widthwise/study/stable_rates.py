@@ -16,16 +16,17 @@ from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.families.size import tensors_in_memory
-from widthwise.files import make_directory, write_atomically
+from widthwise.files import make_directory, read_file, write_atomically
 from widthwise.hardware import resolve_device
 from widthwise.probes import StableLearningRate, max_stable_learning_rate
 from widthwise.probes.shares import Scan
 from widthwise.sgd.batches import whole_batch
 from widthwise.sgd.recipe import Recipe
-from widthwise.study.cost import module_cost
+from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.progress import ProgressReporter
+from widthwise.study.reading import with_paths
 from widthwise.study.schedule import most_replicas
-from widthwise.study.spec import StudySpec
+from widthwise.study.spec import PackingSpec, StudySpec
 from widthwise.training.networks import network_inputs
 
 BATCH_SIZE = 64
@@ -173,6 +174,7 @@ def measured_rates(
     path: Path | None,
     *,
     dataset: Dataset | None = None,
+    family: Mapping[str, Any] | None = None,
     widths: Iterable[float] | None = None,
     options: ProbeOptions | None = None,
     measure: Measure | None = None,
@@ -185,6 +187,7 @@ def measured_rates(
         spec: of a study: its widths, data, recipe and hardware.
         path: the file; None keeps nothing.
         dataset: its data, by whose content the file is then known; None takes what `spec` names.
+        family: plain values that tell its networks from others; None takes what `spec` names.
         widths: widening factors; None takes those of `spec`.
         options: how a width is measured; None are the defaults.
         measure: measures one width; None is :func:`probe_width` with `options`.
@@ -199,7 +202,7 @@ def measured_rates(
     chosen = options or ProbeOptions()
     asked = widths_of(spec) if widths is None else sorted(set(widths))
     fingerprint = None if dataset is None else dataset.fingerprint
-    identity = _identity(spec, fingerprint)
+    identity = _identity(spec, fingerprint, family)
     kept = {} if path is None else _read(path, identity)
     for rate, _ in kept.values():
         _require_alike(path, rate, chosen, chosen.momentum_for(spec))
@@ -222,18 +225,23 @@ def measured_rates(
 
 
 def kept_rates(
-    spec: StudySpec, path: Path, *, fingerprint: str | None = None
+    spec: StudySpec,
+    path: Path,
+    *,
+    fingerprint: str | None = None,
+    family: Mapping[str, Any] | None = None,
 ) -> MeasuredRates | None:
     """What the file holds; None if there is none.
 
     Args:
         spec, path: as for :func:`measured_rates`.
         fingerprint: of the data set, if it was given there.
+        family: as there.
 
     Raises:
         InputError: if it belongs to another specification, or is damaged.
     """
-    kept = _read(path, _identity(spec, fingerprint))
+    kept = _read(path, _identity(spec, fingerprint, family))
     return _measured(kept, sorted(kept)) if kept else None
 
 
@@ -242,38 +250,51 @@ def widths_of(spec: StudySpec) -> list[float]:
     return sorted({width for grid in spec.grid for width in grid.widening_factor})
 
 
+def quick_probe(recipe: Recipe, num_train: int) -> dict[str, Any]:
+    """How :func:`stable_learning_rate` measures, in plain values."""
+    return {
+        "batch_size": probe_batch_size(recipe, num_train),
+        "seeds": _QUICK_SEEDS,
+        "tolerance": _HALF_OCTAVE,
+    }
+
+
 def stable_learning_rate(
     family: WidthFamily,
     dataset: Dataset,
     widening_factor: float,
     momentum: float,
     *,
-    max_replicas: int,
+    cost: ModuleCost,
     recipe: Recipe | None = None,
 ) -> float:
     """Quick and coarse, for laying out a grid: the largest ε of a half-octave grid at which three
     seeds end a short probe (200 steps, batches of at most 64) below their initial loss.
 
+    It is measured on the CPU, in packs whose size follows from the network alone, so that no setting of
+    a study's packs or device can move it.
+
     Args:
-        max_replicas: most runs to train at once.
+        cost: of the network.
         recipe: loss, batch norm's statistics and the rest of training; its schedule does not
             count. None is the default one.
 
     Raises:
         FitError: if none is stable.
     """
+    chosen = recipe or Recipe()
+    probe = quick_probe(chosen, dataset.num_train)
+    most = most_replicas(PackingSpec(), cost, probe["batch_size"], momentum=momentum > 0)
     return max_stable_learning_rate(
         family,
         dataset,
         widening_factor=widening_factor,
-        batch_size=probe_batch_size(recipe or Recipe(), dataset.num_train),
         momentum=momentum,
-        seeds=_QUICK_SEEDS,
-        tolerance=_HALF_OCTAVE,
         recipe=recipe,
-        max_replicas=max(1, max_replicas),
+        max_replicas=max(1, most),
         curvature=False,
         device="cpu",
+        **probe,
     ).value
 
 
@@ -311,12 +332,13 @@ def _measured(kept: _Kept, widths: Iterable[float]) -> MeasuredRates:
 
 
 def _read(path: Path, identity: Mapping[str, Any]) -> _Kept:
-    if not path.exists():
-        return {}
     try:
-        content = json.loads(path.read_bytes())
+        written = read_file(path)
+        if written is None:
+            return {}
+        content = json.loads(written)
         owner, rows = content["of"], [_parsed(row) for row in content["widths"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(f"{path} is damaged; remove it, and it is measured again") from error
     if owner != identity:
         raise InputError(
@@ -375,13 +397,19 @@ def _write(path: Path, identity: Mapping[str, Any], kept: _Kept) -> None:
     write_atomically(path, content.encode() + b"\n")
 
 
-def _identity(spec: StudySpec, fingerprint: str | None) -> dict[str, Any]:
-    """What rates depend on: not how long a study trains, nor where it searches."""
-    fields = spec.fields()
+def _identity(
+    spec: StudySpec, fingerprint: str | None, family: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What rates depend on: not how long a study trains, nor where it searches, nor where files
+    lie."""
+    fields = with_paths(spec.fields(), lambda path: Path(path).name)
     training = {
         key: value
         for key, value in fields["training"].items()
         if key not in ("steps", "epochs", "physical_time", "evaluations", "late_fraction")
     }
-    data = fields["data"] if fingerprint is None else {"fingerprint": fingerprint}
-    return {"family": fields["family"], "data": data, "training": training}
+    return {
+        "family": fields["family"] if family is None else dict(family),
+        "data": fields["data"] if fingerprint is None else {"fingerprint": fingerprint},
+        "training": training,
+    }

@@ -5,7 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,30 +17,34 @@ from widthwise.data import Dataset, load
 from widthwise.errors import FitError, InputError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
-from widthwise.files import explained, write_atomically
+from widthwise.files import explained, make_directory, require_no_link, write_atomically
 from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
-from widthwise.runs.schema import RESULTS_SCHEMA
+from widthwise.runs.schema import RESULTS_SCHEMA, results_table
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
-from widthwise.study.context import describe, load_context, make_context, on_this_machine
+from widthwise.study.asked import is_begun, read_asked
+from widthwise.study.context import (
+    Context,
+    describe,
+    load_context,
+    make_context,
+    on_this_machine,
+)
+from widthwise.study.extending import change_between, refuse_unrelated
+from widthwise.study.format_2 import OldShards
 from widthwise.study.limits import refuse_many_runs, refuse_many_steps
 from widthwise.study.progress import make_reporter
-from widthwise.study.record import (
-    DATA_FILE,
-    STUDY_FILE,
-    StudyRecord,
-    installed_versions,
-    provenance,
-    read_record,
-)
-from widthwise.study.rounds import Rounds
-from widthwise.study.running import Runner, missing_packs
+from widthwise.study.provenance import provenance
+from widthwise.study.reading import with_paths
+from widthwise.study.record import StudyRecord, read_record
+from widthwise.study.rounds import KeptRounds, Rounds
+from widthwise.study.running import Runner
 from widthwise.study.schedule import Schedule
-from widthwise.study.scheduling import Scheduler
-from widthwise.study.spec import StudySpec, differences
+from widthwise.study.scheduling import Scheduler, known_runs
+from widthwise.study.spec import StudySpec
 from widthwise.study.stable_rates import (
     MeasuredRates,
     ProbeOptions,
@@ -48,41 +52,26 @@ from widthwise.study.stable_rates import (
     measured_rates,
     reported,
 )
+from widthwise.study.status import StudyStatus, study_status
 from widthwise.study.variation import check_variation, seed_doubts
 from widthwise.text import printable
 
+_STORE = "store"
+_DATA_FOLDER = "data"
 _RESULTS_FILE = "results.parquet"
 _RATES_FILE = "stable-rates.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyStatus:
-    """How far a study has come.
-
-    Attributes:
-        runs_planned: all runs.
-        runs_landed: runs whose results are on disk.
-        runs_diverged: of those landed.
-        packs_planned, packs_landed: the same in packs.
-        damaged: shards that were found damaged and set aside, ever.
-    """
-
-    runs_planned: int
-    runs_landed: int
-    runs_diverged: int
-    packs_planned: int
-    packs_landed: int
-    damaged: int
 
 
 class Study:
     """A width study in a directory. Use :meth:`create` or :meth:`open`."""
 
-    def __init__(self, directory: Path, record: StudyRecord) -> None:
+    def __init__(self, directory: Path, record: StudyRecord, *, note: str | None = None) -> None:
         self.directory = directory
         self.spec = record.spec
         self._record = record
-        self._store = Store(directory)
+        self._note = note
+        self._store = Store(Path(record.spec.store or directory / _STORE))
+        self._summarized: tuple[pl.DataFrame, Summary] | None = None
 
     @classmethod
     def create(
@@ -92,51 +81,59 @@ class Study:
         *,
         data: Dataset | None = None,
         overrides: Iterable[str] = (),
+        store: str | Path | None = None,
+        yes: bool = False,
     ) -> Self:
-        """Begin a study, or go on with the one of the same specification.
+        """Begin a study, go on with it, or change what it asks: runs that have landed are kept, and
+        those that are asked for are used.
 
         Args:
             directory: where everything about it is kept; made if it is not there.
             spec: a :class:`StudySpec`, a dict, or the path of a TOML or JSON file.
             data: data in memory, instead of what ``spec`` names; kept in the directory.
             overrides: "key=value", as ``--set`` on the command line.
+            store: where the runs lie, if several studies share them; None takes what ``spec`` says.
+            yes: whether to go on although none of the runs that are there would be used.
 
         Raises:
             InputError: if the specification is wrong, the data are not here, the directory cannot
-                be written or holds a study of another specification.
+                be written, or none of the runs that are there would be used.
         """
         refuse_while_importing()
-        parsed = on_this_machine(StudySpec.parse(spec, overrides))
-        refuse_many_runs(parsed.grid, parsed.limits)
         directory = Path(directory).expanduser().resolve()
-        store = Store(directory)
-        with explained(directory):
-            begun = (directory / STUDY_FILE).exists()
-        if begun:
-            record = read_record(store)
-            changed = differences(record.spec, parsed)
-            if changed:
-                raise InputError(
-                    f"the study in {directory} has another specification ({'; '.join(changed)}); "
-                    "choose another directory, or remove this one"
-                )
-            if data is not None and data.fingerprint != record.data.fingerprint:
-                raise InputError(
-                    f"the study in {directory} was begun with other data; choose another directory"
-                )
-            return cls(directory, record)
-        dataset = load(parsed.data) if data is None else data
-        refuse_many_steps(parsed.grid, parsed.training, dataset.num_train, parsed.limits)
-        context = make_context(parsed, dataset)
+        asked = StudySpec.parse(spec, overrides)
+        if store is not None:
+            asked = asked.model_copy(update={"store": str(Path(store).expanduser().resolve())})
+        refuse_many_runs(asked.grid, asked.limits)
+        before = read_record(directory) if is_begun(directory) else None
+        if before is not None and before.is_old:
+            raise InputError(
+                f"{directory} holds a study of Widthwise 0.1, which can be read and not gone on "
+                "with; choose another directory"
+            )
+        if data is None and before is not None and before.data.in_memory:
+            if "data" not in asked.model_fields_set:  # those that the study was begun with
+                data = Dataset.read(before.spec.data.path or "")
+        if data is not None:
+            asked = _kept_in(directory, asked, data)
+        dataset = load(asked.data) if data is None else data
+        resolved = on_this_machine(asked)
+        refuse_many_steps(asked.grid, asked.training, dataset.num_train, asked.limits)
+        context = make_context(resolved, dataset)
+        record = describe(context, asked, in_memory=data is not None)
+        if before is not None and _same_question(before, record):
+            return cls(directory, before)
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
-        store.prepare()
+        study = cls(directory, record)
+        if before is not None:
+            study._note = study._change(before, context, yes)
+        require_no_link(directory / _STORE)
+        make_directory(directory)
         if data is not None:
-            with explained(directory / DATA_FILE):
-                dataset.save(directory / DATA_FILE)
-        record = describe(context, in_memory=data is not None, versions=installed_versions())
-        record.write(store)
-        return cls(directory, record)
+            _keep(directory, asked, data)
+        record.write(directory)
+        return study
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
@@ -146,23 +143,24 @@ class Study:
             InputError: if the directory holds none.
         """
         directory = Path(directory).expanduser().resolve()
-        return cls(directory, read_record(Store(directory)))
+        return cls(directory, read_record(directory))
 
     def identity(self, what: Literal["data", "family"]) -> Any:
-        """Plain values that tell the data, or the networks, with which it was begun from others."""
+        """Plain values that tell the data, or the networks, that it asks about from others."""
         return self._record.data.fingerprint if what == "data" else self._record.family
 
     @cached_property
     def _scheduler(self) -> Scheduler:
-        return Scheduler.of(self._store)
+        self._require_new()
+        return Scheduler.of(load_context(self.directory), self.directory, self._store)
 
     @property
     def schedule(self) -> Schedule:
-        """Its packs; of an adaptive search those of the rounds that have begun. Measures first how
-        many runs a pack should hold, and the largest stable learning rates if the grid is written
-        in noise scales; what was measured is kept, so that a resumed study has the same schedule.
+        """Packs of all its runs, whether they have landed or not; of an adaptive search those of the
+        rounds that have begun. Measures first how many runs a pack should hold, and the largest
+        stable learning rates if the grid is written in noise scales; what was measured is kept.
         """
-        return self._scheduler.schedule(Rounds.read(self._store))
+        return self._scheduler.schedule(self._scheduler.rounds)
 
     @property
     def plan(self) -> Schedule:
@@ -191,11 +189,14 @@ class Study:
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
-            StudyError: if a pack could not be trained.
+            StudyError: if runs could not be trained, all others having landed.
         """
         refuse_while_importing()
+        self._require_new()
         make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
         reporter = make_reporter(progress)
+        if self._note is not None:
+            reporter.note(self._note)
         self._store.prepare()
         for damage in self._store.verify():
             reporter.warn(str(damage))
@@ -208,6 +209,7 @@ class Study:
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
         Runner(
+            directory=self.directory,
             store=self._store,
             scheduler=scheduler,
             results=self.results,
@@ -215,6 +217,7 @@ class Study:
             executor=make_executor(at_once),
             workers=at_once,
         ).run()
+        self._store.sweep()
 
     def probe(
         self,
@@ -236,16 +239,18 @@ class Study:
             on_rate: told each width's rate as soon as it is known.
 
         Raises:
-            InputError: if data or family changed since the study began, an option is out of range,
+            InputError: if data or family are not those of its question, an option is out of range,
                 or rates were kept that were measured with other options.
             FitError: if no learning rate is stable at a width.
         """
         refuse_while_importing()
+        self._require_new()
         chosen = options or ProbeOptions()
         return measured_rates(
-            self.spec,
+            on_this_machine(self.spec),
             self.directory / _RATES_FILE,
             dataset=load_context(self.directory).dataset,
+            family=self._record.family,
             widths=widths,
             options=chosen,
             measure=reported(chosen, make_reporter(progress)),
@@ -253,25 +258,15 @@ class Study:
         )
 
     def results(self) -> pl.DataFrame:
-        """One row a run, in a fixed order; empty if none has landed. Damaged shards are set aside
-        (and repeated by the next :meth:`run`).
+        """One row a run that it asks for and that has landed, in a fixed order; empty if none has.
+
+        Columns are those of :data:`widthwise.runs.schema.RESULTS_SCHEMA`. Damaged files are not
+        counted; :meth:`verify` names them.
 
         Raises:
-            InputError: if a shard of another study was put among its own.
-
-        Columns are those of :data:`widthwise.runs.schema.RESULTS_SCHEMA`.
+            InputError: if the list of its runs is damaged.
         """
-        self._store.verify()
-        shards = self._store.read_shards()
-        table = pl.concat(shards) if shards else pl.DataFrame(schema=RESULTS_SCHEMA)
-        foreign = table.filter(pl.col("spec_hash") != self.spec.hash)
-        if len(foreign):
-            raise InputError(
-                f"every shard in {self.directory} must belong to its specification, but pack "
-                f"{foreign['pack'][0]} belongs to another; move its file elsewhere"
-            )
-        order = ["widening_factor", "normalized_noise_scale", "batch_size", "learning_rate"]
-        return table.sort(*order, "momentum", "seed")
+        return self._results()[0]
 
     def summary(self) -> Summary:
         """Optima and law, with the reason for whatever could not be found.
@@ -296,26 +291,33 @@ class Study:
             raise FitError(summary.law_problem)
         return summary.law
 
-    def report(self, *, command: str | None = None) -> Path:
+    def report(self, *, command: str | None = None, directory: Path | None = None) -> Path:
         """Write the report; returns the path of its page.
 
         Args:
             command: what produced it, for the page; None takes this program's command line.
+            directory: where to write it; None is the study's own.
 
         Raises:
             FitError: if no run has landed.
-            InputError: if the stable learning rates in its directory belong to another study.
+            InputError: if the stable learning rates in its directory belong to another study, or it
+                cannot be written.
         """
         from widthwise.report import ReportContent, write_report  # workers need no Matplotlib
 
-        results = self.results()
+        place = self.directory if directory is None else directory
+        results, damage = self._results()
         summary = self._summary(results)
-        data = self._record.data
-        rates = kept_rates(self.spec, self.directory / _RATES_FILE, fingerprint=data.fingerprint)
-        self._store.prepare()
+        rates = kept_rates(
+            self.spec,
+            self.directory / _RATES_FILE,
+            fingerprint=self._record.data.fingerprint,
+            family=self._record.family,
+        )
         buffer = io.BytesIO()
         results.write_parquet(buffer)
-        write_atomically(self.directory / _RESULTS_FILE, buffer.getvalue())
+        write_atomically(place / _RESULTS_FILE, buffer.getvalue())
+        num_asked = None if self._record.is_old else len(read_asked(self.directory).runs)
         content = ReportContent(
             title=printable(self.spec.title),
             results=results,
@@ -323,8 +325,8 @@ class Study:
             law=summary.law,
             law_problem=summary.law_problem,
             optimum_problems=summary.problems,
-            spec_text=_json(self.spec.fields()),
-            provenance=provenance(self._record, results, self.schedule.num_runs),
+            spec_text=_json(with_paths(self.spec.fields(), lambda path: Path(path).name)),
+            provenance=provenance(self._record, results, num_asked, damage),
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
             late_fraction=self.spec.training.late_fraction,
@@ -332,38 +334,131 @@ class Study:
             stable_learning_rates=() if rates is None else rates.rates,
             analysis_seed=self.spec.analysis.seed,
         )
-        with explained(self.directory / "report.html"):
-            return write_report(content, self.directory)
+        with explained(place / "report.html"):
+            return write_report(content, place)
 
     def status(self) -> StudyStatus:
-        """How far it has come; damaged shards are set aside on the way."""
-        results = self.results()
-        schedule = self.schedule
-        return StudyStatus(
-            runs_planned=schedule.num_runs,
-            runs_landed=len(results),
-            runs_diverged=int((results["status"] == "diverged").sum()),
-            packs_planned=len(schedule.packs),
-            packs_landed=len(schedule.packs) - len(missing_packs(self._store, schedule)),
-            damaged=self._store.num_set_aside(),
-        )
+        """How far it has come."""
+        return study_status(self.directory)
 
     def verify(self) -> list[Damage]:
-        """Set aside shards that are damaged, and say which."""
+        """Look at everything in its store, set aside what is damaged, and say what that was.
+
+        Raises:
+            InputError: if the store cannot be written.
+        """
+        if self._record.is_old:
+            return OldShards(self.directory).table()[1]
         return self._store.verify()
 
+    def collect_garbage(self) -> tuple[int, int]:
+        """Clear what finished and crashed work left in its store, and merge single files; how many
+        files were removed, and how many runs merged.
+
+        Raises:
+            InputError: if the store cannot be written.
+        """
+        self._require_new()
+        self._store.prepare()
+        return self._store.sweep(), self._store.compact()
+
+    def withdraw(self, where: str) -> int:
+        """Take those of its runs out of the store of which this is true, so that they are trained
+        again; how many there were. Studies that share the store lose them too.
+
+        Args:
+            where: "column=value", of the results; "engine=vmap", say.
+
+        Raises:
+            InputError: if there is no such column, or the store cannot be written.
+        """
+        self._require_new()
+        name, equals, value = where.partition("=")
+        results = self.results()
+        if not equals or name not in results.columns:
+            raise InputError(
+                f"retrain_where must be a column of the results and a value, as in engine=vmap, got "
+                f"{where!r}",
+                fields=("retrain_where",),
+            )
+        chosen = results.filter(pl.col(name).cast(pl.String) == value)
+        return self._store.withdraw(chosen["run_id"].to_list())
+
+    def export(self, directory: str | Path) -> Path:
+        """Write what can be given away: the results as one Parquet file and the report, without a
+        path of this machine; returns the page's path.
+
+        Args:
+            directory: where to; made if it is not there.
+
+        Raises:
+            FitError: if no run has landed.
+            InputError: if it cannot be written, or is the study's own.
+        """
+        place = Path(directory).expanduser().resolve()
+        if place == self.directory:
+            raise InputError(
+                f"an export must have a folder of its own, got the study's, {place}; name another",
+                fields=("output",),
+            )
+        make_directory(place)
+        return self.report(command=f"widthwise export {self.directory.name}", directory=place)
+
+    def search_end(self) -> str | None:
+        """Why its search ended; None while it goes on, and without one."""
+        name = None if self._record.is_old else read_asked(self.directory).rounds
+        return Rounds().reason if name is None else KeptRounds(self.directory, name).read().reason
+
+    def _results(self) -> tuple[pl.DataFrame, list[Damage]]:
+        if self._record.is_old:
+            return OldShards(self.directory).table()
+        keys = read_asked(self.directory).keys
+        if not keys:
+            return pl.DataFrame(schema=RESULTS_SCHEMA), []
+        landed, damage = self._store.table(keys)
+        fraction = self.spec.training.late_fraction
+        return results_table(landed, late_fraction=fraction, spec_hash=self.spec.hash), damage
+
+    def _require_new(self) -> None:
+        if self._record.is_old:
+            raise InputError(
+                f"{self.directory} holds a study of Widthwise 0.1, which can be read and not gone "
+                "on with; begin it again in another directory"
+            )
+
+    def _change(self, before: StudyRecord, context: Context, yes: bool) -> str:
+        """What its new question means, in a line.
+
+        Raises:
+            InputError: if none of the runs that are there would be used.
+        """
+        change = change_between(
+            self.directory,
+            before,
+            self._record,
+            store=self._store,
+            asked=set(known_runs(context, self._store)),
+            code=["the code of the networks changed"],
+        )
+        if not yes:
+            refuse_unrelated(self.directory, change)
+        return change.sentence()
+
     def _nothing_landed(self) -> str:
-        ended = Rounds.read(self._store).reason
+        ended = self.search_end()
         if ended is not None:
             return (
                 f"the search of {self.directory} ended before its first run ({ended}); raise "
-                "search.max_runs in its specification, and begin another study"
+                "search.max_runs in its specification"
             )
         return f"no run of {self.directory} has landed yet; run the study first"
 
     def _summary(self, results: pl.DataFrame) -> Summary:
+        """Of these results; computed once for equal ones."""
         if results.is_empty():
             raise FitError(self._nothing_landed())
+        if self._summarized is not None and self._summarized[0].equals(results):
+            return self._summarized[1]
         data = self._record.data
         validated = selected_on(results) == "validation"
         found = summarize(
@@ -372,14 +467,15 @@ class Study:
             num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
         )
-        if found.law is None:
-            return found
-        law = replace(
-            found.law,
-            doubts=doubts(results, found.optima),
-            init_variance=base_init_variance(results),
-        )
-        return replace(found, law=law)
+        if found.law is not None:
+            law = replace(
+                found.law,
+                doubts=doubts(results, found.optima),
+                init_variance=base_init_variance(results),
+            )
+            found = replace(found, law=law)
+        self._summarized = results, found
+        return found
 
 
 def _executor_by_name(name: str) -> MakeExecutor:
@@ -391,3 +487,28 @@ def _executor_by_name(name: str) -> MakeExecutor:
 def _json(fields: Mapping[str, Any]) -> str:
     lines = json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
     return "\n".join(map(printable, lines))
+
+
+def _same_question(before: StudyRecord, after: StudyRecord) -> bool:
+    return (
+        before.spec.fields() == after.spec.fields()
+        and before.spec.store == after.spec.store
+        and before.data.fingerprint == after.data.fingerprint
+        and before.family == after.family
+    )
+
+
+def _kept_in(directory: Path, spec: StudySpec, data: Dataset) -> StudySpec:
+    """The specification with the file in which data given in memory are kept."""
+    path = directory / _DATA_FOLDER / f"{data.fingerprint[:16]}.npz"
+    fields = {"name": "npz", "path": str(path), "preprocessing": "none"}
+    return spec.model_copy(update={"data": type(spec.data)(**fields)})
+
+
+def _keep(directory: Path, spec: StudySpec, data: Dataset) -> None:
+    require_no_link(directory / _DATA_FOLDER)
+    path = Path(spec.data.path or "")
+    make_directory(path.parent)
+    if not path.exists():
+        with explained(path):
+            data.save(path)

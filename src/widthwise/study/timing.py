@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import nnls
 
 from widthwise.data import Dataset
+from widthwise.engines import EngineChoice
 from widthwise.families import WidthFamily
 from widthwise.sgd.recipe import Recipe
 from widthwise.study.context import Context
@@ -31,6 +32,7 @@ def time_step(
     num_replicas: int,
     momentum: float,
     device: torch.device | None = None,
+    engine: EngineChoice = "auto",
 ) -> float:
     """Seconds of one step of a pack, drawing its batches included; on one thread, as in a worker.
 
@@ -51,7 +53,7 @@ def time_step(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trainer = PackTrainer(family, _few_examples(dataset, batch_size), job, device)
+        trainer = PackTrainer(family, _few_examples(dataset, batch_size), job, device, engine)
         trainer.train(1)
         steps = max(1, min(_MAX_STEPS, int(_SECONDS / _seconds(trainer, 1))))
         return min(_seconds(trainer, steps) / steps for _ in range(_BLOCKS))
@@ -122,6 +124,7 @@ def measured_sizes(
     *,
     momentum: float,
     device: torch.device | None = None,
+    engine: EngineChoice = "auto",
 ) -> dict[tuple[float, int], int]:
     """The best size of a pack for each (widening factor, batch size).
 
@@ -130,6 +133,7 @@ def measured_sizes(
         largest: (widening factor, batch size) → most replicas.
         momentum: of the runs, or of some of them.
         device: where; None is the CPU.
+        engine: as for :func:`widthwise.engines.pack`.
     """
     sizes: dict[tuple[float, int], int] = {}
     for width in sorted({width for width, _ in largest}):
@@ -138,7 +142,7 @@ def measured_sizes(
             batch: best_size(
                 largest[width, batch],
                 lambda replicas, w=width, b=batch: time_step(  # type: ignore[misc]
-                    family, dataset, recipe, w, b, replicas, momentum, device
+                    family, dataset, recipe, w, b, replicas, momentum, device, engine
                 ),
             )
             for batch in _spread(batches)
@@ -221,5 +225,6 @@ def _timed(context: Context, scheduled: ScheduledPack) -> tuple[float, float]:
         len(job.replicas),
         max(replica.momentum for replica in job.replicas),
         context.device,
+        context.spec.packing.engine,
     )
     return scheduled.training_flops / job.steps, seconds

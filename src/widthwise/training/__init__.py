@@ -1,9 +1,7 @@
 """One pack of runs in, its results out: building and checking networks, training, evaluation."""
 
 from widthwise.training.trainer import (
-    EVALUATED,
     MAX_TRAIN_EVALUATION,
-    VALIDATED,
     PackJob,
     PackTrainer,
     Replica,
@@ -13,9 +11,7 @@ from widthwise.training.trainer import (
 )
 
 __all__ = [
-    "EVALUATED",
     "MAX_TRAIN_EVALUATION",
-    "VALIDATED",
     "PackJob",
     "PackTrainer",
     "Replica",

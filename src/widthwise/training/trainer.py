@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.data import Dataset
-from widthwise.engines import Pack, pack
+from widthwise.engines import EngineChoice, Pack, pack
 from widthwise.engines.captured import captured
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.hardware import computing, require_precision
 from widthwise.sgd.batches import Sampling, whole_batch
+from widthwise.sgd.evaluations import EVALUATED, VALIDATED, evaluation_steps
 from widthwise.sgd.feeding import BatchFeed
 from widthwise.sgd.learning_rate import rate_factors
 from widthwise.sgd.recipe import Recipe
@@ -34,8 +35,6 @@ from widthwise.training.networks import (
 )
 
 Status = Literal["ok", "diverged"]
-EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-VALIDATED = ("validation_loss", "validation_accuracy")
 
 # The training loss is evaluated on at most this many examples, the first of the set.
 MAX_TRAIN_EVALUATION = 10_000
@@ -87,8 +86,7 @@ class PackJob:
         >>> job.evaluation_steps()
         [0, 2, 5, 8, 10]
         """
-        count = min(self.evaluations, self.steps)
-        return [0, *(round(self.steps * (k + 1) / count) for k in range(count))]
+        return evaluation_steps(self.steps, self.evaluations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +136,7 @@ class PackTrainer:
         family, dataset, job: what is trained.
         device: where; None is the CPU. On a CUDA device the data lie on it and steps are replayed
             as a graph (not run on one yet).
+        engine: as for :func:`widthwise.engines.pack`.
 
     Raises:
         InputError: if the family's modules do not fit the data or the batch size, cannot be
@@ -150,6 +149,7 @@ class PackTrainer:
         dataset: Dataset,
         job: PackJob,
         device: torch.device | None = None,
+        engine: EngineChoice = "auto",
     ) -> None:
         if not 1 <= job.batch_size <= dataset.num_train:
             raise InputError(
@@ -173,7 +173,7 @@ class PackTrainer:
             recipe=job.recipe,
         )
         with computing("float32", self._device):  # what proves itself does so in full precision
-            built = _build_pack(family, job, modules, self._data)
+            built = _build_pack(family, job, modules, self._data, engine)
         self._pack = captured(built, self._device)
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
         self._rows = evaluation_rows(
@@ -369,7 +369,11 @@ class _Tensors:
 
 
 def _build_pack(
-    family: WidthFamily, job: PackJob, modules: Sequence[nn.Module], data: _Tensors
+    family: WidthFamily,
+    job: PackJob,
+    modules: Sequence[nn.Module],
+    data: _Tensors,
+    engine: EngineChoice,
 ) -> Pack:
     check_network(family, modules[0], data.train[:_SAMPLE], data.num_classes)
     check_batch_size(modules[0], data.train[: job.batch_size], job.recipe)
@@ -383,4 +387,5 @@ def _build_pack(
         recipe=job.recipe,
         seeds=[r.seed for r in job.replicas],
         example=(data.train[:rows], data.train_labels[:rows]),
+        engine=engine,
     )

@@ -1,0 +1,123 @@
+"""A folder of files with plain names: what a store is made of.
+
+Nothing here follows a link or looks into a folder below; strangers are named, not read.
+"""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from widthwise.files import (
+    create_atomically,
+    explained,
+    is_leftover,
+    make_directory,
+    read_file,
+    remove_leftovers,
+    require_no_link,
+    write_atomically,
+)
+
+_STALE_SECONDS = 3600.0
+
+
+class Folder:
+    """Files by name. Every method but `make` and those that write takes an absent folder for an
+    empty one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self) -> None:
+        """Make it, and clear what crashed writers left long ago.
+
+        Raises:
+            InputError: if it cannot be made, or is a link.
+        """
+        require_no_link(self.path)
+        make_directory(self.path)
+        remove_leftovers(self.path, older_than=time.time() - _STALE_SECONDS)
+
+    def names(self) -> list[str]:
+        """Of the files in it, sorted.
+
+        Raises:
+            InputError: if it is a link.
+        """
+        return self._names(files=True)
+
+    def strangers(self) -> list[str]:
+        """Names of what is no file: folders, links, pipes."""
+        return self._names(files=False)
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; None if there is none.
+
+        Raises:
+            OSError: if it is no file, or cannot be read.
+        """
+        require_no_link(self.path)
+        return read_file(self.path / name)
+
+    def create(self, name: str, content: bytes, *, durable: bool = True) -> bool:
+        """Write a file if the name is free; whether it was.
+
+        Args:
+            durable: whether it must survive that the machine loses power.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        return create_atomically(self.path / name, content, durable=durable)
+
+    def replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        """Write a file, in the place of an earlier one.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        write_atomically(self.path / name, content, durable=durable)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / name).unlink()
+
+    def age(self, name: str) -> float:
+        """Seconds since a file was written, by this machine's clock; infinite if it is gone."""
+        try:
+            return time.time() - (self.path / name).lstat().st_mtime
+        except FileNotFoundError:
+            return float("inf")
+
+    def move(self, name: str, target: "Folder") -> Path | None:
+        """Move whatever has this name to another folder, under a name that is free there; where it
+        is now, None if it was gone.
+
+        Raises:
+            InputError: if it cannot be moved.
+        """
+        make_directory(target.path)
+        place, number = target.path / name, 1
+        while os.path.lexists(place):
+            place, number = target.path / f"{name}.{number}", number + 1
+        try:
+            with explained(place):
+                (self.path / name).rename(place)  # a link moves as a link
+        except FileNotFoundError:
+            return None
+        return place
+
+    def _names(self, *, files: bool) -> list[str]:
+        require_no_link(self.path)
+        try:
+            with os.scandir(self.path) as entries:
+                found = [
+                    entry.name
+                    for entry in entries
+                    if entry.is_file(follow_symlinks=False) == files and not is_leftover(entry.name)
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(found)

@@ -1,0 +1,47 @@
+"""JSON objects that carry a checksum of their own content."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from widthwise.runs.key import canonical, sha256
+
+_SEAL = "sha256"
+
+
+class BrokenSealError(ValueError):
+    """Bytes that are not what was written; the message says why."""
+
+
+def seal(fields: Mapping[str, Any], *, indent: int | None = None) -> bytes:
+    """The object, with its checksum, in UTF-8.
+
+    >>> seal({"a": 1})[:16]
+    b'{"a":1,"sha256":'
+    """
+    whole = {**fields, _SEAL: sha256(canonical(fields))}
+    if indent is None:
+        return canonical(whole).encode() + b"\n"
+    return json.dumps(whole, indent=indent, ensure_ascii=False).encode() + b"\n"
+
+
+def unseal(content: bytes) -> dict[str, Any]:
+    """The object without its checksum.
+
+    Raises:
+        BrokenSealError: if the bytes are no such object, or the checksum is not theirs.
+
+    >>> unseal(seal({"a": 1}))
+    {'a': 1}
+    """
+    try:
+        fields = json.loads(content)
+        kept = fields.pop(_SEAL)
+        found = sha256(canonical(fields))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise BrokenSealError(f"it is no JSON object with a checksum ({said})") from None
+    if kept != found:
+        raise BrokenSealError("its content does not match its checksum")
+    assert isinstance(fields, dict)
+    return fields

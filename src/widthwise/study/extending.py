@@ -1,0 +1,103 @@
+"""Another question for the same folder: what changes, and what of that is there already."""
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from widthwise.errors import InputError
+from widthwise.runs.store import Store
+from widthwise.study.asked import read_asked
+from widthwise.study.record import StudyRecord
+from widthwise.study.spec import differences
+from widthwise.text import count
+
+_MOST_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """From one question to the next.
+
+    Attributes:
+        changes: "key: a became b".
+        there: runs of the new question that have landed.
+        missing: those that have not; more may follow if something must be measured first.
+        kept: runs that have landed and are no longer asked for.
+    """
+
+    changes: tuple[str, ...]
+    there: int
+    missing: int
+    kept: int
+
+    def sentence(self) -> str:
+        """In one line."""
+        shown = list(self.changes[:_MOST_SHOWN])
+        if len(self.changes) > _MOST_SHOWN:
+            shown.append(f"{len(self.changes) - _MOST_SHOWN} more")
+        kept = f", {self.kept} more are kept and no longer asked for" if self.kept else ""
+        return (
+            f"the study changes ({'; '.join(shown)}): {count(self.there, 'run')} of it "
+            f"{'is' if self.there == 1 else 'are'} there, {self.missing} to train{kept}"
+        )
+
+
+def change_between(
+    directory: Path,
+    before: StudyRecord,
+    after: StudyRecord,
+    *,
+    store: Store,
+    asked: Set[str],
+    code: Iterable[str] = (),
+) -> Change:
+    """What another question for a folder means.
+
+    Args:
+        directory: of the study.
+        before, after: its questions.
+        store: where its runs lie from now on.
+        asked: keys that the second asks for, as far as they are known.
+        code: what changed in the user's code.
+    """
+    landed = store.keys()
+    try:
+        earlier = set(read_asked(directory).keys)
+    except InputError:  # it is written again
+        earlier = set()
+    return Change(
+        changes=tuple(_changes(before, after, code)),
+        there=len(asked & landed),
+        missing=len(asked - landed),
+        kept=len((earlier & landed) - asked),
+    )
+
+
+def refuse_unrelated(directory: Path, change: Change) -> None:
+    """A study whose runs would all be of no use is not begun by mistake.
+
+    Raises:
+        InputError: if there are runs, and none is asked for.
+    """
+    if change.kept and not change.there:
+        raise InputError(
+            f"none of the {change.kept} runs of the study in {directory} would be used: "
+            f"{'; '.join(change.changes[:_MOST_SHOWN])}. They would be kept; give yes to go on in "
+            "this folder, or choose another",
+            fields=("yes",),
+        )
+
+
+def _changes(before: StudyRecord, after: StudyRecord, code: Iterable[str]) -> Iterable[str]:
+    yield from differences(before.spec, after.spec, " became ")
+    if before.data.fingerprint != after.data.fingerprint:
+        yield "the data are others"
+    if before.family != after.family:
+        yield from code
+    if before.spec.store != after.spec.store:
+        yield f"store: {_place(before.spec.store)} became {_place(after.spec.store)}"
+
+
+def _place(store: Any) -> str:
+    return "its own" if store is None else str(store)
