@@ -109,7 +109,8 @@ def recipe_fields(recipe: Recipe) -> dict[str, Any]:
 
 def recipe_of(fields: Mapping[str, Any]) -> Recipe:
     """The recipe of which :func:`recipe_fields` gave these."""
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    given: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return Recipe(**given)
 
 
 def canonical(value: Any) -> str:

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -66,7 +66,7 @@ class Leases:
                 found[name.removesuffix(_JSON)] = max(0.0, self.claims.age(name))
         return found
 
-    def sweep(self, landed: set[str]) -> int:
+    def sweep(self, landed: Container[str]) -> int:
         """Remove claims that count for nothing, and holders that are gone; how many files."""
         removed = 0
         for name in self.claims.names():

@@ -82,7 +82,7 @@ class Store:
 
     # What has landed
 
-    def keys(self) -> set[str]:
+    def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
         return self._merged().union(self._loose())
 

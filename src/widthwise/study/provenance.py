@@ -28,6 +28,7 @@ def provenance(
     if data.num_validation:
         sizes += f", {data.num_validation} validation"
     given = ", arrays given in memory" if data.in_memory else ""
+    of = "" if num_asked is None else f" of {num_asked} planned"
     said = {
         "data": f"{data.name} ({sizes} examples of shape {data.input_shape}{given})",
         "data fingerprint (SHA-256)": data.fingerprint,
@@ -35,9 +36,7 @@ def provenance(
         "training": training_description(spec.training.recipe),
         "specification (SHA-256)": spec.hash,
         "seeds": ", ".join(str(seed) for seed in seeds),
-        "runs": f"{len(results)}"
-        if num_asked is None
-        else f"{len(results)} of {num_asked} planned",
+        "runs": f"{len(results)}{of}",
         "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
         "trained on": _distinct(results, "device", "processor", "instruction_set"),
         "engine": _distinct(results, "engine"),

@@ -230,8 +230,9 @@ def make_packs(
 ) -> tuple[ScheduledPack, ...]:
     """Put runs together for training, the most expensive packs first.
 
-    Which runs share a pack follows from all that are asked for at once: where some packs have landed,
-    the others are the same as ever, so that an interrupted study ends as an undisturbed one.
+    Which runs share a pack follows from all that are asked for at once: where some packs have
+    landed, the others are the same as ever, so that an interrupted study ends as an undisturbed
+    one.
 
     Args:
         spec: of their study.

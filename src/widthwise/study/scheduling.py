@@ -1,7 +1,7 @@
 """A study's runs and packs: of its whole grid, or of the rounds of a search that have begun.
 
-What laying out the runs needs to have measured is measured once and lands in the store. How many runs
-a pack should hold is measured on each kind of machine.
+What laying out the runs needs to have measured is measured once and lands in the store. How many
+runs a pack should hold is measured on each kind of machine.
 """
 
 import json

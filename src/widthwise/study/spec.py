@@ -96,8 +96,8 @@ class TrainingSpec(Frozen):
 
 
 class PackingSpec(Frozen):
-    """How runs are put together. It is no part of what a run is known by, although the order in which
-    floats are summed can depend on it.
+    """How runs are put together. It is no part of what a run is known by, although the order in
+    which floats are summed can depend on it.
 
     Attributes:
         size: runs in a pack. None measures, at every width and several batch sizes, how many
@@ -201,7 +201,8 @@ def _as_list(value: Any) -> Any:
 class StudySpec(Frozen):
     """A whole study. Unknown keys are rejected.
 
-    ``store`` is the folder of the runs, if several studies share one; None keeps them with the study.
+    ``store`` is the folder of the runs, if several studies share one; None keeps them with the
+    study.
 
     >>> spec = StudySpec.parse({
     ...     "grid": {"widening_factor": [1, 2], "learning_rate": 0.1,

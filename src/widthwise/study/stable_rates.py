@@ -271,8 +271,8 @@ def stable_learning_rate(
     """Quick and coarse, for laying out a grid: the largest ε of a half-octave grid at which three
     seeds end a short probe (200 steps, batches of at most 64) below their initial loss.
 
-    It is measured on the CPU, in packs whose size follows from the network alone, so that no setting of
-    a study's packs or device can move it.
+    It is measured on the CPU, in packs whose size follows from the network alone, so that no
+    setting of a study's packs or device can move it.
 
     Args:
         cost: of the network.

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from widthwise.analysis import Law, Optimum
-from widthwise.data import Dataset, load
+from widthwise.data import Dataset, DataSpec, load
 from widthwise.errors import FitError, InputError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
@@ -111,9 +111,8 @@ class Study:
                 f"{directory} holds a study of Widthwise 0.1, which can be read and not gone on "
                 "with; choose another directory"
             )
-        if data is None and before is not None and before.data.in_memory:
-            if "data" not in asked.model_fields_set:  # those that the study was begun with
-                data = Dataset.read(before.spec.data.path or "")
+        if data is None and before is not None and _means_its_data(before, asked):
+            data = Dataset.read(before.spec.data.path or "")
         if data is not None:
             asked = _kept_in(directory, asked, data)
         dataset = load(asked.data) if data is None else data
@@ -156,9 +155,10 @@ class Study:
 
     @property
     def schedule(self) -> Schedule:
-        """Packs of all its runs, whether they have landed or not; of an adaptive search those of the
-        rounds that have begun. Measures first how many runs a pack should hold, and the largest
-        stable learning rates if the grid is written in noise scales; what was measured is kept.
+        """Packs of all its runs, whether they have landed or not; of an adaptive search those of
+        the rounds that have begun. Measures first how many runs a pack should hold, and the
+        largest stable learning rates if the grid is written in noise scales; what was measured is
+        kept.
         """
         return self._scheduler.schedule(self._scheduler.rounds)
 
@@ -377,8 +377,8 @@ class Study:
         results = self.results()
         if not equals or name not in results.columns:
             raise InputError(
-                f"retrain_where must be a column of the results and a value, as in engine=vmap, got "
-                f"{where!r}",
+                "retrain_where must be a column of the results and a value, as in engine=vmap, "
+                f"got {where!r}",
                 fields=("retrain_where",),
             )
         chosen = results.filter(pl.col(name).cast(pl.String) == value)
@@ -501,8 +501,13 @@ def _same_question(before: StudyRecord, after: StudyRecord) -> bool:
 def _kept_in(directory: Path, spec: StudySpec, data: Dataset) -> StudySpec:
     """The specification with the file in which data given in memory are kept."""
     path = directory / _DATA_FOLDER / f"{data.fingerprint[:16]}.npz"
-    fields = {"name": "npz", "path": str(path), "preprocessing": "none"}
-    return spec.model_copy(update={"data": type(spec.data)(**fields)})
+    kept = DataSpec(name="npz", path=str(path), preprocessing="none")
+    return spec.model_copy(update={"data": kept})
+
+
+def _means_its_data(before: StudyRecord, spec: StudySpec) -> bool:
+    """Whether a specification that names no data goes on with those given in memory."""
+    return before.data.in_memory and "data" not in spec.model_fields_set
 
 
 def _keep(directory: Path, spec: StudySpec, data: Dataset) -> None:
