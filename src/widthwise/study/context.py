@@ -9,7 +9,7 @@ import torch
 
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.families import UserFamily, WidthFamily, code_changes, family_code
 from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
 from widthwise.runs.store import Store
@@ -60,7 +60,7 @@ class Context:
         """Plain values that tell this family from every other, wherever its file lies."""
         fields = self.spec.family.model_dump(mode="json")
         if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "source": source_hash(self.family)}
+            fields |= {"kind": self.family.name, "code": family_code(self.family).to_dict()}
         return fields
 
     def costs(self) -> dict[float, ModuleCost]:
@@ -164,9 +164,11 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
             f"(fingerprint {began.fingerprint[:12]}…), got "
             f"{context.data_fingerprint[:12]}…; restore them, or begin a study elsewhere"
         )
-    if context.family_identity() != record.family:
+    family = context.family_identity()
+    if family != record.family:
+        changes = code_changes(record.family.get("code", {}), family.get("code", {}))
         raise InputError(
-            f"the source of the family {record.spec.family.kind!r} changed since the study in "
-            f"{directory} began; restore it, or begin a study elsewhere"
+            f"the family {record.spec.family.kind!r}: {', '.join(changes) or 'it changed'} since "
+            f"the study in {directory} began; restore it, or begin a study elsewhere"
         )
     return context
