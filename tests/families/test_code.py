@@ -392,6 +392,7 @@ class TestFunctions:
         assert "test_code.py" in family_code(family).modules
 
 
+@pytest.mark.slow
 class TestPackages:
     """A distribution in a folder like those of pip."""
 
