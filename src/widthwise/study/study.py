@@ -48,7 +48,7 @@ from widthwise.study.stable_rates import (
     measured_rates,
     reported,
 )
-from widthwise.study.variation import check_variation, seed_doubts
+from widthwise.study.variation import check_variation, parameterization_doubts, seed_doubts
 from widthwise.text import printable
 
 _RESULTS_FILE = "results.parquet"
@@ -204,7 +204,8 @@ class Study:
         note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
-        for doubt in seed_doubts(scheduler.context):
+        context = scheduler.context
+        for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
         Runner(
