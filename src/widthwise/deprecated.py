@@ -101,6 +101,7 @@ NAMES = {
     "TunedSetting": "adviser.Setting",
     "analysis.StableRate": "analysis.LargestRate",
     "analysis.law.LACK_OF_FIT": "theory.power_law.LACK_OF_FIT",
+    "families.source_hash": "families.family_code",
     "inspection.inspection.inspect": "inspection.widening.inspect",
     "reproduce.Finding": "reproduce.TrialResult",
     "study.calibration.TunedSetting": "adviser.Setting",

@@ -9,7 +9,7 @@ import torch
 
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.families import UserFamily, WidthFamily, code_changes, family_code
 from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
 from widthwise.runs.key import Group, recipe_fields
@@ -74,7 +74,7 @@ class Context:
         """Plain values that tell this family from every other, wherever its file lies."""
         fields = changed_options(self.spec.family)
         if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "code": source_hash(self.family)}
+            fields |= {"kind": self.family.name, "code": family_code(self.family).to_dict()}
         return fields
 
     def costs(self) -> dict[float, ModuleCost]:
@@ -180,8 +180,11 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
             f"{again}"
         )
     if context.family_identity != record.family:
+        changes = code_changes(
+            record.family.get("code", {}), context.family_identity.get("code", {})
+        )
         raise InputError(
-            f"the code of the family {spec.family.kind!r} changed since the study in "
+            f"the family {spec.family.kind!r}: {', '.join(changes) or 'it changed'} since the study in "
             f"{directory} asked for it; {again}"
         )
     return context

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from widthwise.errors import InputError
+from widthwise.families import code_changes
 from widthwise.runs.store import Store
 from widthwise.study.asked import read_asked
 from widthwise.study.record import StudyRecord
@@ -50,7 +51,6 @@ def change_between(
     *,
     store: Store,
     asked: Set[str],
-    code: Iterable[str] = (),
 ) -> Change:
     """What another question for a folder means.
 
@@ -59,7 +59,6 @@ def change_between(
         before, after: its questions.
         store: where its runs lie from now on.
         asked: keys that the second asks for, as far as they are known.
-        code: what changed in the user's code.
     """
     landed = store.keys()
     try:
@@ -67,7 +66,7 @@ def change_between(
     except InputError:  # it is written again
         earlier = set()
     return Change(
-        changes=tuple(_changes(before, after, code)),
+        changes=tuple(_changes(before, after)),
         there=len(asked & landed),
         missing=len(asked - landed),
         kept=len((earlier & landed) - asked),
@@ -89,12 +88,11 @@ def refuse_unrelated(directory: Path, change: Change) -> None:
         )
 
 
-def _changes(before: StudyRecord, after: StudyRecord, code: Iterable[str]) -> Iterable[str]:
+def _changes(before: StudyRecord, after: StudyRecord) -> Iterable[str]:
     yield from differences(before.spec, after.spec, " became ")
     if before.data.fingerprint != after.data.fingerprint:
         yield "the data are others"
-    if before.family != after.family:
-        yield from code
+    yield from code_changes(before.family.get("code", {}), after.family.get("code", {}))
     if before.spec.store != after.spec.store:
         yield f"store: {_place(before.spec.store)} became {_place(after.spec.store)}"
 

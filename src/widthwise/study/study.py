@@ -53,7 +53,7 @@ from widthwise.study.stable_rates import (
     reported,
 )
 from widthwise.study.status import StudyStatus, study_status
-from widthwise.study.variation import check_variation, seed_doubts
+from widthwise.study.variation import check_variation, parameterization_doubts, seed_doubts
 from widthwise.text import printable
 
 _STORE = "store"
@@ -205,7 +205,8 @@ class Study:
         note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
-        for doubt in seed_doubts(scheduler.context):
+        context = scheduler.context
+        for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
         Runner(
@@ -438,7 +439,6 @@ class Study:
             self._record,
             store=self._store,
             asked=set(known_runs(context, self._store)),
-            code=["the code of the networks changed"],
         )
         if not yes:
             refuse_unrelated(self.directory, change)
