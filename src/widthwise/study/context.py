@@ -161,8 +161,9 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
     if context.data_fingerprint != began.fingerprint:
         raise InputError(
             f"the data {dataset.name!r} must be those with which the study in {directory} began "
-            f"(fingerprint {began.fingerprint[:12]}…), got "
-            f"{context.data_fingerprint[:12]}…; restore them, or begin a study elsewhere"
+            f"(shape {began.input_shape}, fingerprint {began.fingerprint[:12]}…), got shape "
+            f"{dataset.input_shape}, {context.data_fingerprint[:12]}…; restore them, or begin a "
+            "study elsewhere"
         )
     if context.family_identity() != record.family:
         raise InputError(
