@@ -10,6 +10,7 @@ import torch
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.families.layers import WEIGHT_DRAWS
 from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
 from widthwise.runs.store import Store
@@ -60,8 +61,8 @@ class Context:
         """Plain values that tell this family from every other, wherever its file lies."""
         fields = self.spec.family.model_dump(mode="json")
         if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "source": source_hash(self.family)}
-        return fields
+            return fields | {"kind": self.family.name, "source": source_hash(self.family)}
+        return fields | {"weight_draws": WEIGHT_DRAWS}
 
     def costs(self) -> dict[float, ModuleCost]:
         """Widening factor → cost of one replica; checks on the way that every width fits the data.
@@ -167,7 +168,8 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
         )
     if context.family_identity() != record.family:
         raise InputError(
-            f"the source of the family {record.spec.family.kind!r} changed since the study in "
-            f"{directory} began; restore it, or begin a study elsewhere"
+            f"the source of the family {record.spec.family.kind!r}, or how Widthwise draws its "
+            f"weights, changed since the study in {directory} began; restore it, or begin a study "
+            "elsewhere"
         )
     return context
