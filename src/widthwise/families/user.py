@@ -18,12 +18,10 @@ import torch
 from torch import nn
 
 from widthwise.errors import InputError
+from widthwise.families.base import require_seed
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.families.size import tensors_in_memory
 from widthwise.theory.parameterization import init_variance, width_rule
-
-# What PyTorch's generators take.
-_SEEDS = 2**64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +112,7 @@ class UserFamily:
 
     def _call(self, arguments: tuple[float, ...], seed: int) -> nn.Module:
         called = f"{self.reference}({', '.join(f'{n:g}' for n in arguments)})"
-        if not -_SEEDS // 2 <= seed < _SEEDS:
-            raise InputError(f"seed must be below 2^64, got {seed}", fields=("seed",))
+        require_seed(seed)
         wants_seed = "seed" in self._parameters()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -92,6 +92,8 @@ def _changes(before: StudyRecord, after: StudyRecord) -> Iterable[str]:
     yield from differences(before.spec, after.spec, " became ")
     if before.data.fingerprint != after.data.fingerprint:
         yield "the data are others"
+    if before.arithmetic != after.arithmetic:
+        yield f"the version of the arithmetic: {before.arithmetic} became {after.arithmetic}"
     yield from code_changes(before.family.get("code", {}), after.family.get("code", {}))
     if before.spec.store != after.spec.store:
         yield f"store: {_place(before.spec.store)} became {_place(after.spec.store)}"

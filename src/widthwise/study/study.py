@@ -494,7 +494,7 @@ def _same_question(before: StudyRecord, after: StudyRecord) -> bool:
         before.spec.fields() == after.spec.fields()
         and before.spec.store == after.spec.store
         and before.data.fingerprint == after.data.fingerprint
-        and before.family == after.family
+        and (before.family, before.arithmetic) == (after.family, after.arithmetic)
     )
 
 
