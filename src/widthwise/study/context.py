@@ -173,8 +173,8 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
     if record.arithmetic != ARITHMETIC:
         raise InputError(
             f"the study in {directory} asks for results in version {record.arithmetic} of the "
-            f"arithmetic, but this Widthwise computes in version {ARITHMETIC}; give its specification "
-            f"again: widthwise run SPEC -o {directory}"
+            f"arithmetic, but this Widthwise computes in version {ARITHMETIC}; give its "
+            f"specification again: widthwise run SPEC -o {directory}"
         )
     spec = on_this_machine(record.spec)
     dataset = Dataset.read(spec.data.path or "") if asked.in_memory else load(spec.data)
