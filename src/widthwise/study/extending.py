@@ -82,8 +82,8 @@ def refuse_unrelated(directory: Path, change: Change) -> None:
     if change.kept and not change.there:
         raise InputError(
             f"none of the {change.kept} runs of the study in {directory} would be used: "
-            f"{'; '.join(change.changes[:_MOST_SHOWN])}. They would be kept; give yes to go on in "
-            "this folder, or choose another",
+            f"{'; '.join(change.changes[:_MOST_SHOWN])}. They would be kept; give yes to go on "
+            "with another question in this folder, or choose another folder",
             fields=("yes",),
         )
 
