@@ -105,6 +105,8 @@ NAMES = {
     "inspection.inspection.inspect": "inspection.widening.inspect",
     "reproduce.Finding": "reproduce.TrialResult",
     "study.calibration.TunedSetting": "adviser.Setting",
+    "training.EVALUATED": "sgd.evaluations.EVALUATED",
+    "training.VALIDATED": "sgd.evaluations.VALIDATED",
 }
 
 

@@ -116,7 +116,7 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     if now.runs_in_flight:
         print(f"       {now.runs_in_flight} in flight")
     if now.kept:
-        print(f"       {now.kept} more are kept and not asked for")
+        print(f"       {now.kept} more in the store, not asked for")
     if now.runs_planned is None:
         print("format 2, of Widthwise 0.1: it can be read and not gone on with")
     if now.damaged:

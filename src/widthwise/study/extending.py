@@ -37,10 +37,12 @@ class Change:
         shown = list(self.changes[:_MOST_SHOWN])
         if len(self.changes) > _MOST_SHOWN:
             shown.append(f"{len(self.changes) - _MOST_SHOWN} more")
-        kept = f", {self.kept} more are kept and no longer asked for" if self.kept else ""
+        verb = "is" if self.kept == 1 else "are"
+        kept = f", {count(self.kept, 'other')} {verb} kept and no longer asked for"
+        there = f"{count(self.there, 'run')} of it {'is' if self.there == 1 else 'are'} there"
         return (
-            f"the study changes ({'; '.join(shown)}): {count(self.there, 'run')} of it "
-            f"{'is' if self.there == 1 else 'are'} there, {self.missing} to train{kept}"
+            f"the study changes ({'; '.join(shown)}): {there}, {self.missing} to train"
+            f"{kept if self.kept else ''}"
         )
 
 
@@ -81,7 +83,7 @@ def refuse_unrelated(directory: Path, change: Change) -> None:
     """
     if change.kept and not change.there:
         raise InputError(
-            f"none of the {change.kept} runs of the study in {directory} would be used: "
+            f"none of the {count(change.kept, 'run')} of the study in {directory} would be used: "
             f"{'; '.join(change.changes[:_MOST_SHOWN])}. They would be kept; give yes to go on "
             "with another question in this folder, or choose another folder",
             fields=("yes",),
