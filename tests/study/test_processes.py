@@ -242,3 +242,23 @@ class TestInterrupted:
             return
         place.run()
         same_runs(place.results(), reference)
+
+
+class TestWorkersKilled:
+    def test_ten_times(self, reference, tmp_path):
+        place, moments = Place(tmp_path), random.Random(3)
+        process = place.start("-q")
+        killed = set()
+        deadline = time.monotonic() + PATIENCE
+        while len(killed) < 10 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(moments.uniform(0.0, 0.3))
+            for worker in set(place.living()) - {process.pid} - killed:
+                os.kill(worker, signal.SIGKILL)
+                killed.add(worker)
+                place.started.unlink(missing_ok=True)
+                place.wait_until_training()
+        assert len(killed) == 10, "it ended before"
+        finish(process)
+        assert len(landed(place)) == NUM_RUNS
+        same_runs(place.results(), reference)
