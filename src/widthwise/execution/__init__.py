@@ -9,6 +9,8 @@ from widthwise.execution.base import (
     MakeExecutor,
     Outcome,
     Progressed,
+    Quiet,
+    Reason,
     Task,
 )
 from widthwise.execution.local import EXECUTORS, LocalExecutor, available_cores
@@ -24,6 +26,8 @@ __all__ = [
     "MakeExecutor",
     "Outcome",
     "Progressed",
+    "Quiet",
+    "Reason",
     "Task",
     "available_cores",
 ]

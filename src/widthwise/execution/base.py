@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Outcome = Literal["landed", "already landed", "busy"]
+Reason = Literal["bad input", "raised", "died"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,19 @@ class Progressed:
     key: str
     steps: int
     diverged: int
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """A task has not moved on for long; whoever does it is alive.
+
+    Attributes:
+        key: the task's.
+        seconds: since it last progressed, or began.
+    """
+
+    key: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -44,15 +58,20 @@ class Failed:
     Attributes:
         key: the task's.
         message: why, for the user.
-        bad_input: whether it is for the user to mend.
+        reason: "bad input" is for the user to mend, "raised" is any other exception; "died": the
+            process that did it went away, or was killed because it fell silent. Such a task may
+            succeed if it is submitted again.
     """
 
     key: str
     message: str
-    bad_input: bool
+    reason: Reason
 
 
-Event = Progressed | Finished | Failed
+# For failures that a lack of memory may have caused.
+OUT_OF_MEMORY = "if the machine ran out of memory, use fewer workers or a smaller packing.memory_mb"
+
+Event = Progressed | Quiet | Finished | Failed
 Emit = Callable[[Progressed], None]
 
 
@@ -62,7 +81,8 @@ class Task:
 
     Attributes:
         key: names it in events.
-        call: what to do; picklable; told how to emit progress.
+        call: what to do; picklable, and small: data are found where it is done; told how to emit
+            progress.
     """
 
     key: str
@@ -73,15 +93,16 @@ class Executor(Protocol):
     """Runs tasks somewhere. After an interrupt nothing it started goes on."""
 
     def submit(self, task: Task) -> None:
-        """Queue a task; tasks begin in the order given."""
+        """Queue a task; tasks begin in the order given. Also while events are iterated over."""
         ...
 
     def events(self) -> Iterator[Event]:
-        """What happens, until every submitted task has finished or failed."""
+        """What happens, until every submitted task has finished or failed. A failure costs its own
+        task only."""
         ...
 
     def close(self) -> None:
-        """Stop at once, whatever is in flight."""
+        """Stop at once, whatever is in flight; further calls do nothing."""
         ...
 
 

@@ -17,6 +17,7 @@ from widthwise.execution import (
     Failed,
     Finished,
     Progressed,
+    Quiet,
     Task,
 )
 from widthwise.runs.schema import result_rows
@@ -90,10 +91,14 @@ class Runner:
             self.executor.submit(Task(pack.key, PackCall(self.store.directory, pack)))
         for event in self.executor.events():
             match event:
-                case Failed(message=message, bad_input=True):
+                case Failed(message=message, reason="bad input"):
                     raise InputError(message)
+                case Failed(message=message, reason="died"):
+                    raise StudyError(f"{message}. Run the same command again to go on")
                 case Failed(message=message):
                     raise StudyError(message)
+                case Quiet(key=key, seconds=seconds):
+                    self.reporter.warn(_quiet_words(key, seconds))
                 case Progressed() | Finished():
                     self.reporter.update(event)
 
@@ -110,6 +115,10 @@ class Runner:
         if rounds.reason is not None:
             self.reporter.note(f"search ended after {len(rounds.rounds)} rounds: {rounds.reason}")
         return rounds.reason is None
+
+
+def _quiet_words(key: str, seconds: float) -> str:
+    return f"no progress for {seconds / 60:.0f} min: pack {key[:12]}; it is alive"
 
 
 def missing_packs(store: Store, schedule: Schedule) -> list[ScheduledPack]:
