@@ -128,8 +128,12 @@ class Runner:
                         self._submit(again)
                 case Noted(message=message):
                     self.reporter.warn(message)
-                case Quiet(seconds=seconds):
-                    self.reporter.warn(f"no progress for {seconds / 60:.0f} min; it is alive")
+                case Quiet(key=name, seconds=seconds):
+                    job = in_hand[name].job
+                    self.reporter.warn(
+                        f"no progress for {seconds / 60:.0f} min at w = {job.widening_factor:g}, "
+                        f"B = {job.batch_size}; its process is alive"
+                    )
                 case Progressed() | Finished():
                     self.reporter.update(event)
                     failures.note(event)
