@@ -309,12 +309,14 @@ class Study:
         place = self.directory if directory is None else directory
         results, damage = self._results()
         summary = self._summary(results)
-        rates = kept_rates(
-            self.spec,
-            self.directory / _RATES_FILE,
-            fingerprint=self._record.data.fingerprint,
-            family=self._record.family,
-        )
+        rates = None
+        if not self._record.is_old:  # theirs are of other initial weights
+            rates = kept_rates(
+                self.spec,
+                self.directory / _RATES_FILE,
+                fingerprint=self._record.data.fingerprint,
+                family=self._record.family,
+            )
         buffer = io.BytesIO()
         results.write_parquet(buffer)
         write_atomically(place / _RESULTS_FILE, buffer.getvalue())
