@@ -468,6 +468,7 @@ class Study:
             num_train=data.num_train,
             num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
+            late_fraction=self.spec.training.late_fraction,
         )
         if found.law is not None:
             law = replace(
