@@ -62,6 +62,7 @@ class Store:
         self._measured = Folder(path / "measured")
         self._checkpoints = Folder(path / "checkpoints")
         self._aside = Folder(path / "set-aside")
+        self._withdrawn = Folder(path / "withdrawn")
 
     def prepare(self) -> None:
         """Make its folders, and clear what crashed writers left long ago.
@@ -189,15 +190,18 @@ class Store:
             self.compact()
 
     def withdraw(self, keys: Collection[str]) -> int:
-        """Take runs out, so that they are trained again; how many there were. They are kept among
-        what was set aside.
+        """Take runs out, so that they are trained again; how many there were. They are kept in a
+        folder of their own. What is damaged is left to :meth:`verify`.
 
         Raises:
             InputError: if the store cannot be written.
         """
         wanted, count = set(keys), 0
         for shard in self._shards():
-            rows = self._compacted.read(shard)
+            try:
+                rows = self._compacted.read(shard)
+            except BrokenSealError:
+                continue
             out = pl.col("key").is_in(list(wanted))
             leaving = rows.filter(out)
             if leaving.is_empty():
@@ -207,9 +211,9 @@ class Store:
                 rows.filter(~out), after=self._compacted.last(), instead_of=shard.number
             ):
                 continue
-            self._compacted.folder.move(shard.file, self._aside)
+            self._compacted.folder.move(shard.file, self._withdrawn)
         for key in wanted.intersection(self._loose()):
-            count += self._landed.move(key + _JSON, self._aside) is not None
+            count += self._landed.move(key + _JSON, self._withdrawn) is not None
         return count
 
     # What was measured for a question

@@ -70,6 +70,8 @@ class StudyRecord(BaseModel):
             InputError: if the directory cannot be written.
         """
         fields = with_paths(self.spec.fields(), lambda path: _portable(path, directory))
+        # What was left out stays open: a device may decide it.
+        fields["packing"] = self.spec.packing.model_dump(mode="json", exclude_unset=True)
         content = {
             "format": FORMAT,
             "spec": fields,

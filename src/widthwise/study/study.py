@@ -21,11 +21,12 @@ from widthwise.files import explained, make_directory, require_no_link, write_at
 from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
+from widthwise.runs.folder import Folder
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
-from widthwise.study.asked import is_begun, read_asked
+from widthwise.study.asked import Asked, is_begun, read_asked
 from widthwise.study.context import (
     Context,
     describe,
@@ -125,13 +126,17 @@ class Study:
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
         study = cls(directory, record)
+        laid_out = {} if asked.search is not None else known_runs(context, study._store)
         if before is not None:
             study._note = study._change(before, context, yes)
         require_no_link(directory / _STORE)
         make_directory(directory)
         if data is not None:
             _keep(directory, asked, data)
+        # Never the runs of one question under another.
+        Asked.of({}).write(directory)
         record.write(directory)
+        Asked.of(laid_out).write(directory)
         return study
 
     @classmethod
@@ -197,6 +202,7 @@ class Study:
         reporter = make_reporter(progress)
         if self._note is not None:
             reporter.note(self._note)
+        Folder(self.directory).make()
         self._store.prepare()
         for damage in self._store.verify():
             reporter.warn(str(damage))
@@ -378,7 +384,7 @@ class Study:
         self._require_new()
         name, equals, value = where.partition("=")
         results = self.results()
-        if not equals or name not in results.columns:
+        if not equals or name not in results.columns or results[name].dtype == pl.List:
             raise InputError(
                 "retrain_where must be a column of the results and a value, as in engine=vmap, "
                 f"got {where!r}",
