@@ -51,7 +51,7 @@ def network(width):
 # Starts commands by forking, so that most of them need not load everything first.
 NURSERY = """
 import os, sys
-import widthwise.cli
+import widthwise.cli, widthwise.study.study
 
 for line in sys.stdin:
     sys.argv = ["widthwise", *line.strip().split("|")]
