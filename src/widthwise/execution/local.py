@@ -20,6 +20,7 @@ from widthwise.execution.base import (
     OUT_OF_MEMORY,
     Event,
     Failed,
+    Finished,
     MakeExecutor,
     Progressed,
     Quiet,
@@ -27,6 +28,7 @@ from widthwise.execution.base import (
 )
 from widthwise.families.beside import working_directories
 
+_WORKER = "widthwise.execution.worker"
 _SECONDS_TO_DIE = 2.0
 # Until a worker shows that it lives: on a busy machine importing PyTorch takes long.
 _SECONDS_TO_START = 300.0
@@ -179,10 +181,9 @@ class LocalExecutor:
     def _start(self) -> Connection:
         ours, theirs = Pipe()
         descriptor, parent = theirs.fileno(), os.getpid()
-        script, module = bootstrap.__file__, f"{__package__}.worker"
         process = subprocess.Popen(
             # Without -P, files beside the script would be taken for modules.
-            [sys.executable, "-P", script, module, str(descriptor), str(parent)],
+            [sys.executable, "-P", bootstrap.__file__, _WORKER, str(descriptor), str(parent)],
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             # A group of its own: Ctrl-C reaches this process alone, which decides what stops.
@@ -211,7 +212,7 @@ class LocalExecutor:
             return self._bury(connection, message)
         if isinstance(message, Progressed):
             worker.moved()
-        elif message is not None:
+        elif isinstance(message, Finished | Failed):
             worker.task = None
         return message
 
