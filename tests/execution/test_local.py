@@ -444,6 +444,22 @@ class TestClose:
         assert not any(alive(pid) for pid in pids)
 
     @pytest.mark.slow
+    def test_does_not_wait_for_what_cannot_die(self, light, make_executor, tmp_path, monkeypatch):
+        """As while a disk does not answer."""
+        monkeypatch.setattr(local, "_SECONDS_TO_DIE", 0.1)
+        executor = make_executor()
+        executor.submit(Task("a", Sleep(tmp_path / "a")))
+        executor._hand_out()
+        (worker,) = executor._workers.values()
+        pid = number_in(tmp_path / "a")
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(worker.process, "send_signal", lambda number: None)
+        executor.close()
+        assert alive(pid)
+        os.kill(pid, signal.SIGKILL)
+        worker.process.wait()
+
+    @pytest.mark.slow
     def test_while_workers_start(self, make_executor, tmp_path):
         executor = make_executor(2)
         for key in "ab":
@@ -465,12 +481,10 @@ class TestClose:
         pid = number_in(tmp_path / "a")
         os.kill(pid, signal.SIGSTOP)
         (worker,) = executor._workers.values()
-        wait = worker.process.wait
 
-        def interrupted(timeout=None):
-            if timeout is not None:
-                raise KeyboardInterrupt
-            return wait()
+        def interrupted(timeout):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
 
         monkeypatch.setattr(worker.process, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
