@@ -28,6 +28,7 @@ from widthwise.execution.base import (
 )
 from widthwise.families.beside import working_directories
 
+_WORKER = "widthwise.execution.worker"
 _SECONDS_TO_DIE = 2.0
 # Until a worker shows that it lives: on a busy machine importing PyTorch takes long.
 _SECONDS_TO_START = 300.0
@@ -145,14 +146,15 @@ class LocalExecutor:
                 worker.process.kill()
                 connection.close()
             for worker in workers.values():
-                worker.process.wait()
+                _reap(worker.process)
 
     def _busy(self) -> list[Connection]:
         return [c for c, worker in self._workers.items() if worker.task is not None]
 
     def _hand_out(self) -> None:
         while self._waiting:
-            connection = self._idle()
+            idle = (c for c, worker in self._workers.items() if worker.task is None)
+            connection = next(idle, None)
             if connection is None and len(self._workers) < self._target:
                 connection = self._start()
             if connection is None:
@@ -169,21 +171,12 @@ class LocalExecutor:
             self._waiting.popleft()
             self._workers[connection].begins(key)
 
-    def _idle(self) -> Connection | None:
-        for connection, worker in list(self._workers.items()):
-            if worker.task is None:
-                if worker.process.poll() is None:
-                    return connection
-                self._remove(connection)
-        return None
-
     def _start(self) -> Connection:
         ours, theirs = Pipe()
         descriptor, parent = theirs.fileno(), os.getpid()
-        script, module = bootstrap.__file__, f"{__package__}.worker"
         process = subprocess.Popen(
             # Without -P, files beside the script would be taken for modules.
-            [sys.executable, "-P", script, module, str(descriptor), str(parent)],
+            [sys.executable, "-P", bootstrap.__file__, _WORKER, str(descriptor), str(parent)],
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             # A group of its own: Ctrl-C reaches this process alone, which decides what stops.
@@ -248,15 +241,20 @@ class LocalExecutor:
         return Failed(key, why or _death(code), "died")
 
     def _remove(self, connection: Connection) -> int:
-        process = self._workers[connection].process
-        try:
-            code = process.wait(_SECONDS_TO_DIE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
+        code = _reap(self._workers[connection].process)
         del self._workers[connection]
         connection.close()
         return code
+
+
+def _reap(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a process, which is killed if it does not end."""
+    for _ in range(2):
+        try:
+            return process.wait(_SECONDS_TO_DIE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return -signal.SIGKILL  # the kill takes effect once a disk or a network has answered it
 
 
 def _death(code: int) -> str:
