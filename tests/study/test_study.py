@@ -9,8 +9,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from tiny_studies import (
     clouds,
-    comparable,
     compacted_files,
+    comparable,
     empty,
     fields,
     finished_study,
@@ -216,7 +216,7 @@ class TestDataInMemory:
     @pytest.mark.slow
     def test_other_data_are_another_question(self, tmp_path, trained):
         first = finished_study(tmp_path / "s").results()
-        with pytest.raises(InputError, match="none of the 8 runs .*the data are others.*give yes"):
+        with pytest.raises(InputError, match=r"none of the 8 runs .*the data are others.*give yes"):
             Study.create(tmp_path / "s", fields(), data=clouds(seed=9))
         assert again(Study.create(tmp_path / "s", fields(), data=clouds())).status().kept == 0
         study = Study.create(tmp_path / "s", fields(), data=clouds(seed=9), yes=True)
