@@ -67,7 +67,7 @@ for line in sys.stdin:
     print(os.waitpid(child, 0)[1], flush=True)
 """
 NUM_RUNS = 96
-PATIENCE = 240.0
+PATIENCE = 400.0
 # Two or three on a quiet machine.
 SECONDS_TO_STOP = 15.0
 # Reading a network's layers patches nn.Module for the whole process: one thread at a time.
