@@ -515,8 +515,10 @@ def _kept_in(directory: Path, spec: StudySpec, data: Dataset) -> StudySpec:
 
 
 def _means_its_data(before: StudyRecord, spec: StudySpec) -> bool:
-    """Whether a specification that names no data goes on with those given in memory."""
-    return before.data.in_memory and "data" not in spec.model_fields_set
+    """Whether a specification that names no data, or the file in which those given in memory are
+    kept, goes on with these."""
+    unnamed = "data" not in spec.model_fields_set
+    return before.data.in_memory and (unnamed or spec.data == before.spec.data)
 
 
 def _keep(directory: Path, spec: StudySpec, data: Dataset) -> None:
