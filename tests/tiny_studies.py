@@ -9,7 +9,7 @@ from widthwise.execution import EXECUTORS
 from widthwise.execution.worker import perform
 from widthwise.study import Study
 
-INPUT_SHAPE = (2, 3)
+INPUT_SHAPE = (1, 2, 3)
 NUM_CLASSES = 3
 
 

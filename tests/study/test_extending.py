@@ -8,7 +8,7 @@ from tiny_studies import clouds, fields, finished_study, in_this_process, landed
 
 from widthwise.errors import InputError
 from widthwise.runs.schema import MEASURED
-from widthwise.study import Study
+from widthwise.study import Study, context
 
 # What follows from late_fraction, and from the wording of the question.
 LATE = [*MEASURED, "plateau_slope"]
@@ -101,10 +101,14 @@ def test_a_late_fraction_is_looked_through_anew(tmp_path):
         assert now["train_loss"] == pytest.approx(sum(curve[1:]) / 8)
 
 
+# In this order, each after the other.
 NOISE_EXTENSIONS = {
     "more seeds": (fields(grid=[{**NOISE_GRID, "seeds": 3}]), 4),
     "another title": (fields(grid=[NOISE_GRID], title="Another"), 0),
-    "one more width": (fields(grid=[{**NOISE_GRID, "widening_factor": [1, 2, 3]}]), 4),
+    "one more width, whose rate is not known": (
+        fields(grid=[{**NOISE_GRID, "widening_factor": [1, 2, 3]}]),
+        4,
+    ),
     "other packs": (fields(grid=[NOISE_GRID], packing={"size": 1}), 0),
     "less memory": (fields(grid=[NOISE_GRID], packing={"size": 16, "memory_mb": 0.1}), 0),
     "the device stated": (fields(grid=[NOISE_GRID], hardware={"device": "cpu"}), 0),
@@ -157,6 +161,16 @@ class TestOneStore:
         assert len(trained) == 8
         assert len(list((tmp_path / "runs" / "landed").iterdir())) == 8
         assert Study.open(tmp_path / "b").spec.store == str(tmp_path / "runs")
+
+    @pytest.mark.slow
+    def test_a_study_that_leaves_its_own_is_asked(self, tmp_path, trained):
+        study = finished_study(tmp_path / "s")
+        with pytest.raises(InputError, match=r"none of the 8 runs .*store: its own became .*yes"):
+            Study.create(study.directory, fields(), store=tmp_path / "store")
+        finished_study(tmp_path / "t", fields(store=str(tmp_path / "store")))
+        trained.clear()
+        changed(study, fields(), store=tmp_path / "store")
+        assert trained == []
 
     @pytest.mark.slow
     def test_what_one_withdraws_the_other_misses(self, tmp_path):
@@ -265,6 +279,7 @@ class TestFamilyOfOnesOwn:
         study = finished_study(tmp_path / "s", spec)
         path.write_text(f'"""What these are."""\n\n# A remark.\n{NETWORKS}\n')
         trained.clear()
+        context._load_context.cache_clear()  # as another session
         Study.open(study.directory).run(1, progress=False)
         changed(study, spec)
         assert trained == []
@@ -284,9 +299,10 @@ class TestFamilyOfOnesOwn:
         spec = fields(family=f"{path}:build")
         study = finished_study(tmp_path / "s", spec)
         path.write_text(NETWORKS.replace("UNITS = 4", "UNITS = 5"))
+        context._load_context.cache_clear()  # as another session
         with pytest.raises(InputError, match=r"the code of the family .* changed since the study"):
             Study.open(study.directory).run(1, progress=False)
-        with pytest.raises(InputError, match=r"the code of the networks changed.*give yes"):
+        with pytest.raises(InputError, match=r"none of the 8 runs .*nets.*give yes"):
             changed(study, spec)
         assert len(Study.open(study.directory).results()) == 8
         trained.clear()

@@ -179,7 +179,7 @@ def cost_of(network, data, width):
 
 
 def _family(parameterization):
-    return families.mlp((2, 3), 3, base_width=4, parameterization=parameterization)
+    return families.mlp((1, 2, 3), 3, base_width=4, parameterization=parameterization)
 
 
 def all_stable(network, data, rate):

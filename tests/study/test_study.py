@@ -246,6 +246,12 @@ class TestDataInMemory:
         with pytest.raises(InputError, match="must be those that the study"):
             Study.open(tmp_path / "s").run(1, progress=False)
 
+    def test_weights_that_are_drawn_otherwise(self, tmp_path, monkeypatch):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        monkeypatch.setattr("widthwise.study.context.ARITHMETIC", 10**6)
+        with pytest.raises(InputError, match=r"version 3 of the arithmetic, .* version 1000000"):
+            study.run(1, progress=False)
+
 
 class TestDamage:
     @pytest.mark.slow

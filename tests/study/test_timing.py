@@ -79,7 +79,7 @@ def test_batch_sizes_between_take_the_nearest(monkeypatch):
 
 
 def test_steps_are_timed_as_they_are_trained():
-    family = mlp(input_shape=(2, 3), num_classes=3, base_width=4)
+    family = mlp(input_shape=(1, 2, 3), num_classes=3, base_width=4)
     small = time_step(family, clouds(), Recipe(), 1.0, 4, 1, 0.0)
     large = time_step(family, clouds(num_train=2048), Recipe(), 64.0, 1024, 4, 0.0)
     assert 0 < small < large

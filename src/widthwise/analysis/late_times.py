@@ -6,8 +6,55 @@ Late times are the evaluations in the last `fraction` of training: those with
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from widthwise.errors import InputError
+
+# Chance, over all settings looked at together, of taking one for late that has arrived.
+_BY_CHANCE = 0.05
+# A rise over the late window by this part of the score itself: training has just begun.
+_MUCH = 0.05
+
+
+def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) -> NDArray[np.bool_]:
+    """Settings that had not arrived, so that they may be as good as the best if trained longer.
+
+    Their score was rising at late times, by more than chance (t test over seeds, 5 % for all
+    settings together), and either it would reach that of the best if they were trained as long
+    again at that pace, or it rose by more than a twentieth of itself. Such a setting says nothing
+    of where the optimum is: it loses by the length of training.
+
+    Args:
+        scores: late-time means, shape (K, S); NaN where a run diverged or was not made.
+        slopes: change over the late window, as :func:`plateau_slope` gives it, shape (K, S).
+        fraction: the part of training that counts as late, in (0, 1].
+
+    Returns:
+        Shape (K,).
+
+    >>> scores = np.array([[0.70, 0.71, 0.70], [0.75, 0.76, 0.76]])
+    >>> catching_up(scores, [[0.04, 0.041, 0.04], [0.0, 0.001, -0.001]]).tolist()
+    [True, False]
+    >>> catching_up(scores, [[0.004, 0.0041, 0.004], [0.0, 0.001, -0.001]]).tolist()
+    [False, False]
+    """
+    values, rising = np.asarray(scores, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
+    known = np.isfinite(values) & np.isfinite(rising)
+    counts = known.sum(axis=1)
+    judged = counts >= 2
+    late = np.zeros(len(values), dtype=np.bool_)
+    if not judged.any():
+        return late
+    means = np.where(known, values, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    pace = np.where(known, rising, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    squares = (np.where(known, rising - pace[:, None], 0.0) ** 2).sum(axis=1)
+    error = np.sqrt(squares / np.maximum(counts - 1, 1) / np.maximum(counts, 1))
+    quantile = stats.t.ppf(1.0 - _BY_CHANCE / judged.sum(), df=np.maximum(counts - 1, 1))
+    best = np.max(means[judged])
+    rises = (pace > 0.0) & (pace > quantile * error)
+    matters = (means + pace / fraction >= best) | (pace >= _MUCH * np.abs(means))
+    late[judged] = (rises & matters)[judged]
+    return late
 
 
 def late_mean(

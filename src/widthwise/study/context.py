@@ -9,10 +9,10 @@ import torch
 
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.families import UserFamily, WidthFamily, code_changes, family_code
 from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
-from widthwise.runs.key import Group, recipe_fields
+from widthwise.runs.key import ARITHMETIC, Group, recipe_fields
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.family_spec import changed_options
 from widthwise.study.record import DataRecord, StudyRecord, read_record
@@ -74,7 +74,7 @@ class Context:
         """Plain values that tell this family from every other, wherever its file lies."""
         fields = changed_options(self.spec.family)
         if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "code": source_hash(self.family)}
+            fields |= {"kind": self.family.name, "code": family_code(self.family).to_dict()}
         return fields
 
     def costs(self) -> dict[float, ModuleCost]:
@@ -169,10 +169,16 @@ def load_context(directory: Path) -> Context:
 @functools.lru_cache(maxsize=1)
 def _load_context(directory: Path, record: StudyRecord) -> Context:
     asked = record.data
+    again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"
+    if record.arithmetic != ARITHMETIC:
+        raise InputError(
+            f"the study in {directory} asks for results in version {record.arithmetic} of the "
+            f"arithmetic, but this Widthwise computes in version {ARITHMETIC}; give its "
+            f"specification again: widthwise run SPEC -o {directory}"
+        )
     spec = on_this_machine(record.spec)
     dataset = Dataset.read(spec.data.path or "") if asked.in_memory else load(spec.data)
     context = make_context(spec, dataset)
-    again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"
     if context.data_fingerprint != asked.fingerprint:
         raise InputError(
             f"the data {dataset.name!r} must be those that the study in {directory} asks about "
@@ -180,8 +186,10 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
             f"{again}"
         )
     if context.family_identity != record.family:
+        found = context.family_identity.get("code", {})
+        changes = ", ".join(code_changes(record.family.get("code", {}), found)) or "it changed"
         raise InputError(
-            f"the code of the family {spec.family.kind!r} changed since the study in "
-            f"{directory} asked for it; {again}"
+            f"the family {spec.family.kind!r}: {changes} since the study in {directory} asked for "
+            f"it; {again}"
         )
     return context

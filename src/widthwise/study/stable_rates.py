@@ -20,6 +20,7 @@ from widthwise.files import make_directory, read_file, write_atomically
 from widthwise.hardware import resolve_device
 from widthwise.probes import StableLearningRate, max_stable_learning_rate
 from widthwise.probes.shares import Scan
+from widthwise.runs.key import ARITHMETIC
 from widthwise.sgd.batches import whole_batch
 from widthwise.sgd.recipe import Recipe
 from widthwise.study.cost import ModuleCost, module_cost
@@ -409,6 +410,7 @@ def _identity(
         if key not in ("steps", "epochs", "physical_time", "evaluations", "late_fraction")
     }
     return {
+        "arithmetic": ARITHMETIC,
         "family": fields["family"] if family is None else dict(family),
         "data": fields["data"] if fingerprint is None else {"fingerprint": fingerprint},
         "training": training,

@@ -22,13 +22,13 @@ from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.folder import Folder
+from widthwise.runs.key import Run
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
 from widthwise.study.asked import Asked, is_begun, read_asked
 from widthwise.study.context import (
-    Context,
     describe,
     load_context,
     make_context,
@@ -54,7 +54,7 @@ from widthwise.study.stable_rates import (
     reported,
 )
 from widthwise.study.status import StudyStatus, study_status
-from widthwise.study.variation import check_variation, seed_doubts
+from widthwise.study.variation import check_variation, parameterization_doubts, seed_doubts
 from widthwise.text import printable
 
 _STORE = "store"
@@ -71,7 +71,7 @@ class Study:
         self.spec = record.spec
         self._record = record
         self._note = note
-        self._store = Store(Path(record.spec.store or directory / _STORE))
+        self._store = _store_of(directory, record)
         self._summarized: tuple[pl.DataFrame, Summary] | None = None
 
     @classmethod
@@ -126,9 +126,9 @@ class Study:
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
         study = cls(directory, record)
-        laid_out = {} if asked.search is not None else known_runs(context, study._store)
+        known, is_all = known_runs(context, study._store)
         if before is not None:
-            study._note = study._change(before, context, yes)
+            study._note = study._change(before, known, is_all, yes)
         require_no_link(directory / _STORE)
         make_directory(directory)
         if data is not None:
@@ -136,7 +136,7 @@ class Study:
         # Never the runs of one question under another.
         Asked.of({}).write(directory)
         record.write(directory)
-        Asked.of(laid_out).write(directory)
+        Asked.of(known if asked.search is None else {}).write(directory)
         return study
 
     @classmethod
@@ -211,7 +211,8 @@ class Study:
         note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
-        for doubt in seed_doubts(scheduler.context):
+        context = scheduler.context
+        for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
         Runner(
@@ -314,12 +315,14 @@ class Study:
         place = self.directory if directory is None else directory
         results, damage = self._results()
         summary = self._summary(results)
-        rates = kept_rates(
-            self.spec,
-            self.directory / _RATES_FILE,
-            fingerprint=self._record.data.fingerprint,
-            family=self._record.family,
-        )
+        rates = None
+        if not self._record.is_old:  # theirs are of other initial weights
+            rates = kept_rates(
+                self.spec,
+                self.directory / _RATES_FILE,
+                fingerprint=self._record.data.fingerprint,
+                family=self._record.family,
+            )
         buffer = io.BytesIO()
         results.write_parquet(buffer)
         write_atomically(place / _RESULTS_FILE, buffer.getvalue())
@@ -432,7 +435,9 @@ class Study:
                 "on with; begin it again in another directory"
             )
 
-    def _change(self, before: StudyRecord, context: Context, yes: bool) -> str:
+    def _change(
+        self, before: StudyRecord, known: Mapping[str, Run], is_all: bool, yes: bool
+    ) -> str:
         """What its new question means, in a line.
 
         Raises:
@@ -442,9 +447,10 @@ class Study:
             self.directory,
             before,
             self._record,
+            earlier_store=_store_of(self.directory, before),
             store=self._store,
-            asked=set(known_runs(context, self._store)),
-            code=["the code of the networks changed"],
+            asked=set(known),
+            is_all=is_all,
         )
         if not yes:
             refuse_unrelated(self.directory, change)
@@ -472,6 +478,7 @@ class Study:
             num_train=data.num_train,
             num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
+            late_fraction=self.spec.training.late_fraction,
         )
         if found.law is not None:
             law = replace(
@@ -482,6 +489,10 @@ class Study:
             found = replace(found, law=law)
         self._summarized = results, found
         return found
+
+
+def _store_of(directory: Path, record: StudyRecord) -> Store:
+    return Store(Path(record.spec.store or directory / _STORE))
 
 
 def _executor_by_name(name: str) -> MakeExecutor:
@@ -500,7 +511,7 @@ def _same_question(before: StudyRecord, after: StudyRecord) -> bool:
         before.spec.fields() == after.spec.fields()
         and before.spec.store == after.spec.store
         and before.data.fingerprint == after.data.fingerprint
-        and before.family == after.family
+        and (before.family, before.arithmetic) == (after.family, after.arithmetic)
     )
 
 
