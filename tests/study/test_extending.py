@@ -300,7 +300,7 @@ class TestFamilyOfOnesOwn:
         study = finished_study(tmp_path / "s", spec)
         path.write_text(NETWORKS.replace("UNITS = 4", "UNITS = 5"))
         context._load_context.cache_clear()  # as another session
-        with pytest.raises(InputError, match=r"the code of the family .* changed since the study"):
+        with pytest.raises(InputError, match=r"the family .*: nets.py changed since the study"):
             Study.open(study.directory).run(1, progress=False)
         with pytest.raises(InputError, match=r"none of the 8 runs .*nets.*give yes"):
             changed(study, spec)

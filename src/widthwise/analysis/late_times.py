@@ -109,7 +109,8 @@ def plateau_slope(
     """
     late_steps, late_curve = _late_window(steps, curve, total_steps, fraction, at_least=2)
     centered = late_steps - late_steps.mean()
-    slope = late_curve @ centered / (centered @ centered)
+    # No matrix product: its rounding depends on how many curves there are.
+    slope = (late_curve * centered).sum(axis=-1) / (centered**2).sum()
     return np.asarray(slope * fraction * total_steps)
 
 
@@ -135,4 +136,5 @@ def _late_window(
             f"the last {fraction:g} of {total_steps} steps must hold at least {at_least} "
             f"evaluation(s), got {num_late}; evaluate more often or raise fraction"
         )
-    return steps[late], curve[..., late]
+    # Contiguous, so that each curve is summed in one order, whatever stands beside it.
+    return steps[late], np.ascontiguousarray(curve[..., late])
