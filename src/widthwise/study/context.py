@@ -83,6 +83,10 @@ class Context:
         Raises:
             InputError: if a network cannot be built, or does not map the data to class logits.
         """
+        return self._costs
+
+    @functools.cached_property
+    def _costs(self) -> dict[float, ModuleCost]:
         targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
         costs = {}
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
