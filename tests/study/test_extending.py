@@ -284,9 +284,9 @@ class TestFamilyOfOnesOwn:
         spec = fields(family=f"{path}:build")
         study = finished_study(tmp_path / "s", spec)
         path.write_text(NETWORKS.replace("UNITS = 4", "UNITS = 5"))
-        with pytest.raises(InputError, match=r"the code of the family .* changed since the study"):
+        with pytest.raises(InputError, match=r"nets\.py changed since the study"):
             Study.open(study.directory).run(1, progress=False)
-        with pytest.raises(InputError, match=r"the code of the networks changed.*give yes"):
+        with pytest.raises(InputError, match=r"nets\.py changed.*give yes"):
             changed(study, spec)
         assert len(Study.open(study.directory).results()) == 8
         trained.clear()

@@ -25,6 +25,7 @@ from widthwise.study.schedule import (
     RunSetting,
     Schedule,
     ScheduledPack,
+    is_probed,
     lay_out,
     make_packs,
     most_replicas,
@@ -135,14 +136,15 @@ def known_runs(context: Context, store: Store) -> dict[str, Run]:
         for pair in widths_to_probe(spec)
         if (rate := store.measurement(_stability(context, *pair))) is not None
     }
-    grids = tuple(
-        grid
-        for grid in spec.grid
-        if grid.normalized_noise_scale is None
-        or grid.max_stable_learning_rate is not None
-        or all((w, m) in stable for w in grid.widening_factor for m in grid.momentum)
-    )
-    known = spec.model_copy(update={"grid": grids})
+    grids = []
+    for grid in spec.grid:
+        momenta = grid.momentum if is_probed(grid) else ()
+        widths = tuple(
+            width for width in grid.widening_factor if all((width, m) in stable for m in momenta)
+        )
+        if widths:
+            grids.append(grid.model_copy(update={"widening_factor": widths}))
+    known = spec.model_copy(update={"grid": tuple(grids)})
     settings, _ = lay_out(known, context.family, context.dataset.num_train, stable)
     return runs_of(settings, context.group)
 
