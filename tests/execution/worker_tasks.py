@@ -1,5 +1,6 @@
 """What workers are asked to do in tests."""
 
+import importlib
 import os
 import signal
 import time
@@ -100,6 +101,15 @@ class Report:
             emit(Progressed(self.key, step, 0))
             time.sleep(self.every)
         return Finished(self.key, "landed")
+
+
+@dataclass(frozen=True)
+class Import:
+    name: str
+
+    def __call__(self, emit):
+        importlib.import_module(self.name)
+        return Finished(self.name, "landed")
 
 
 class Unreadable:

@@ -158,9 +158,9 @@ def test_the_callers_generator_is_left_alone(begin):
 
 LINEAR = "def build(w): return stack(w, nn.Linear)"
 SCALED = """
-from widthwise.families.layers import linear
+from widthwise.families.layers import linear, weight_generator
 def build(w, seed):
-    own = torch.Generator().manual_seed(seed)
+    own = weight_generator(seed)
     return stack(w, lambda n, m: linear({!r}, n, m, gain=2.0, bias=True, generator=own))
 """
 README = """

@@ -109,8 +109,8 @@ def plateau_slope(
     """
     late_steps, late_curve = _late_window(steps, curve, total_steps, fraction, at_least=2)
     centered = late_steps - late_steps.mean()
-    # No matrix product: its rounding depends on how many curves there are.
-    slope = (late_curve * centered).sum(axis=-1) / (centered**2).sum()
+    # Sums of each curve by itself: a matrix product's last digits depend on how many there are.
+    slope = np.sum(late_curve * centered, axis=-1) / np.sum(centered * centered)
     return np.asarray(slope * fraction * total_steps)
 
 

@@ -83,6 +83,10 @@ class Context:
         Raises:
             InputError: if a network cannot be built, or does not map the data to class logits.
         """
+        return self._costs
+
+    @functools.cached_property
+    def _costs(self) -> dict[float, ModuleCost]:
         targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
         costs = {}
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
@@ -157,16 +161,29 @@ def describe(context: Context, spec: StudySpec, *, in_memory: bool) -> StudyReco
 
 
 def load_context(directory: Path) -> Context:
-    """The context of the study in this directory; a worker loads it once.
+    """The context of the study in this directory, as its files are now.
 
     Raises:
         InputError: if data or family are not those of its question.
     """
-    # By content: in a notebook another study may take this one's place.
     return _load_context(directory, read_record(directory))
 
 
+def kept_context(directory: Path) -> Context:
+    """The same, loaded once by a worker.
+
+    Raises:
+        InputError: as :func:`load_context`.
+    """
+    # By content: in a notebook another study may take this one's place.
+    return _kept_context(directory, read_record(directory))
+
+
 @functools.lru_cache(maxsize=1)
+def _kept_context(directory: Path, record: StudyRecord) -> Context:
+    return _load_context(directory, record)
+
+
 def _load_context(directory: Path, record: StudyRecord) -> Context:
     asked = record.data
     again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"

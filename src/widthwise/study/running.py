@@ -28,7 +28,7 @@ from widthwise.runs.landing import Landing
 from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE
 from widthwise.runs.sealed import BrokenSealError
 from widthwise.runs.store import Store
-from widthwise.study.context import Context, load_context
+from widthwise.study.context import Context, kept_context
 from widthwise.study.progress import ProgressReporter
 from widthwise.study.rounds import Rounds
 from widthwise.study.schedule import Schedule, ScheduledPack
@@ -239,7 +239,7 @@ class PackCall:
             missing = set(keys) - store.keys()
             if not missing:
                 return Finished(name, "already landed")
-            context = load_context(self.directory)
+            context = kept_context(self.directory)
             if context.group != self.pack.group:
                 raise InputError(
                     f"the study in {self.directory} was given another specification while it ran; "

@@ -37,11 +37,16 @@ def widths_to_probe(spec: StudySpec) -> list[tuple[float, float]]:
     pairs = {
         (width, momentum)
         for grid in spec.grid
-        if grid.normalized_noise_scale is not None and grid.max_stable_learning_rate is None
+        if is_probed(grid)
         for width in grid.widening_factor
         for momentum in grid.momentum
     }
     return sorted(pairs)
+
+
+def is_probed(grid: GridSpec) -> bool:
+    """Whether a grid needs the largest stable learning rates of its widths."""
+    return grid.normalized_noise_scale is not None and grid.max_stable_learning_rate is None
 
 
 def lay_out(

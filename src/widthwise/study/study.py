@@ -29,6 +29,7 @@ from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
 from widthwise.study.asked import Asked, is_begun, read_asked
 from widthwise.study.context import (
+    Context,
     describe,
     load_context,
     make_context,
@@ -66,11 +67,14 @@ _RATES_FILE = "stable-rates.json"
 class Study:
     """A width study in a directory. Use :meth:`create` or :meth:`open`."""
 
-    def __init__(self, directory: Path, record: StudyRecord, *, note: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, record: StudyRecord, *, context: Context | None = None
+    ) -> None:
         self.directory = directory
         self.spec = record.spec
         self._record = record
-        self._note = note
+        self._known_context = context
+        self._note: str | None = None
         self._store = _store_of(directory, record)
         self._summarized: tuple[pl.DataFrame, Summary] | None = None
 
@@ -122,10 +126,10 @@ class Study:
         context = make_context(resolved, dataset)
         record = describe(context, asked, in_memory=data is not None)
         if before is not None and _same_question(before, record):
-            return cls(directory, before)
+            return cls(directory, before, context=context)
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
-        study = cls(directory, record)
+        study = cls(directory, record, context=context)
         known, is_all = known_runs(context, study._store)
         if before is not None:
             study._note = study._change(before, known, is_all, yes)
@@ -156,7 +160,7 @@ class Study:
     @cached_property
     def _scheduler(self) -> Scheduler:
         self._require_new()
-        return Scheduler.of(load_context(self.directory), self.directory, self._store)
+        return Scheduler.of(self._context, self.directory, self._store)
 
     @property
     def schedule(self) -> Schedule:
@@ -256,7 +260,7 @@ class Study:
         return measured_rates(
             on_this_machine(self.spec),
             self.directory / _RATES_FILE,
-            dataset=load_context(self.directory).dataset,
+            dataset=self._context.dataset,
             family=self._record.family,
             widths=widths,
             options=chosen,
@@ -417,6 +421,11 @@ class Study:
         """Why its search ended; None while it goes on, and without one."""
         name = None if self._record.is_old else read_asked(self.directory).rounds
         return Rounds().reason if name is None else KeptRounds(self.directory, name).read().reason
+
+    @property
+    def _context(self) -> Context:
+        """Data and networks, which only training and measuring need."""
+        return self._known_context or load_context(self.directory)
 
     def _results(self) -> tuple[pl.DataFrame, list[Damage]]:
         if self._record.is_old:
