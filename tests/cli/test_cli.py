@@ -123,7 +123,7 @@ class TestRun:
         code, _, err = call("run", place, "--set", "training.steps=30")
         one_clear_line(code, "", err, "none of the 9 runs .* would be used.* give --yes")
         assert call("run", place, "--set", "training.steps=30", "--yes", "-q")[0] == 0
-        assert "9 more are kept and not asked for" in call("status", place)[1]
+        assert "9 more in the store, not asked for" in call("status", place)[1]
 
     @pytest.mark.slow
     def test_an_extended_specification(self, call, tmp_path, trained):
@@ -151,7 +151,7 @@ class TestRun:
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q", "--engine", "vmap")
         assert set(Study.open(tmp_path / "s").results()["engine"]) == {"vmap"}
         answer = call("run", tmp_path / "s", "-q", "--engine", "fastest")
-        one_clear_line(*answer, r"packing\.engine .*'fastest'")
+        one_clear_line(*answer, r"packing\.engine: .*'fastest'")
 
     @pytest.mark.slow
     def test_runs_are_withdrawn_and_trained_again(self, call, tmp_path, trained):
@@ -465,7 +465,7 @@ class TestFullDisk:
         """By the operating system itself, not by a patch."""
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
             with pytest.raises(InputError, match="cannot be written"):
                 study.run(1, progress=False)
@@ -551,16 +551,16 @@ def test_what_could_be_trained_is_reported_all_the_same(call, tmp_path, monkeypa
 
     real = running._train
 
-    def broken(store, context, pack, emit):
+    def broken(store, context, pack, *others):
         if pack.job.batch_size == 16:
             raise ZeroDivisionError("oops")
-        return real(store, context, pack, emit)
+        return real(store, context, pack, *others)
 
     monkeypatch.setattr(running, "_train", broken)
     code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
     assert code == 1
-    assert str(tmp_path / "s" / "report.html") in out
     assert "2 runs failed 3 times" in err
+    assert str(tmp_path / "s" / "report.html") in out
     assert len(Study.open(tmp_path / "s").results()) == 4
 
 

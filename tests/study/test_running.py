@@ -173,11 +173,11 @@ class TestFailures:
     def failing(self, monkeypatch, fails):
         tried = []
 
-        def train(store, context, pack, emit):
+        def train(store, context, pack, *others):
             tried.append(pack.keys)
             if fails(pack, len(tried)):
                 raise ZeroDivisionError("oops")
-            return real(store, context, pack, emit)
+            return real(store, context, pack, *others)
 
         real = running._train
         monkeypatch.setattr(running, "_train", train)

@@ -6,7 +6,6 @@ Late times are the evaluations in the last `fraction` of training: those with
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from widthwise.errors import InputError
 
@@ -38,6 +37,8 @@ def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) ->
     >>> catching_up(scores, [[0.004, 0.0041, 0.004], [0.0, 0.001, -0.001]]).tolist()
     [False, False]
     """
+    from scipy import stats  # SciPy is slow to import
+
     values, rising = np.asarray(scores, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
     known = np.isfinite(values) & np.isfinite(rising)
     counts = known.sum(axis=1)

@@ -542,6 +542,6 @@ def _keep(directory: Path, spec: StudySpec, data: Dataset) -> None:
     require_no_link(directory / _DATA_FOLDER)
     path = Path(spec.data.path or "")
     make_directory(path.parent)
-    if not path.exists():
-        with explained(path):
+    with explained(path):
+        if not path.exists():
             data.save(path)
