@@ -17,8 +17,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from tiny_studies import (
     clouds,
-    comparable,
     compacted_files,
+    comparable,
     fields,
     finished_study,
     flip_a_bit,
@@ -138,9 +138,8 @@ class TestRun:
     def test_two_studies_in_one_store(self, call, tmp_path, trained):
         for name in ("a", "b"):
             spec = write_spec(tmp_path, title=name)
-            assert (
-                call("run", spec, "-o", tmp_path / name, "--store", tmp_path / "runs", "-q")[0] == 0
-            )
+            place = ("-o", tmp_path / name, "--store", tmp_path / "runs")
+            assert call("run", spec, *place, "-q")[0] == 0
         assert len(trained) == 6
         # Once said, it stays.
         assert call("run", tmp_path / "b", "--set", "grid.seeds=3", "-q")[0] == 0

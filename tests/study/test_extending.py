@@ -101,10 +101,14 @@ def test_a_late_fraction_is_looked_through_anew(tmp_path):
         assert now["train_loss"] == pytest.approx(sum(curve[1:]) / 8)
 
 
+# In this order, each after the other.
 NOISE_EXTENSIONS = {
     "more seeds": (fields(grid=[{**NOISE_GRID, "seeds": 3}]), 4),
     "another title": (fields(grid=[NOISE_GRID], title="Another"), 0),
-    "one more width": (fields(grid=[{**NOISE_GRID, "widening_factor": [1, 2, 3]}]), 4),
+    "one more width, whose rate is not known": (
+        fields(grid=[{**NOISE_GRID, "widening_factor": [1, 2, 3]}]),
+        4,
+    ),
     "other packs": (fields(grid=[NOISE_GRID], packing={"size": 1}), 0),
     "less memory": (fields(grid=[NOISE_GRID], packing={"size": 16, "memory_mb": 0.1}), 0),
     "the device stated": (fields(grid=[NOISE_GRID], hardware={"device": "cpu"}), 0),
@@ -157,6 +161,16 @@ class TestOneStore:
         assert len(trained) == 8
         assert len(list((tmp_path / "runs" / "landed").iterdir())) == 8
         assert Study.open(tmp_path / "b").spec.store == str(tmp_path / "runs")
+
+    @pytest.mark.slow
+    def test_a_study_that_leaves_its_own_is_asked(self, tmp_path, trained):
+        study = finished_study(tmp_path / "s")
+        with pytest.raises(InputError, match=r"none of the 8 runs .*store: its own became .*yes"):
+            Study.create(study.directory, fields(), store=tmp_path / "store")
+        finished_study(tmp_path / "t", fields(store=str(tmp_path / "store")))
+        trained.clear()
+        changed(study, fields(), store=tmp_path / "store")
+        assert trained == []
 
     @pytest.mark.slow
     def test_what_one_withdraws_the_other_misses(self, tmp_path):

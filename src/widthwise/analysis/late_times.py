@@ -136,4 +136,5 @@ def _late_window(
             f"the last {fraction:g} of {total_steps} steps must hold at least {at_least} "
             f"evaluation(s), got {num_late}; evaluate more often or raise fraction"
         )
-    return steps[late], curve[..., late]
+    # Contiguous, so that each curve is summed in one order, whatever stands beside it.
+    return steps[late], np.ascontiguousarray(curve[..., late])

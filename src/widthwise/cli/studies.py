@@ -14,6 +14,7 @@ from widthwise.text import printable
 if TYPE_CHECKING:
     from widthwise.study import Study
 
+_RUNS = "Runs"
 _Directory = Annotated[Path, typer.Argument(help="Directory of a study.")]
 
 
@@ -31,25 +32,35 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in grid.seeds=3."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default one a core.")
+        int | None,
+        typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_RUNS),
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of the runs, for studies that share them; default the study's."),
+        typer.Option(
+            help="Folder of the runs, for studies that share them; default the study's.",
+            rich_help_panel=_RUNS,
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="auto, chain, graph or vmap: who trains what is missing."),
+        typer.Option(
+            help="auto, chain, graph or vmap: who trains what is missing.", rich_help_panel=_RUNS
+        ),
     ] = None,
     retrain_where: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE",
             help="Withdraw its runs of which this is true, as in engine=vmap; train them again.",
+            rich_help_panel=_RUNS,
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Go on though no run that is there is used.")
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Go on though no run that is there is used.", rich_help_panel=_RUNS
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,

@@ -23,13 +23,13 @@ class Change:
     Attributes:
         changes: "key: a became b".
         there: runs of the new question that have landed.
-        missing: those that have not; more may follow if something must be measured first.
-        kept: runs that have landed and are no longer asked for.
+        missing: those that have not; None if that is found out as it runs.
+        kept: runs of the earlier question that have landed and are not used.
     """
 
     changes: tuple[str, ...]
     there: int
-    missing: int
+    missing: int | None
     kept: int
 
     def sentence(self) -> str:
@@ -40,9 +40,9 @@ class Change:
         verb = "is" if self.kept == 1 else "are"
         kept = f", {count(self.kept, 'other')} {verb} kept and no longer asked for"
         there = f"{count(self.there, 'run')} of it {'is' if self.there == 1 else 'are'} there"
+        missing = "" if self.missing is None else f", {self.missing} to train"
         return (
-            f"the study changes ({'; '.join(shown)}): {there}, {self.missing} to train"
-            f"{kept if self.kept else ''}"
+            f"the study changes ({'; '.join(shown)}): {there}{missing}{kept if self.kept else ''}"
         )
 
 
@@ -51,16 +51,21 @@ def change_between(
     before: StudyRecord,
     after: StudyRecord,
     *,
+    earlier_store: Store,
     store: Store,
     asked: Set[str],
+    is_all: bool,
 ) -> Change:
     """What another question for a folder means.
 
     Args:
         directory: of the study.
         before, after: its questions.
-        store: where its runs lie from now on.
-        asked: keys that the second asks for, as far as they are known.
+        earlier_store: where the runs of the first lie.
+        store: where those of the second do.
+        asked: keys that the second asks for, as far as they are known; of a search all that it may
+            ask for.
+        is_all: whether it asks for these, all of them and no other.
     """
     landed = store.keys()
     try:
@@ -70,8 +75,8 @@ def change_between(
     return Change(
         changes=tuple(_changes(before, after)),
         there=len(asked & landed),
-        missing=len(asked - landed),
-        kept=len((earlier & landed) - asked),
+        missing=len(asked - landed) if is_all else None,
+        kept=len((earlier & earlier_store.keys()) - (asked & landed)),
     )
 
 

@@ -22,6 +22,7 @@ from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.folder import Folder
+from widthwise.runs.key import Run
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
@@ -74,7 +75,7 @@ class Study:
         self._record = record
         self._known_context = context
         self._note: str | None = None
-        self._store = Store(Path(record.spec.store or directory / _STORE))
+        self._store = _store_of(directory, record)
         self._summarized: tuple[pl.DataFrame, Summary] | None = None
 
     @classmethod
@@ -129,9 +130,9 @@ class Study:
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
         study = cls(directory, record, context=context)
-        laid_out = {} if asked.search is not None else known_runs(context, study._store)
+        known, is_all = known_runs(context, study._store)
         if before is not None:
-            study._note = study._change(before, context, yes)
+            study._note = study._change(before, known, is_all, yes)
         require_no_link(directory / _STORE)
         make_directory(directory)
         if data is not None:
@@ -139,7 +140,7 @@ class Study:
         # Never the runs of one question under another.
         Asked.of({}).write(directory)
         record.write(directory)
-        Asked.of(laid_out).write(directory)
+        Asked.of(known if asked.search is None else {}).write(directory)
         return study
 
     @classmethod
@@ -443,7 +444,9 @@ class Study:
                 "on with; begin it again in another directory"
             )
 
-    def _change(self, before: StudyRecord, context: Context, yes: bool) -> str:
+    def _change(
+        self, before: StudyRecord, known: Mapping[str, Run], is_all: bool, yes: bool
+    ) -> str:
         """What its new question means, in a line.
 
         Raises:
@@ -453,8 +456,10 @@ class Study:
             self.directory,
             before,
             self._record,
+            earlier_store=_store_of(self.directory, before),
             store=self._store,
-            asked=set(known_runs(context, self._store)),
+            asked=set(known),
+            is_all=is_all,
         )
         if not yes:
             refuse_unrelated(self.directory, change)
@@ -493,6 +498,10 @@ class Study:
             found = replace(found, law=law)
         self._summarized = results, found
         return found
+
+
+def _store_of(directory: Path, record: StudyRecord) -> Store:
+    return Store(Path(record.spec.store or directory / _STORE))
 
 
 def _executor_by_name(name: str) -> MakeExecutor:
