@@ -4,10 +4,10 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from widthwise.errors import InputError
 
@@ -19,12 +19,22 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another directory",
     errno.ENOTDIR: "a file stands where a directory is needed; choose another directory",
     errno.EEXIST: "a file stands where a directory is needed; choose another directory",
+    errno.EISDIR: "a directory stands where a file is needed; remove it",
+    errno.ENOENT: "its directory is gone; put it back and run the same command again",
+    errno.ESTALE: "its directory is gone; put it back and run the same command again",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.EIO: "the disk reports an error",
     errno.EFBIG: "the file is larger than this system allows",
 }
+_Result = TypeVar("_Result")
 _TEMPORARY = ".tmp-"
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe among the files must not block
 # A file system without hard links says one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# What opening a link, a folder, a pipe or a socket without following it says.
+_NO_FILE = {errno.ELOOP, errno.EMLINK, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.ENOTDIR}
+# A process whose clock is wrong may take a file that is being written for one left behind.
+_TRIALS = 3
 
 
 @contextmanager
@@ -50,8 +60,13 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     Raises:
         InputError: if the disk is full or the directory cannot be written.
     """
-    with explained(path), written_atomically(path, durable=durable) as file:
-        file.write(content)
+
+    def write() -> None:
+        with written_atomically(path, durable=durable) as file:
+            file.write(content)
+
+    with explained(path):
+        _again_if_swept(path.parent, write)
 
 
 @contextmanager
@@ -82,16 +97,20 @@ def create_atomically(path: Path, content: bytes, *, durable: bool = True) -> bo
     Raises:
         InputError: if the disk is full or the directory cannot be written.
     """
-    with explained(path):
+
+    def create() -> bool:
         handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 _finish(file, durable)
-            created = _given_name(temporary, path, content)
+            return _given_name(temporary, path, content)
         finally:
             temporary.unlink(missing_ok=True)
+
+    with explained(path):
+        created = _again_if_swept(path.parent, create)
         if created and durable:
             _sync_directory(path.parent)
         return created
@@ -112,6 +131,24 @@ def read_file(path: Path) -> bytes | None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         return file.read()
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether :func:`read_file` failed because something else has the name: a link, a directory, a
+    pipe; and not because the system would not let it read."""
+    return error.errno in _NO_FILE
+
+
+def whole_path(path: Path | str) -> Path:
+    """From the root, without links.
+
+    Raises:
+        InputError: if links lead in a circle, or there is no such home.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{str(path)!r} must name a place: {error}") from None
 
 
 def require_no_link(path: Path) -> None:
@@ -176,13 +213,28 @@ def _given_name(temporary: Path, path: Path, content: bytes) -> bool:
         return True
     # Here a crash may leave a part, which readers recognize by its checksum.
     try:
-        with path.open("xb") as file:
+        file = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError:
-        return False
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return True
+
+
+def _again_if_swept(directory: Path, write: Callable[[], _Result]) -> _Result:
+    for _ in range(_TRIALS - 1):
+        try:
+            return write()
+        except FileNotFoundError:
+            if not directory.is_dir():
+                raise
+    return write()
 
 
 def _umask() -> int:

@@ -8,7 +8,7 @@ from tiny_studies import clouds, fields, finished_study, in_this_process, landed
 
 from widthwise.errors import InputError
 from widthwise.runs.schema import MEASURED
-from widthwise.study import Study, context
+from widthwise.study import Study
 
 # What follows from late_fraction, and from the wording of the question.
 LATE = [*MEASURED, "plateau_slope"]
@@ -279,7 +279,6 @@ class TestFamilyOfOnesOwn:
         study = finished_study(tmp_path / "s", spec)
         path.write_text(f'"""What these are."""\n\n# A remark.\n{NETWORKS}\n')
         trained.clear()
-        context._load_context.cache_clear()  # as another session
         Study.open(study.directory).run(1, progress=False)
         changed(study, spec)
         assert trained == []

@@ -7,20 +7,24 @@ all agree which of two came first.
 import hashlib
 import io
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from widthwise.runs.folder import Folder
+from widthwise.runs.folder import Folder, problem_of
 from widthwise.runs.schema import LANDED_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 
 _FORMAT = "widthwise-shard-1"
 _LIST, _SHARD = ".json", ".parquet"
-# Shard → keys of its runs. What a name that is a hash stands for never changes.
-_keys: dict[Path, frozenset[str]] = {}
+_DIGITS = 32
+# 10¹² lists are not written; a longer number is no list's.
+_LONGEST_NUMBER = 12
+# Shard → what tells its file from another of its name, and the keys of its runs.
+_keys: dict[Path, tuple[tuple[int, ...], frozenset[str]]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,36 +58,66 @@ class Compacted:
                 try:
                     found.append(self._listed(name))
                 except (BrokenSealError, OSError) as error:
-                    damaged[name] = str(error)
+                    damaged[name] = problem_of(error)
         replaced = {shard.instead_of for shard in found}
+        found.sort(key=lambda shard: shard.number)
         return [shard for shard in found if shard.number not in replaced], damaged
 
     def keys(self, shard: Shard) -> frozenset[str]:
-        """Of its runs; read once by a process.
+        """Of its runs; read once by a process, as long as the file stays the same.
 
         Raises:
             BrokenSealError: if its bytes are not those that were listed.
         """
         place = self.folder.path / shard.file
-        if place not in _keys:
-            _keys[place] = frozenset(self.read(shard, ["key"])["key"].to_list())
-        return _keys[place]
+        try:
+            found = place.lstat()
+        except OSError as error:
+            raise BrokenSealError(problem_of(error)) from None
+        mark = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        known = _keys.get(place)
+        if known is None or known[0] != mark:
+            known = mark, frozenset(self.read(shard, ["key"])["key"].to_list())
+            _keys[place] = known
+        return known[1]
 
     def read(self, shard: Shard, columns: list[str] | None = None) -> pl.DataFrame:
         """Its rows.
 
         Raises:
-            BrokenSealError: if its bytes are not those that were listed.
+            BrokenSealError: if its bytes are not those that were listed, or hold anything but so
+                many runs, each once.
         """
+        rows = self._read(shard.file, columns)
+        if len(rows) != shard.runs:
+            raise BrokenSealError(f"it holds {len(rows)} runs, not {shard.runs}")
+        return rows
+
+    def unlisted_keys(self, file: str) -> frozenset[str] | None:
+        """Of the runs in a file that no list names; None if it is damaged."""
         try:
-            content = self.folder.read(shard.file)
+            return frozenset(self._read(file, ["key"])["key"].to_list())
+        except BrokenSealError:
+            return None
+
+    def _read(self, file: str, columns: list[str] | None) -> pl.DataFrame:
+        try:
+            content = self.folder.read(file)
         except OSError as error:
-            raise BrokenSealError(str(error)) from None
+            raise BrokenSealError(problem_of(error)) from None
         if content is None:
             raise BrokenSealError("is not there")
-        if _named(content) != shard.file:
+        if _named(content) != file:
             raise BrokenSealError("its bytes do not match its name")
-        return pl.read_parquet(io.BytesIO(content), columns=columns)
+        try:
+            if dict(pl.read_parquet_schema(io.BytesIO(content))) != LANDED_SCHEMA:
+                raise BrokenSealError("its columns are others")
+            rows = pl.read_parquet(io.BytesIO(content), columns=columns)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise BrokenSealError(f"it cannot be read ({str(error).splitlines()[0]})") from None
+        if "key" in rows.columns and rows["key"].n_unique() < len(rows):
+            raise BrokenSealError("a run stands in it twice")
+        return rows
 
     def add(self, rows: pl.DataFrame, *, after: int, instead_of: int | None = None) -> bool:
         """List rows as the shard after the one of this number; whether that number was free.
@@ -97,13 +131,15 @@ class Compacted:
         rows.select(list(LANDED_SCHEMA)).write_parquet(buffer, compression="zstd")
         content = buffer.getvalue()
         file = _named(content)
-        self.folder.create(file, content)
+        if not self.folder.create(file, content) and self._other(file, content):
+            self.folder.replace(file, content)  # it was damaged: the name says what it holds
         fields = {"format": _FORMAT, "file": file, "runs": len(rows), "instead_of": instead_of}
         return self.folder.create(f"{after + 1:06d}{_LIST}", seal(fields))
 
     def last(self) -> int:
         """The highest number that is taken; 0 without any."""
-        taken = (_number(name) for name in self.folder.names() if name.endswith(_LIST))
+        names = itertools.chain(self.folder.names(), self.folder.strangers())
+        taken = (_number(name) for name in names if name.endswith(_LIST))
         return max(itertools.chain([0], taken))
 
     def unlisted(self) -> Iterator[str]:
@@ -116,6 +152,12 @@ class Compacted:
             if name.endswith(_SHARD) and name not in listed:
                 yield name
 
+    def _other(self, file: str, content: bytes) -> bool:
+        try:
+            return self.folder.read(file) != content
+        except OSError:
+            return True
+
     def _listed(self, name: str) -> Shard:
         content = self.folder.read(name)
         if content is None:
@@ -123,16 +165,37 @@ class Compacted:
         fields = unseal(content)
         if fields.pop("format", None) != _FORMAT:
             raise BrokenSealError("it is no list of runs")
+        number = _number(name)
+        if not number:
+            raise BrokenSealError("its name is no number of a list")
         try:
-            return Shard(number=_number(name), **fields)
+            shard = Shard(number=number, **fields)
         except TypeError as error:
             raise BrokenSealError(f"it is no list of runs ({error})") from None
+        earlier = shard.instead_of
+        if not (
+            isinstance(shard.file, str)
+            and re.fullmatch(f"[0-9a-f]{{{_DIGITS}}}{re.escape(_SHARD)}", shard.file)
+            and type(shard.runs) is int
+            and (earlier is None or (type(earlier) is int and 0 < earlier < number))
+        ):
+            raise BrokenSealError("it is no list of runs")
+        return shard
+
+
+def listed_as(shard: Shard) -> str:
+    """Name of its list."""
+    return f"{shard.number:06d}{_LIST}"
 
 
 def _number(name: str) -> int:
+    """0 if it is no name of a list."""
     stem = name.removesuffix(_LIST)
-    return int(stem) if stem.isdecimal() else 0
+    if not re.fullmatch("[0-9]+", stem) or len(stem) > _LONGEST_NUMBER:
+        return 0
+    number = int(stem)
+    return number if stem == f"{number:06d}" else 0
 
 
 def _named(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32] + _SHARD
+    return hashlib.sha256(content).hexdigest()[:_DIGITS] + _SHARD

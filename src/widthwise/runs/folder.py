@@ -4,6 +4,8 @@ Nothing here follows a link or looks into a folder below; strangers are named, n
 """
 
 import contextlib
+import errno
+import itertools
 import os
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ from widthwise.files import (
     create_atomically,
     explained,
     is_leftover,
+    is_no_file,
     make_directory,
     read_file,
     remove_leftovers,
@@ -20,14 +23,21 @@ from widthwise.files import (
 )
 
 _STALE_SECONDS = 3600.0
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}
 
 
 class Folder:
     """Files by name. Every method but `make` and those that write takes an absent folder for an
-    empty one."""
+    empty one.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        root: the folder that it is part of, which must be no link either; None if it stands alone.
+    """
+
+    def __init__(self, path: Path, *, root: Path | None = None) -> None:
         self.path = path
+        self._own = (path,) if root is None else (root, path)
 
     def make(self) -> None:
         """Make it, and clear what crashed writers left long ago.
@@ -35,7 +45,7 @@ class Folder:
         Raises:
             InputError: if it cannot be made, or is a link.
         """
-        require_no_link(self.path)
+        self._require_own()
         make_directory(self.path)
         remove_leftovers(self.path, older_than=time.time() - _STALE_SECONDS)
 
@@ -57,7 +67,7 @@ class Folder:
         Raises:
             OSError: if it is no file, or cannot be read.
         """
-        require_no_link(self.path)
+        self._require_own()
         return read_file(self.path / name)
 
     def create(self, name: str, content: bytes, *, durable: bool = True) -> bool:
@@ -98,19 +108,41 @@ class Folder:
         Raises:
             InputError: if it cannot be moved.
         """
+        target._require_own()
         make_directory(target.path)
-        place, number = target.path / name, 1
-        while os.path.lexists(place):
-            place, number = target.path / f"{name}.{number}", number + 1
-        try:
-            with explained(place):
+        for number in itertools.count():
+            place = target.path / (f"{name}.{number}" if number else name)
+            if os.path.lexists(place):
+                continue
+            try:
                 (self.path / name).rename(place)  # a link moves as a link
-        except FileNotFoundError:
-            return None
-        return place
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno not in _TAKEN:  # by another process, just now
+                    with explained(place):
+                        raise
+            else:
+                return place
+        raise AssertionError("there is always another number")
+
+    def discard(self, name: str, aside: "Folder") -> None:
+        """Free a name: a file or a link is removed, anything else is moved aside.
+
+        Raises:
+            InputError: if that is not allowed.
+        """
+        try:
+            self.remove(name)
+        except OSError:  # a folder; systems differ in what they say
+            self.move(name, aside)
+
+    def _require_own(self) -> None:
+        for place in self._own:
+            require_no_link(place)
 
     def _names(self, *, files: bool) -> list[str]:
-        require_no_link(self.path)
+        self._require_own()
         try:
             with os.scandir(self.path) as entries:
                 found = [
@@ -121,3 +153,10 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(found)
+
+
+def problem_of(error: Exception) -> str:
+    """What is wrong with something in a folder, in words without its place."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return "it is no file" if is_no_file(error) else error.strerror or str(error)

@@ -4,16 +4,34 @@ It says by itself which run it is: the key follows from the fields inside, and a
 of them.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import NoneType
 from typing import Any
 
-from widthwise.runs.key import RUN_FIELDS, Group, Run, canonical
-from widthwise.runs.schema import MEASURED_SCHEMA, PROVENANCE
+import polars as pl
+
+from widthwise.runs.key import RUN_FIELDS, Group, Run, canonical, recipe_of
+from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE, RUN_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
+from widthwise.sgd.evaluations import EVALUATED
 
 _FORMAT = "widthwise-run-1"
+# JSON writes a float that is whole as one, and Python reads it so; true is no number.
+_KINDS: dict[Any, tuple[type, ...]] = {
+    pl.String: (str,),
+    pl.Int64: (int,),
+    pl.Float64: (float, int),
+}
+_MAY_BE_ABSENT = (
+    "diverged_at_step",
+    "initial_train_loss",
+    "final_train_loss",
+    *(f"curve_{name}" for name in MEASURED),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +92,15 @@ def decode(content: bytes, key: str) -> Landing:
         if fields["format"] != _FORMAT:
             raise BrokenSealError(f"its format is {fields['format']!r}, not {_FORMAT!r}")
         landing = Landing(
-            group=Group(**fields["group"]),
-            run=Run(**fields["run"]),
-            measured=_all_of(fields["measured"], MEASURED_SCHEMA),
-            provenance=_all_of(fields["provenance"], PROVENANCE),
+            group=group_of(canonical(fields["group"])),
+            run=Run(**_run(fields["run"])),
+            measured=_measured(fields["measured"]),
+            provenance=_all_of(fields["provenance"], PROVENANCE, absent=tuple(PROVENANCE)),
         )
         found = landing.key
     except BrokenSealError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         said = f"{type(error).__name__}: {error}"
         raise BrokenSealError(f"it is no landing of a run ({said})") from None
     if found != key:
@@ -90,10 +108,72 @@ def decode(content: bytes, key: str) -> Landing:
     return landing
 
 
-def _all_of(given: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+@lru_cache(maxsize=64)  # runs of a group say the same, and there are many of them
+def group_of(text: str) -> Group:
+    """What runs share, from its JSON.
+
+    Raises:
+        BrokenSealError: if it is none.
+    """
+    try:
+        group = Group(**json.loads(text))
+        sound = (
+            type(group.arithmetic) is type(group.evaluations) is int
+            and type(group.data) is type(group.sampling) is str
+            and type(group.family["parameterization"]) is str
+        )
+        recipe_of(group.recipe)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BrokenSealError(f"what it shares with others is none ({error})") from None
+    if not sound:
+        raise BrokenSealError("what it shares with others has values of other types")
+    return group
+
+
+def _run(given: Any) -> dict[str, Any]:
+    fields = _all_of(given, RUN_SCHEMA)
+    if not (
+        all(math.isfinite(value) for value in fields.values())
+        and min(fields["widening_factor"], fields["learning_rate"]) > 0
+        and min(fields["batch_size"], fields["steps"]) >= 1
+        and 0 <= fields["momentum"] < 1
+    ):
+        raise BrokenSealError("its hyper-parameters are out of range")
+    return fields
+
+
+def _measured(given: Any) -> dict[str, Any]:
+    fields = _all_of(given, MEASURED_SCHEMA, absent=_MAY_BE_ABSENT)
+    length = len(fields["curve_step"])
+    curves = [fields[f"curve_{name}"] for name in MEASURED]
+    if any(curve is not None and len(curve) != length for curve in curves):
+        raise BrokenSealError("its curves are of different lengths")
+    sound = fields["status"] == "ok"
+    if fields["status"] not in ("ok", "diverged") or (fields["diverged_at_step"] is None) != sound:
+        raise BrokenSealError(f"its status is {fields['status']!r}")
+    if sound and not (length and all(fields[f"curve_{name}"] for name in EVALUATED)):
+        raise BrokenSealError("it was never evaluated")
+    if not (0 < fields["init_variance"] < math.inf and fields["num_train"] >= 1):
+        raise BrokenSealError("what was measured is out of range")
+    return fields
+
+
+def _all_of(given: Any, schema: Mapping[str, Any], *, absent: Sequence[str] = ()) -> dict[str, Any]:
+    """Values of exactly these columns; those of `absent` may be null."""
     if set(given) != set(schema):
         odd = sorted(set(given) ^ set(schema))[0]
         raise BrokenSealError(f"its columns are others ({odd!r})")
+    for name, kind in schema.items():
+        value = given[name]
+        if value is None:
+            sound = name in absent
+        elif isinstance(kind, pl.List):
+            known = (*_KINDS[kind.inner], NoneType)
+            sound = type(value) is list and all(type(v) in known for v in value)
+        else:
+            sound = type(value) in _KINDS[kind]
+        if not sound:
+            raise BrokenSealError(f"its {name!r} is of another type")
     return dict(given)
 
 

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from widthwise.runs.folder import Folder
+from widthwise.runs.key import is_key
 
 _SECONDS_BETWEEN_BEATS = 5.0
 _SECONDS_OF_SILENCE = 60.0
@@ -35,8 +36,13 @@ _starting = threading.Lock()
 class Leases:
     """The claims of one store."""
 
-    def __init__(self, claims: Folder, holders: Folder) -> None:
-        self.claims, self.holders = claims, holders
+    def __init__(self, claims: Folder, holders: Folder, aside: Folder) -> None:
+        """
+        Args:
+            claims, holders: folders of their own.
+            aside: where what is no claim is moved.
+        """
+        self.claims, self.holders, self._aside = claims, holders, aside
 
     @contextlib.contextmanager
     def hold(self, keys: Iterable[str]) -> Iterator[bool]:
@@ -51,11 +57,11 @@ class Leases:
             else:
                 yield True
                 return
-            self._release(taken)
+            self._release(taken, holder.name)
             taken = []
             yield False
         finally:
-            self._release(taken)
+            self._release(taken, holder.name)
 
     def held(self) -> dict[str, float]:
         """Run in flight → seconds since it was claimed."""
@@ -90,13 +96,14 @@ class Leases:
         if other is not None and not self._is_gone(other):
             return False
         # Two may see that at once, and both train: the first to land wins.
-        self.claims.remove(name)
+        self.claims.discard(name, self._aside)
         return self.claims.create(name, content, durable=False)
 
-    def _release(self, keys: Iterable[str]) -> None:
+    def _release(self, keys: Iterable[str], holder: str) -> None:
         with contextlib.suppress(OSError):
             for key in keys:
-                self.claims.remove(key + _JSON)
+                if self._claimed_by(key + _JSON) == holder:
+                    self.claims.remove(key + _JSON)
 
     def _holder(self) -> "_Holder":
         place = self.holders.path
@@ -109,16 +116,16 @@ class Leases:
         """None if the claim is gone, or cannot be read."""
         try:
             holder = json.loads(self.claims.read(name) or b"{}").get("holder")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             return None
-        return holder if isinstance(holder, str) else None
+        return holder if isinstance(holder, str) and is_key(holder) else None
 
     def _is_gone(self, holder: str) -> bool:
         try:
             beat = json.loads(self.holders.read(holder + _JSON) or b"")
             number, process = int(beat["number"]), beat["process"]
             machine, pid, started = process["machine"], int(process["pid"]), process["started"]
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return True
         if machine == _machine() and _started(pid) != started:
             return True

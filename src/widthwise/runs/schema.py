@@ -69,7 +69,8 @@ MEASURED_SCHEMA: dict[str, Any] = {
     **_CURVES,
 }
 
-_RUN_SCHEMA: dict[str, Any] = {
+# Hyper-parameters of one run.
+RUN_SCHEMA: dict[str, Any] = {
     "widening_factor": pl.Float64,
     "learning_rate": pl.Float64,
     "batch_size": pl.Int64,
@@ -77,16 +78,16 @@ _RUN_SCHEMA: dict[str, Any] = {
     "steps": pl.Int64,
     "seed": pl.Int64,
 }
-assert tuple(_RUN_SCHEMA) == RUN_FIELDS
+assert tuple(RUN_SCHEMA) == RUN_FIELDS
 
 # Runs asked for.
-ASKED_SCHEMA: dict[str, Any] = {"key": pl.String, **_RUN_SCHEMA}
+ASKED_SCHEMA: dict[str, Any] = {"key": pl.String, **RUN_SCHEMA}
 
 # One row a run, as it landed; `group` is JSON.
 LANDED_SCHEMA: dict[str, Any] = {
     "key": pl.String,
     "group": pl.String,
-    **_RUN_SCHEMA,
+    **RUN_SCHEMA,
     **MEASURED_SCHEMA,
     **PROVENANCE,
 }
@@ -197,9 +198,11 @@ def late_times(landed: pl.DataFrame, fraction: float) -> list[pl.Series]:
 
 def _of_groups(groups: pl.Series) -> pl.DataFrame:
     """Columns that are the same for all runs of a group."""
-    rows = {text: _of_group(json.loads(text)) for text in groups.unique().to_list()}
+    distinct = groups.unique(maintain_order=True)
+    place = {text: i for i, text in enumerate(distinct)}
     schema = {"parameterization": pl.String, "data_fingerprint": pl.String, **_RECIPE}
-    return pl.DataFrame([rows[text] for text in groups.to_list()], schema=schema)
+    rows = pl.DataFrame([_of_group(json.loads(text)) for text in distinct], schema=schema)
+    return rows[[place[text] for text in groups]]
 
 
 def _of_group(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def unseal(content: bytes) -> dict[str, Any]:
     {'a': 1}
     """
     try:
-        fields = json.loads(content)
+        fields = json.loads(content, object_pairs_hook=_once)
         kept = fields.pop(_SEAL)
         found = sha256(canonical(fields))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -44,4 +44,12 @@ def unseal(content: bytes) -> dict[str, Any]:
     if kept != found:
         raise BrokenSealError("its content does not match its checksum")
     assert isinstance(fields, dict)
+    return fields
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A name that stands twice in an object has two meanings."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a name stands twice in an object")
     return fields

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import polars as pl
 
 from widthwise.errors import InputError
-from widthwise.files import require_no_link
-from widthwise.runs.compacted import Compacted, Shard
-from widthwise.runs.folder import Folder
-from widthwise.runs.key import canonical, is_key, sha256
-from widthwise.runs.landing import Landing, decode
+from widthwise.files import is_no_file, read_file
+from widthwise.runs.compacted import Compacted, Shard, listed_as
+from widthwise.runs.folder import Folder, problem_of
+from widthwise.runs.key import RUN_FIELDS, Run, canonical, is_key, sha256
+from widthwise.runs.landing import Landing, decode, group_of
 from widthwise.runs.leases import Leases
 from widthwise.runs.schema import LANDED_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
@@ -24,8 +25,6 @@ _JSON, _CHECKPOINT = ".json", ".checkpoint"
 # Single files are quick to write and slow to read by the thousand.
 COMPACT_ABOVE = 1000
 _RUNS_IN_A_SHARD = 4096
-# Younger files may be those of a compaction that goes on.
-_STALE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.leases = Leases(Folder(path / "claims"), Folder(path / "holders"))
-        self._landed = Folder(path / "landed")
-        self._compacted = Compacted(Folder(path / "compacted"))
-        self._measured = Folder(path / "measured")
-        self._checkpoints = Folder(path / "checkpoints")
-        self._aside = Folder(path / "set-aside")
-        self._withdrawn = Folder(path / "withdrawn")
+        self._landed = self._folder("landed")
+        self._compacted = Compacted(self._folder("compacted"))
+        self._measured = self._folder("measured")
+        self._checkpoints = self._folder("checkpoints")
+        self._aside = self._folder("set-aside")
+        self._withdrawn = self._folder("withdrawn")
+        self.leases = Leases(self._folder("claims"), self._folder("holders"), self._aside)
 
     def prepare(self) -> None:
         """Make its folders, and clear what crashed writers left long ago.
@@ -70,15 +69,7 @@ class Store:
         Raises:
             InputError: if it cannot be written, or a folder of it is a link.
         """
-        require_no_link(self.path)
-        for folder in (
-            self._landed,
-            self._compacted.folder,
-            self._measured,
-            self._checkpoints,
-            self.leases.claims,
-            self.leases.holders,
-        ):
+        for folder in self._folders():
             folder.make()
 
     # What has landed
@@ -94,7 +85,15 @@ class Store:
             InputError: if the disk is full or the store cannot be written.
         """
         key = landing.key
-        return key not in self._merged() and self._landed.create(key + _JSON, landing.encode())
+        if self._is_merged(key):
+            return False
+        content = landing.encode()
+        while not self._landed.create(key + _JSON, content):
+            problem = self._problem_of_landing(key + _JSON)
+            if problem is None:
+                return False
+            self._put_landing_aside(key + _JSON, problem)
+        return True
 
     def table(
         self, keys: Collection[str] | None = None, *, columns: Sequence[str] | None = None
@@ -123,37 +122,38 @@ class Store:
         parts.append(loose.select(names))
         whole = pl.concat(parts).unique("key", keep="first", maintain_order=True)
         if keys is not None:
-            whole = whole.filter(pl.col("key").is_in(list(keys)))
+            wanted = pl.DataFrame({"key": list(keys)}, schema={"key": pl.String})
+            whole = whole.join(wanted, on="key", how="semi")
         return whole, damage
 
     def verify(self) -> list[Damage]:
         """Set aside whatever is not what its name promises, and say what that was.
 
         Raises:
-            InputError: if it cannot be moved.
+            InputError: if it cannot be moved, or the system does not let something be read.
         """
-        found = []
+        found: list[Damage] = []
+        for folder in self._folders():
+            for name in folder.strangers():
+                found += self._put_aside(folder, name, "it is no file")
         shards, lists = self._compacted.shards()
         for name, problem in lists.items():
             found += self._put_aside(self._compacted.folder, name, problem)
         for shard in shards:
-            try:
-                self._compacted.read(shard, ["key"])
-            except BrokenSealError as error:
-                listed = f"{shard.number:06d}{_JSON}"
-                found += self._put_aside(self._compacted.folder, shard.file, str(error))
-                self._put_aside(self._compacted.folder, listed, "its shard is damaged")
+            wrong = self._problem_of_shard(shard)
+            if wrong is not None and shard in self._shards():  # else it was just replaced
+                self._put_aside(self._compacted.folder, listed_as(shard), "its shard is damaged")
+                found += self._put_aside(self._compacted.folder, shard.file, wrong)
         _, problems = self._read_loose(None)
         for name, problem in problems.items():
-            found += self._put_aside(self._landed, name, problem)
-        for folder in (self._compacted.folder, self._measured, self._checkpoints):
-            for name in folder.strangers():
-                found += self._put_aside(folder, name, "it is no file")
+            self._require_readable(self._landed, name)
+            found += self._put_landing_aside(name, problem)
         for name in self._measured.names():
             try:
                 self._measurement(name)
             except (BrokenSealError, OSError) as error:
-                found += self._put_aside(self._measured, name, str(error))
+                self._require_readable(self._measured, name)
+                found += self._put_aside(self._measured, name, problem_of(error))
         return found
 
     def num_set_aside(self) -> int:
@@ -171,9 +171,8 @@ class Store:
         while True:
             last = self._compacted.last()
             there, loose = self._merged(), self._loose()
-            for key in loose:
-                if key in there:  # another process has merged it
-                    self._landed.remove(key + _JSON)
+            for key in there.intersection(loose):  # another process has merged it
+                self._landed.remove(key + _JSON)
             keys = [key for key in loose if key not in there][:_RUNS_IN_A_SHARD]
             rows, _ = self._read_loose(set(keys))
             if rows.is_empty():
@@ -196,12 +195,12 @@ class Store:
         Raises:
             InputError: if the store cannot be written.
         """
-        wanted, count = set(keys), 0
+        wanted, count, replaced = set(keys), 0, set()
         for shard in self._shards():
             try:
                 rows = self._compacted.read(shard)
             except BrokenSealError:
-                continue
+                continue  # nothing of it counts
             out = pl.col("key").is_in(list(wanted))
             leaving = rows.filter(out)
             if leaving.is_empty():
@@ -211,15 +210,17 @@ class Store:
                 rows.filter(~out), after=self._compacted.last(), instead_of=shard.number
             ):
                 continue
-            self._compacted.folder.move(shard.file, self._withdrawn)
+            replaced.add(shard.file)
+        for file in replaced - {shard.file for shard in self._shards()}:
+            self._compacted.folder.move(file, self._withdrawn)
         for key in wanted.intersection(self._loose()):
             count += self._landed.move(key + _JSON, self._withdrawn) is not None
         return count
 
     # What was measured for a question
 
-    def measurement(self, what: Mapping[str, Any]) -> Any:
-        """What was measured under this description; None if nothing was.
+    def measurement(self, what: Mapping[str, Any]) -> float | None:
+        """The number that was measured under this description; None if there is none.
 
         Args:
             what: plain values that say what was measured.
@@ -228,19 +229,20 @@ class Store:
             return self._measurement(_named(what))
         return None
 
-    def keep_measurement(self, what: Mapping[str, Any], value: Any) -> Any:
+    def keep_measurement(self, what: Mapping[str, Any], value: float) -> float:
         """Keep what was measured, unless another was faster; what is kept from then on.
 
         Raises:
             InputError: if the store cannot be written.
         """
         name = _named(what)
-        if not self._measured.create(name, seal({"what": dict(what), "value": value})):
+        while not self._measured.create(name, seal({"what": dict(what), "value": value})):
             try:
-                return self._measurement(name)
+                if (kept := self._measurement(name)) is not None:
+                    return kept
             except (BrokenSealError, OSError) as error:
-                self._put_aside(self._measured, name, str(error))
-                return self.keep_measurement(what, value)
+                self._require_readable(self._measured, name)
+                self._put_aside(self._measured, name, problem_of(error))
         return value
 
     # Packs in flight
@@ -265,21 +267,20 @@ class Store:
         try:
             content = self._checkpoints.read(name + _CHECKPOINT)
         except OSError as error:
-            raise BrokenSealError(str(error)) from None
+            raise BrokenSealError(problem_of(error)) from None
         if content is None:
             return None
         digest, _, body = content.partition(b"\n")
         if digest != _digest(body):
             raise BrokenSealError("its content does not match its checksum")
         head, _, state = body.partition(b"\n")
-        if json.loads(head) != list(keys):
+        if head != json.dumps(list(keys)).encode():
             raise BrokenSealError("it holds other runs")
         return state
 
     def forget_checkpoint(self, name: str) -> None:
         """Its runs have landed, or it is of no use."""
-        with contextlib.suppress(IsADirectoryError, PermissionError):
-            self._checkpoints.remove(name + _CHECKPOINT)
+        self._checkpoints.discard(name + _CHECKPOINT, self._aside)
 
     def sweep(self) -> int:
         """Remove what finished and crashed work left: checkpoints of runs that have landed, claims
@@ -287,11 +288,15 @@ class Store:
         there, removed = self.keys(), 0
         for name in self._checkpoints.names():
             keys = self._checkpointed(name)
-            if keys and set(keys) <= there:
+            if keys and there.issuperset(keys):
                 self._checkpoints.remove(name)
                 removed += 1
+        # In this order: what is listed in between is not taken for unlisted. A file whose runs are
+        # all in listed ones can no longer be listed by whoever is compacting now.
+        merged = self._merged()
         for name in list(self._compacted.unlisted()):
-            if self._compacted.folder.age(name) > _STALE_SECONDS:
+            held = self._compacted.unlisted_keys(name)
+            if held is not None and held <= merged:
                 self._compacted.folder.remove(name)
                 removed += 1
         return removed + self.leases.sweep(there)
@@ -308,11 +313,15 @@ class Store:
 
     def _merged(self) -> frozenset[str]:
         """Keys of the runs in shards."""
-        found: frozenset[str] = frozenset()
+        return frozenset().union(*self._keys_of_shards())
+
+    def _is_merged(self, key: str) -> bool:
+        return any(key in keys for keys in self._keys_of_shards())
+
+    def _keys_of_shards(self) -> Iterator[frozenset[str]]:
         for shard in self._shards():
             with contextlib.suppress(BrokenSealError):
-                found |= self._compacted.keys(shard)
-        return found
+                yield self._compacted.keys(shard)
 
     def _read_loose(self, wanted: set[str] | None) -> tuple[pl.DataFrame, dict[str, str]]:
         """Runs of single files; and name → what is wrong, with all that is no landing at all if
@@ -333,31 +342,97 @@ class Store:
                 if content is not None:  # else it has been compacted
                     rows.append((name, decode(content, key).row()))
             except (BrokenSealError, OSError) as error:
-                problems[name] = str(error)
+                problems[name] = problem_of(error)
         try:
             return _frame([row for _, row in rows]), problems
         except (TypeError, ValueError, pl.exceptions.PolarsError):
             return _sound_frame(rows, problems), problems
 
-    def _measurement(self, name: str) -> Any:
+    def _problem_of_shard(self, shard: Shard) -> str | None:
+        """What is wrong with it; its runs are told from others by all of their fields."""
+        try:
+            rows = self._compacted.read(shard, ["key", "group", *RUN_FIELDS])
+            for (group,), runs in rows.group_by("group"):
+                shared = group_of(str(group))
+                for key, *values in runs.select("key", *RUN_FIELDS).iter_rows():
+                    if shared.key(Run(**dict(zip(RUN_FIELDS, values, strict=True)))) != key:
+                        return "a run in it is not the one that its key promises"
+        except (BrokenSealError, TypeError) as error:
+            return str(error)
+        return None
+
+    def _problem_of_landing(self, name: str) -> str | None:
+        """What is wrong with what has landed under a name; None also if that is gone."""
+        try:
+            content = self._landed.read(name)
+            if content is not None:
+                decode(content, name.removesuffix(_JSON))
+        except (BrokenSealError, OSError) as error:
+            self._require_readable(self._landed, name)
+            return problem_of(error)
+        return None
+
+    def _measurement(self, name: str) -> float | None:
         content = self._measured.read(name)
         if content is None:
             return None
         fields = unseal(content)
         if set(fields) != {"what", "value"} or _named(fields["what"]) != name:
             raise BrokenSealError("it is another measurement than its name promises")
-        return fields["value"]
+        value = fields["value"]
+        if type(value) not in (float, int) or not 0 < value < math.inf:
+            raise BrokenSealError(f"what was measured must be a positive number, got {value!r}")
+        return float(value)
 
     def _checkpointed(self, name: str) -> list[str]:
         try:
             content = self._checkpoints.read(name) or b""
             keys = json.loads(content.split(b"\n", 2)[1])
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError, RecursionError):
             return []
-        return keys if isinstance(keys, list) else []
+        return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+
+    def _folder(self, name: str) -> Folder:
+        return Folder(self.path / name, root=self.path)
+
+    def _folders(self) -> tuple[Folder, ...]:
+        return (
+            self._landed,
+            self._compacted.folder,
+            self._measured,
+            self._checkpoints,
+            self.leases.claims,
+            self.leases.holders,
+        )
 
     def _damage(self, folder: Folder, name: str, problem: str) -> Damage:
         return Damage(folder.path / name, problem, is_aside=False)
+
+    def _require_readable(self, folder: Folder, name: str) -> None:
+        """What the system does not let be read may be sound: it stays where it is.
+
+        Raises:
+            InputError: if so.
+        """
+        try:
+            folder.read(name)
+        except OSError as error:
+            if not is_no_file(error):
+                raise InputError(
+                    f"{folder.path / name} cannot be read: {error.strerror}; nothing was changed"
+                ) from None
+
+    def _put_landing_aside(self, name: str, problem: str) -> list[Damage]:
+        found = self._put_aside(self._landed, name, problem)
+        for damage in found:
+            # Another process may have repaired it meanwhile: then that is what has landed.
+            with contextlib.suppress(BrokenSealError, OSError):
+                content = read_file(damage.place)
+                if content is not None:
+                    decode(content, name.removesuffix(_JSON))
+                    self._landed.create(name, content)
+                    return []
+        return found
 
     def _put_aside(self, folder: Folder, name: str, problem: str) -> list[Damage]:
         place = folder.move(name, self._aside)
@@ -381,8 +456,7 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
             raise BrokenSealError("it is not there")
         return unseal(content)
     except (BrokenSealError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"{path} cannot be read: {reason}; {remedy}") from None
+        raise InputError(f"{path} cannot be read: {problem_of(error)}; {remedy}") from None
 
 
 def _frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:

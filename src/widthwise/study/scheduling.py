@@ -4,9 +4,10 @@ What laying out the runs needs to have measured is measured once and lands in th
 runs a pack should hold is measured on each kind of machine.
 """
 
+import itertools
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from widthwise.runs.store import Store
 from widthwise.study.asked import Asked
 from widthwise.study.context import Context
 from widthwise.study.cost import ModuleCost
+from widthwise.study.grid_spec import GridSpec
 from widthwise.study.rounds import KeptRounds, Rounds, Searched
 from widthwise.study.schedule import (
     RunSetting,
@@ -138,20 +140,23 @@ def known_runs(context: Context, store: Store) -> tuple[dict[str, Run], bool]:
         for pair in widths_to_probe(spec)
         if (rate := store.measurement(_stability(context, *pair))) is not None
     }
-    grids = []
-    for grid in spec.grid:
-        momenta = grid.momentum if is_probed(grid) else ()
-        widths = tuple(
-            width for width in grid.widening_factor if all((width, m) in stable for m in momenta)
-        )
-        if widths:
-            grids.append(grid.model_copy(update={"widening_factor": widths}))
-    known = spec.model_copy(update={"grid": tuple(grids)})
+    grids = tuple(part for grid in spec.grid for part in _known_parts(grid, stable))
+    known = spec.model_copy(update={"grid": grids})
     settings, _ = lay_out(known, context.family, context.dataset.num_train, stable)
     if spec.search is not None:
         settings = {setting: set(range(spec.search.max_seeds)) for setting in settings}
     is_all = spec.search is None and len(stable) == len(widths_to_probe(spec))
     return runs_of(settings, context.group), is_all
+
+
+def _known_parts(grid: GridSpec, stable: StableRates) -> Iterable[GridSpec]:
+    if not is_probed(grid):
+        yield grid
+        return
+    for width, momentum in itertools.product(grid.widening_factor, grid.momentum):
+        if (width, momentum) in stable:
+            only = {"widening_factor": (width,), "momentum": (momentum,)}
+            yield grid.model_copy(update=only)
 
 
 def _laid_out(
