@@ -190,7 +190,7 @@ class TestRunning:
         assert len(trained) == 120
         assert call(*arguments, settings=[*COLLAPSE, "analysis.seed=3"])[0] == 0
         assert len(trained) == 120
-        other = [*COLLAPSE, "training.physical_time=64"]
+        other = [*COLLAPSE, "family.base_width=5"]
         code, _, err = call(*arguments, settings=other)
         assert code == 2
         assert "none of the 120 runs of the study" in err
