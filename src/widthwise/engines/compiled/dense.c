@@ -1,0 +1,807 @@
+/* SGD on a chain of dense layers: one run, a whole chunk of steps in one call.
+
+   Compiled once for each type (float, double) and instruction set (see build.py). The weights of
+   a small network stay in the core's cache from step to step. Rows of the batch are read where
+   they lie in the data set. Every product is made of tiles of fused multiply-adds that live in
+   registers (`accumulate`), and no gradient of a weight is ever stored: it goes from registers
+   into the update. For small batches the update of the first layer and its next forward product
+   share one pass over the weights (`update_and_forward`), which are then read and written once a
+   step; this layer has most of the bytes.
+
+   Results depend on the run alone: how a sum is split follows from the batch size, never from
+   tiles, instruction sets or where chunks are cut. */
+#include "dense.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "functions.h"
+#include "lanes.h"
+
+#ifndef VARIANT
+#error "compile with -DVARIANT=<type>_<instruction set>"
+#endif
+
+typedef const real *const *rows_t; /* pointers to rows */
+
+INLINE int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
+
+/* ---- Tiles: rows x panels whose sums fit into the registers: 32 with AVX512, 16 with AVX2. */
+
+#define EACH_HEIGHT_TO_6(TILE, p) TILE(1, p) TILE(2, p) TILE(3, p) TILE(4, p) TILE(5, p) TILE(6, p)
+#define EACH_HEIGHT_TO_8(TILE, p) EACH_HEIGHT_TO_6(TILE, p) TILE(7, p) TILE(8, p)
+#ifdef __AVX512F__
+#define FORWARD_TILES(T) EACH_HEIGHT_TO_8(T, 1) EACH_HEIGHT_TO_8(T, 2) EACH_HEIGHT_TO_6(T, 4)
+#define UPDATE_TILES(T) T(16, 1) T(8, 2) T(6, 4)
+#define FUSED_TILES(T) \
+    EACH_HEIGHT_TO_6(T, 1) EACH_HEIGHT_TO_6(T, 2) T(1, 4) T(2, 4)
+static const int tallest[] = {0, 8, 8, 0, 6}; /* forward tile of 1, 2 and 4 panels */
+enum { TALLEST_FUSED = 6 };
+#else
+#define FORWARD_TILES(T) EACH_HEIGHT_TO_6(T, 1)
+#define UPDATE_TILES(T) T(6, 1)
+#define FUSED_TILES(T) T(1, 1) T(2, 1) T(3, 1)
+static const int tallest[] = {0, 6, 0, 0, 0};
+enum { TALLEST_FUSED = 3 };
+#endif
+enum { MAX_HEIGHT = 16, MAX_PANELS = 4, MAX_VECTORS = MAX_PANELS * PARTS, MAX_SPLIT = 4 };
+
+/* How many sums each output of a forward product in training is split over, to keep both
+   multipliers busy with few rows. Of the batch size alone: bits follow from it. */
+INLINE int split_of(int64_t batch) { return batch == 1 ? 4 : batch == 2 ? 2 : 1; }
+
+/* Where vector v of adjacent panels begins. */
+INLINE ptrdiff_t place(int v, ptrdiff_t panel_stride) {
+    return (v / PARTS) * panel_stride + (v % PARTS) * WIDTH;
+}
+
+typedef vec sums_t[MAX_HEIGHT][MAX_VECTORS][MAX_SPLIT];
+
+/* The micro-kernel: sums[i][v] += a(i, k) right(k, v) for k in [from, to).
+   a(i, k) is rows[i][k], or rows[k][column + i] if BY_COLUMN. With SPLIT > 1 the terms go to
+   SPLIT sums in turn, beginning at `from`; what is left over goes to the first. */
+INLINE void accumulate(const int HEIGHT, const int PANELS, const int SPLIT, const int BY_COLUMN,
+                       rows_t rows, int64_t column, int64_t from, int64_t to, const real *right,
+                       ptrdiff_t right_step, ptrdiff_t panel_stride, sums_t sums) {
+    const real *row[MAX_HEIGHT];
+    if (!BY_COLUMN) {
+        UNROLL for (int i = 0; i < HEIGHT; i++) row[i] = rows[i];
+    }
+#define TERM(k, which)                                                                         \
+    {                                                                                          \
+        vec factor[MAX_VECTORS];                                                               \
+        UNROLL for (int v = 0; v < PANELS * PARTS; v++) factor[v] =                            \
+            load(right + (k) * right_step + place(v, panel_stride));                           \
+        UNROLL for (int i = 0; i < HEIGHT; i++) {                                              \
+            vec a = broadcast(BY_COLUMN ? rows[k][column + i] : row[i][k]);                    \
+            UNROLL for (int v = 0; v < PANELS * PARTS; v++) sums[i][v][which] =                \
+                fma_(a, factor[v], sums[i][v][which]);                                         \
+        }                                                                                      \
+    }
+    int64_t k = from;
+    for (; k + SPLIT <= to; k += SPLIT) {
+        UNROLL for (int s = 0; s < SPLIT; s++) TERM(k + s, s)
+    }
+    if (SPLIT > 1) {
+        for (; k < to; k++) TERM(k, 0)
+    }
+#undef TERM
+}
+
+INLINE vec joined(const int SPLIT, const vec *sums) {
+    vec total = sums[0];
+    UNROLL for (int s = 1; s < SPLIT; s++) total += sums[s];
+    return total;
+}
+
+/* ---- Forward: out = multiplier * rows W + bias. */
+
+struct product {
+    const real *weight;
+    ptrdiff_t panel_stride;
+    int64_t depth; /* terms of each sum */
+    real multiplier;
+    const real *bias; /* or 0 */
+    real *out;
+    ptrdiff_t out_stride;
+};
+
+INLINE struct product at_panel(struct product p, int64_t panel) {
+    p.weight += panel * p.panel_stride;
+    p.out += panel * PANEL;
+    if (p.bias) p.bias += panel * PANEL;
+    return p;
+}
+
+INLINE vec finished(const struct product *p, vec sum, ptrdiff_t place) {
+    return fma_(sum, broadcast(p->multiplier), p->bias ? load(p->bias + place) : zero());
+}
+
+/* Terms [from, to) for HEIGHT rows from `row` on; between ranges the sums wait in `out`. */
+INLINE void forward_tile(const int HEIGHT, const int PANELS, const int SPLIT,
+                         const struct product *p, rows_t rows, int64_t row, int64_t from,
+                         int64_t to) {
+    sums_t sums;
+    real *out = p->out + row * p->out_stride;
+    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
+        UNROLL for (int s = 0; s < SPLIT; s++) sums[i][v][s] = zero();
+        if (SPLIT == 1 && from > 0) sums[i][v][0] = load(out + i * p->out_stride + v * WIDTH);
+    }
+    accumulate(HEIGHT, PANELS, SPLIT, 0, rows + row, 0, from, to, p->weight + from * PANEL, PANEL,
+               p->panel_stride, sums);
+    int last = to == p->depth;
+    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
+        vec sum = joined(SPLIT, sums[i][v]);
+        store(out + i * p->out_stride + v * WIDTH, last ? finished(p, sum, v * WIDTH) : sum);
+    }
+}
+
+typedef void forward_function(const struct product *, rows_t, int64_t, int64_t, int64_t);
+
+#define DEFINE(height, panels)                                                                 \
+    NOINLINE void forward_##height##_##panels(const struct product *p, rows_t rows,            \
+                                              int64_t row, int64_t from, int64_t to) {         \
+        forward_tile(height, panels, 1, p, rows, row, from, to);                               \
+    }
+FORWARD_TILES(DEFINE)
+#undef DEFINE
+#define ENTRY(height, panels) [height][panels] = forward_##height##_##panels,
+static forward_function *const forward_tiles[9][MAX_PANELS + 1] = {FORWARD_TILES(ENTRY)};
+#undef ENTRY
+
+/* One and two rows in training, whose sums are split. */
+#define DEFINE(height, panels)                                                                 \
+    NOINLINE void split_##height##_##panels(const struct product *p, rows_t rows, int64_t row, \
+                                            int64_t from, int64_t to) {                        \
+        forward_tile(height, panels, height == 1 ? 4 : 2, p, rows, row, from, to);             \
+    }
+DEFINE(1, 1) DEFINE(2, 1)
+#ifdef __AVX512F__
+DEFINE(1, 2) DEFINE(2, 2) DEFINE(1, 4) DEFINE(2, 4)
+static forward_function *const split_tiles[3][MAX_PANELS + 1] = {
+    [1] = {0, split_1_1, split_1_2, 0, split_1_4}, [2] = {0, split_2_1, split_2_2, 0, split_2_4}};
+#else
+static forward_function *const split_tiles[3][MAX_PANELS + 1] = {
+    [1] = {0, split_1_1}, [2] = {0, split_2_1}};
+#endif
+#undef DEFINE
+
+/* How many panels to take at once of those that are left. */
+INLINE int panels_at_once(int64_t left, int64_t batch) {
+    int two_hold_all = batch > tallest[4] && batch <= tallest[2];
+    if (tallest[4] && left >= 4 && !two_hold_all) return 4;
+    return tallest[2] && left >= 2 ? 2 : 1;
+}
+
+/* Terms [from, to) of `count` panels, whole rows of tiles of nearly equal height. */
+static void forward_range(const struct product *all, int64_t count, rows_t rows, int64_t batch,
+                          int split, int64_t from, int64_t to) {
+    for (int64_t panel = 0; panel < count;) {
+        int panels = panels_at_once(count - panel, batch);
+        struct product p = at_panel(*all, panel);
+        if (split > 1) {
+            split_tiles[batch][panels](&p, rows, 0, from, to);
+        } else {
+            int64_t tiles = (batch + tallest[panels] - 1) / tallest[panels], row = 0;
+            for (int64_t left = tiles; left > 0; left--) {
+                int64_t height = (batch - row + left - 1) / left;
+                forward_tiles[height][panels](&p, rows, row, from, to);
+                row += height;
+            }
+        }
+        panel += panels;
+    }
+}
+
+/* Rows of the weights that stay in the first-level cache while all tiles of a batch pass. */
+INLINE int64_t rows_in_cache(int panels) { return panels == 4 ? 112 : 224; }
+
+static void forward(const struct product *all, int64_t count, rows_t rows, int64_t batch,
+                    int split) {
+    if (batch <= 2 * tallest[1]) {
+        forward_range(all, count, rows, batch, split, 0, all->depth);
+        return;
+    }
+    for (int64_t panel = 0; panel < count;) {
+        int panels = panels_at_once(count - panel, batch);
+        struct product p = at_panel(*all, panel);
+        int64_t block = rows_in_cache(panels);
+        for (int64_t from = 0; from < p.depth; from += block) {
+            int64_t to = from + block < p.depth ? from + block : p.depth;
+            forward_range(&p, panels, rows, batch, split, from, to);
+        }
+        panel += panels;
+    }
+}
+
+/* ---- Update, as torch.optim.SGD: g += decay w; v = momentum v + g; w -= rate (g + momentum v)
+   with Nesterov's momentum, w -= rate v without. */
+
+enum mode { PLAIN, MOMENTUM, GENERAL };
+
+struct rule {
+    enum mode mode;
+    real step; /* minus the learning rate */
+    real momentum, decay;
+    real of_gradient, of_velocity; /* parts of the step, GENERAL only */
+};
+
+INLINE vec updated(const int MODE, const struct rule *rule, vec gradient, real *weight,
+                   real *velocity) {
+    vec w = load(weight), step = broadcast(rule->step);
+    if (MODE == PLAIN) {
+        w = fma_(step, gradient, w);
+    } else {
+        if (MODE == GENERAL) gradient = fma_(broadcast(rule->decay), w, gradient);
+        vec v = fma_(broadcast(rule->momentum), load(velocity), gradient);
+        store(velocity, v);
+        if (MODE == GENERAL)
+            v = fma_(broadcast(rule->of_velocity), v, broadcast(rule->of_gradient) * gradient);
+        w = fma_(step, v, w);
+    }
+    store(weight, w);
+    return w;
+}
+
+struct update {
+    rows_t rows; /* what the layer was fed */
+    const real *gradient;
+    ptrdiff_t gradient_stride;
+    int64_t batch;
+    real *weight, *velocity; /* the velocity is not used in PLAIN mode */
+    ptrdiff_t panel_stride;
+    const struct rule *rule;
+};
+
+INLINE struct update update_at_panel(struct update u, int64_t panel) {
+    u.gradient += panel * PANEL;
+    u.weight += panel * u.panel_stride;
+    u.velocity += panel * u.panel_stride;
+    return u;
+}
+
+INLINE void update_tile(const int HEIGHT, const int PANELS, const int MODE,
+                        const struct update *u, int64_t first) {
+    sums_t sums;
+    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++)
+        sums[i][v][0] = zero();
+    accumulate(HEIGHT, PANELS, 1, 1, u->rows, first, 0, u->batch, u->gradient, u->gradient_stride,
+               PANEL, sums);
+    const struct rule rule = *u->rule; /* a copy, which no store can change */
+    real *weight = u->weight + first * PANEL, *velocity = u->velocity + first * PANEL;
+    const ptrdiff_t panel_stride = u->panel_stride;
+    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
+        ptrdiff_t at = place(v, panel_stride) + i * PANEL;
+        updated(MODE, &rule, sums[i][v][0], weight + at, velocity + at);
+    }
+}
+
+INLINE void update_tiles(const int HEIGHT, const int PANELS, const int MODE,
+                         const struct update *u, int64_t from, int64_t to) {
+    for (; from + HEIGHT <= to; from += HEIGHT) update_tile(HEIGHT, PANELS, MODE, u, from);
+    for (; from + 4 <= to; from += 4) update_tile(4, PANELS, MODE, u, from);
+    for (; from < to; from++) update_tile(1, PANELS, MODE, u, from);
+}
+
+typedef void update_function(const struct update *, int64_t, int64_t);
+
+#define DEFINE_MODE(height, panels, mode)                                                      \
+    NOINLINE void update_##mode##_##panels(const struct update *u, int64_t from, int64_t to) { \
+        update_tiles(height, panels, mode, u, from, to);                                       \
+    }
+#define DEFINE(height, panels)                                                                 \
+    DEFINE_MODE(height, panels, PLAIN)                                                         \
+    DEFINE_MODE(height, panels, MOMENTUM) DEFINE_MODE(height, panels, GENERAL)
+UPDATE_TILES(DEFINE)
+#undef DEFINE
+#undef DEFINE_MODE
+#define ENTRY(height, panels)                                                                  \
+    [PLAIN][panels] = update_PLAIN_##panels, [MOMENTUM][panels] = update_MOMENTUM_##panels,    \
+    [GENERAL][panels] = update_GENERAL_##panels,
+static update_function *const update_rows[3][MAX_PANELS + 1] = {UPDATE_TILES(ENTRY)};
+#undef ENTRY
+
+static void update(const struct update *all, int64_t inputs, int64_t count) {
+    for (int64_t panel = 0; panel < count;) {
+        int panels = panels_at_once(count - panel, 1);
+        struct update u = update_at_panel(*all, panel);
+        update_rows[u.rule->mode][panels](&u, 0, inputs);
+        panel += panels;
+    }
+}
+
+/* sum over the batch, which is the gradient of a bias */
+static void update_bias(const struct rule *rule, const real *gradient, ptrdiff_t stride,
+                        int64_t batch, real *bias, real *velocity) {
+    for (ptrdiff_t at = 0; at < stride; at += WIDTH) {
+        vec sum = zero();
+        for (int64_t b = 0; b < batch; b++) sum += load(gradient + b * stride + at);
+        switch (rule->mode) {
+        case PLAIN: updated(PLAIN, rule, sum, bias + at, velocity); break;
+        case MOMENTUM: updated(MOMENTUM, rule, sum, bias + at, velocity + at); break;
+        case GENERAL: updated(GENERAL, rule, sum, bias + at, velocity + at); break;
+        }
+    }
+}
+
+/* ---- One layer's update and its forward product of the next step in one pass. */
+
+INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
+                       const struct update *u, const struct product *p, rows_t next_rows) {
+    const int SPLIT = HEIGHT == 1 ? 4 : HEIGHT == 2 ? 2 : 1; /* split_of, as a constant */
+    sums_t sums;
+    vec gradient[MAX_HEIGHT][MAX_VECTORS];
+    const real *row[MAX_HEIGHT], *next[MAX_HEIGHT];
+    UNROLL for (int i = 0; i < HEIGHT; i++) {
+        row[i] = u->rows[i];
+        next[i] = next_rows[i];
+        UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
+            gradient[i][v] = load(u->gradient + i * u->gradient_stride + v * WIDTH);
+            UNROLL for (int s = 0; s < SPLIT; s++) sums[i][v][s] = zero();
+        }
+    }
+    real *weight = u->weight, *velocity = u->velocity;
+    const struct rule rule = *u->rule;
+    const ptrdiff_t panel_stride = u->panel_stride;
+    const int64_t depth = p->depth;
+#define TERM(k, which)                                                                         \
+    {                                                                                          \
+        vec w[MAX_VECTORS];                                                                    \
+        UNROLL for (int v = 0; v < PANELS * PARTS; v++) {                                      \
+            vec sum = zero();                                                                  \
+            UNROLL for (int i = 0; i < HEIGHT; i++) sum =                                      \
+                fma_(broadcast(row[i][k]), gradient[i][v], sum);                               \
+            ptrdiff_t at = place(v, panel_stride) + (k) * PANEL;                               \
+            w[v] = updated(MODE, &rule, sum, weight + at, velocity + at);                      \
+        }                                                                                      \
+        UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS;     \
+                                                            v++) sums[i][v][which] =           \
+            fma_(broadcast(next[i][k]), w[v], sums[i][v][which]);                              \
+    }
+    int64_t k = 0;
+    for (; k + SPLIT <= depth; k += SPLIT) {
+        UNROLL for (int s = 0; s < SPLIT; s++) TERM(k + s, s)
+    }
+    for (; k < depth; k++) TERM(k, 0)
+#undef TERM
+    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
+        vec sum = joined(SPLIT, sums[i][v]);
+        store(p->out + i * p->out_stride + v * WIDTH, finished(p, sum, v * WIDTH));
+    }
+}
+
+typedef void fused_function(const struct update *, const struct product *, rows_t);
+
+#define DEFINE_MODE(height, panels, mode)                                                      \
+    NOINLINE void fused_##mode##_##height##_##panels(                                          \
+        const struct update *u, const struct product *p, rows_t next_rows) {                   \
+        fused_tile(height, panels, mode, u, p, next_rows);                                     \
+    }
+#define DEFINE(height, panels)                                                                 \
+    DEFINE_MODE(height, panels, PLAIN)                                                         \
+    DEFINE_MODE(height, panels, MOMENTUM) DEFINE_MODE(height, panels, GENERAL)
+FUSED_TILES(DEFINE)
+#undef DEFINE
+#undef DEFINE_MODE
+#define ENTRY(height, panels)                                                                  \
+    [PLAIN][height][panels] = fused_PLAIN_##height##_##panels,                                 \
+    [MOMENTUM][height][panels] = fused_MOMENTUM_##height##_##panels,                           \
+    [GENERAL][height][panels] = fused_GENERAL_##height##_##panels,
+static fused_function *const fused_tiles[3][TALLEST_FUSED + 1][MAX_PANELS + 1] = {
+    FUSED_TILES(ENTRY)};
+#undef ENTRY
+
+/* For batches that a tile does not hold: range by range of the weights' rows, which stay in the
+   first-level cache between their update and their product. */
+static void update_and_forward(const struct update *updates, const struct product *product,
+                               int64_t count, rows_t next_rows) {
+    const int64_t batch = updates->batch;
+    for (int64_t panel = 0; panel < count;) {
+        int panels = panels_at_once(count - panel, 1);
+        struct product p = at_panel(*product, panel);
+        if (batch <= TALLEST_FUSED) {
+            while (!fused_tiles[0][batch][panels]) panels /= 2;
+            struct update u = update_at_panel(*updates, panel);
+            fused_tiles[u.rule->mode][batch][panels](&u, &p, next_rows);
+        } else {
+            struct update u = update_at_panel(*updates, panel);
+            int64_t block = rows_in_cache(panels);
+            for (int64_t from = 0; from < p.depth; from += block) {
+                int64_t to = from + block < p.depth ? from + block : p.depth;
+                update_rows[u.rule->mode][panels](&u, from, to);
+                forward_range(&p, panels, next_rows, batch, 1, from, to);
+            }
+        }
+        panel += panels;
+    }
+}
+
+/* ---- Backward product: down = gradient W', (batch, inputs). */
+
+/* As sums along outputs, for few rows: all that follows reads W where it lies. */
+static void backward_by_dots(const real *weight, ptrdiff_t panel_stride, int64_t inputs,
+                             int64_t panels, const real *gradient, int64_t batch, real *down) {
+    enum { TOGETHER = PARTS == 1 ? 16 : 4 }; /* sums that fit into the registers */
+    const ptrdiff_t stride = panels * PANEL;
+    for (int64_t j = 0; j < inputs; j += PANEL)
+        for (int64_t b = 0; b < batch; b++) {
+            const real *g = gradient + b * stride;
+            vec each[PANEL];
+            UNROLL for (int first = 0; first < PANEL; first += TOGETHER) {
+                vec sums[TOGETHER][PARTS];
+                UNROLL for (int i = 0; i < TOGETHER; i++)
+                    UNROLL for (int q = 0; q < PARTS; q++) sums[i][q] = zero();
+                const real *w = weight + (j + first) * PANEL;
+                for (int64_t panel = 0; panel < panels; panel++, w += panel_stride)
+                    UNROLL for (int q = 0; q < PARTS; q++) {
+                        vec part = load(g + panel * PANEL + q * WIDTH);
+                        UNROLL for (int i = 0; i < TOGETHER; i++) sums[i][q] =
+                            fma_(part, load(w + i * PANEL + q * WIDTH), sums[i][q]);
+                    }
+                UNROLL for (int i = 0; i < TOGETHER; i++) each[first + i] = sum_parts(sums[i]);
+            }
+            UNROLL for (int q = 0; q < PARTS; q++)
+                store(down + b * inputs + j + q * WIDTH, sum_each(each + q * WIDTH));
+        }
+}
+
+/* W' in panels of 16 inputs, [inputs / 16][outputs][16]. */
+static void transpose(const real *weight, ptrdiff_t panel_stride, int64_t inputs, int64_t outputs,
+                      real *to) {
+    for (int64_t j = 0; j < inputs; j += WIDTH)
+        for (int64_t k = 0; k < outputs; k += WIDTH) {
+            const real *from = weight + k / PANEL * panel_stride + j * PANEL + k % PANEL;
+            real *at = to + j / PANEL * outputs * PANEL + k * PANEL + j % PANEL;
+            vec block[WIDTH];
+            UNROLL for (int i = 0; i < WIDTH; i++) block[i] = load(from + i * PANEL);
+            transpose_vectors(block);
+            UNROLL for (int i = 0; i < WIDTH; i++) store(at + i * PANEL, block[i]);
+        }
+}
+
+/* Transposing costs about as much as sixteen rows' additions across lanes. */
+INLINE int by_dots(int64_t batch, int64_t outputs) { return batch * PANEL <= outputs; }
+
+/* ---- Activations, and the losses. */
+
+/* y replaces x; the derivative goes to `slope`, but for the rectifier, whose y tells it. */
+INLINE vec activated(const int KIND, vec x, vec *slope) {
+    const vec one = broadcast(1), half = broadcast((real)0.5);
+    vec y = x;
+    *slope = one;
+    if (KIND == RELU) y = greater(zero(), x); /* NaN stays */
+    if (KIND == TANH) {
+        y = tanh_(x);
+        *slope = fma_(-y, y, one);
+    }
+    if (KIND == SIGMOID) {
+        y = sigmoid_(x);
+        *slope = y * (one - y);
+    }
+    if (KIND == SILU) {
+        vec s = sigmoid_(x);
+        y = x * s;
+        *slope = s * fma_(x, one - s, one);
+    }
+    (void)half;
+    return y;
+}
+
+#define EACH_ACTIVATION(A) A(RELU) A(TANH) A(SIGMOID) A(SILU)
+
+static void activate(int64_t kind, real *y, real *slope, int64_t count) {
+    switch (kind) {
+#define CASE(KIND)                                                                             \
+    case KIND:                                                                                 \
+        for (int64_t i = 0; i < count; i += WIDTH) {                                           \
+            vec derivative;                                                                    \
+            store(y + i, activated(KIND, load(y + i), &derivative));                           \
+            if (KIND != RELU && slope) store(slope + i, derivative);                           \
+        }                                                                                      \
+        break;
+        EACH_ACTIVATION(CASE)
+#undef CASE
+    }
+}
+
+/* The gradient by x from the one by y, in place. */
+static void deactivate(int64_t kind, real *gradient, const real *y, const real *slope,
+                       int64_t count) {
+    if (kind == RELU)
+        for (int64_t i = 0; i < count; i += WIDTH)
+            store(gradient + i, choose(load(y + i) <= zero(), zero(), load(gradient + i)));
+    else if (kind != NO_ACTIVATION)
+        for (int64_t i = 0; i < count; i += WIDTH)
+            store(gradient + i, load(gradient + i) * load(slope + i));
+}
+
+/* Sets what lies beyond the outputs to zero, which else could become NaN before the rest does. */
+static void clear_padding(real *x, int64_t rows, int64_t outputs) {
+    const int64_t stride = padded(outputs);
+    if (stride == outputs) return;
+    for (int64_t b = 0; b < rows; b++)
+        for (int64_t k = outputs; k < stride; k++) x[b * stride + k] = 0;
+}
+
+/* One example's loss; its logits z become its gradient times `scale`. */
+static real cross_entropy(real *z, int64_t classes, int64_t label, real smoothing, real scale) {
+    const int64_t stride = padded(classes);
+    for (int64_t k = classes; k < stride; k++) z[k] = -(real)__builtin_inf();
+    vec peak = load(z);
+    for (int64_t k = WIDTH; k < stride; k += WIDTH) peak = greater(load(z + k), peak);
+    const real largest = largest_lane(peak), of_label = z[label];
+    real mean = 0;
+    if (smoothing > 0) {
+        for (int64_t k = 0; k < classes; k++) mean += z[k];
+        mean /= (real)classes;
+    }
+    for (int64_t k = 0; k < stride; k += WIDTH)
+        store(z + k, exp_(load(z + k) - broadcast(largest)));
+    for (int64_t k = classes; k < stride; k++) z[k] = 0;
+    vec part[PARTS];
+    UNROLL for (int q = 0; q < PARTS; q++) {
+        part[q] = load(z + q * WIDTH);
+        for (int64_t k = PANEL; k < stride; k += PANEL) part[q] += load(z + k + q * WIDTH);
+    }
+    const real sum = sum_lanes(part), logarithm = log_(sum) + largest;
+    const vec factor = broadcast(scale / sum), less = broadcast(scale * smoothing / (real)classes);
+    for (int64_t k = 0; k < stride; k += WIDTH) store(z + k, fma_(load(z + k), factor, -less));
+    z[label] -= scale * (1 - smoothing);
+    if (!(smoothing > 0)) return logarithm - of_label;
+    return (1 - smoothing) * (logarithm - of_label) + smoothing * (logarithm - mean);
+}
+
+static real squared_error(real *z, int64_t classes, int64_t label, real scale) {
+    real sum = 0;
+    z[label] -= 1;
+    for (int64_t k = 0; k < classes; k++) {
+        sum += z[k] * z[k];
+        z[k] *= 2 / (real)classes * scale;
+    }
+    return sum / (real)classes;
+}
+
+static real mean_loss(const struct network *net, real *logits, int64_t classes,
+                      const int64_t *labels, const int64_t *index, int64_t batch) {
+    const real scale = 1 / (real)batch, smoothing = (real)net->label_smoothing;
+    double total = 0;
+    for (int64_t b = 0; b < batch; b++) {
+        real *z = logits + b * padded(classes);
+        int64_t label = labels[index[b]];
+        total += net->loss == CROSS_ENTROPY ? cross_entropy(z, classes, label, smoothing, scale)
+                                            : squared_error(z, classes, label, scale);
+    }
+    clear_padding(logits, batch, classes);
+    return (real)(total / (double)batch);
+}
+
+/* ---- Steps. */
+
+/* What one layer needs while it trains: y, which becomes the gradient by the layer's product;
+   slope of the activation; W'; and the rows of y. */
+struct work {
+    real *y, *gradient, *slope, *transposed;
+    const real **rows;
+};
+
+/* Hands out pieces of one allocation; with memory = 0 it only counts. */
+struct arena {
+    char *memory;
+    size_t used;
+};
+
+static void *take(struct arena *arena, size_t bytes) {
+    char *at = arena->memory ? arena->memory + arena->used : 0;
+    arena->used += (bytes + 63) / 64 * 64;
+    return at;
+}
+
+/* Everything a call needs besides what it was given; pointers stay 0 without memory. */
+struct workspace {
+    struct work *layers;
+    const real **rows, **next_rows, **gradient_rows;
+};
+
+static struct workspace lay_out(const struct network *net, int64_t batch, int training,
+                                struct arena *arena) {
+    struct workspace space = {.layers = take(arena, net->num_layers * sizeof(struct work)),
+                              .rows = take(arena, batch * sizeof(real *)),
+                              .next_rows = take(arena, batch * sizeof(real *)),
+                              .gradient_rows = take(arena, batch * sizeof(real *))};
+    for (int64_t l = 0; l < net->num_layers; l++) {
+        const struct layer *layer = net->layers + l;
+        struct work w = {0};
+        size_t outputs = batch * padded(layer->outputs) * sizeof(real);
+        w.y = take(arena, outputs);
+        w.rows = take(arena, batch * sizeof(real *));
+        if (training) {
+            int last = l + 1 == net->num_layers;
+            w.gradient = last ? w.y : take(arena, outputs);
+            w.slope = last ? 0 : take(arena, outputs);
+            if (l > 0 && !by_dots(batch, padded(layer->outputs)))
+                w.transposed = take(
+                    arena, padded(layer->inputs) * padded(layer->outputs) * sizeof(real));
+        }
+        if (arena->memory) {
+            for (int64_t b = 0; b < batch; b++) w.rows[b] = w.y + b * padded(layer->outputs);
+            space.layers[l] = w;
+        }
+    }
+    return space;
+}
+
+static struct product product_of(const struct layer *layer, real *out) {
+    return (struct product){.weight = layer->weight,
+                            .panel_stride = padded(layer->inputs) * PANEL,
+                            .depth = layer->inputs,
+                            .multiplier = (real)layer->multiplier,
+                            .bias = layer->bias,
+                            .out = out,
+                            .out_stride = padded(layer->outputs)};
+}
+
+static void forward_layer(const struct layer *layer, rows_t rows, int64_t batch, int split,
+                          real *out) {
+    struct product p = product_of(layer, out);
+    forward(&p, padded(layer->outputs) / PANEL, rows, batch, split);
+}
+
+static struct rule rule_of(const struct network *net) {
+    struct rule rule = {.mode = net->momentum != 0 ? MOMENTUM : PLAIN,
+                        .momentum = (real)net->momentum,
+                        .decay = (real)net->weight_decay,
+                        .of_velocity = 1};
+    if (net->weight_decay != 0 || (net->nesterov && net->momentum != 0)) rule.mode = GENERAL;
+    if (net->nesterov) {
+        rule.of_gradient = 1;
+        rule.of_velocity = (real)net->momentum;
+    }
+    return rule;
+}
+
+/* The gradient by what the layer was fed, (batch, padded inputs). */
+static void backward(const struct layer *layer, const struct work *work, int64_t batch,
+                     const real **gradient_rows, real *down) {
+    const int64_t inputs = padded(layer->inputs), outputs = padded(layer->outputs);
+    if (by_dots(batch, outputs)) {
+        backward_by_dots(layer->weight, inputs * PANEL, inputs, outputs / PANEL, work->gradient,
+                         batch, down);
+        return;
+    }
+    transpose(layer->weight, inputs * PANEL, inputs, outputs, work->transposed);
+    for (int64_t b = 0; b < batch; b++) gradient_rows[b] = work->gradient + b * outputs;
+    struct product p = {.weight = work->transposed,
+                        .panel_stride = outputs * PANEL,
+                        .depth = layer->outputs,
+                        .multiplier = 1,
+                        .out = down,
+                        .out_stride = inputs};
+    forward(&p, inputs / PANEL, gradient_rows, batch, split_of(batch));
+}
+
+static void multiply(real *x, real by, int64_t count) {
+    if (by == 1) return;
+    for (int64_t i = 0; i < count; i += WIDTH) store(x + i, load(x + i) * broadcast(by));
+}
+
+static void train_steps(const struct network *net, struct workspace space, const real *inputs,
+                        const int64_t *labels, const int64_t *indices, int64_t steps,
+                        int64_t batch, const double *rate_factors, real *losses,
+                        int64_t losses_stride) {
+    const struct layer *layers = net->layers;
+    struct work *work = space.layers;
+    const int64_t last = net->num_layers - 1;
+    const int split = split_of(batch);
+    struct rule rule = rule_of(net);
+    for (int64_t b = 0; b < batch; b++) space.rows[b] = inputs + indices[b] * layers->inputs;
+    forward_layer(layers, space.rows, batch, split, work[0].y);
+    for (int64_t step = 0; step < steps; step++, indices += batch) {
+        const int more = step + 1 < steps;
+        rule.step = (real)(-net->learning_rate * rate_factors[step]);
+        for (int64_t b = 0; more && b < batch; b++)
+            space.next_rows[b] = inputs + indices[batch + b] * layers->inputs;
+        for (int64_t l = 1; l <= last; l++) {
+            const struct work *below = work + l - 1;
+            activate(layers[l - 1].activation, below->y, below->slope,
+                     batch * padded(layers[l].inputs));
+            forward_layer(layers + l, below->rows, batch, split, work[l].y);
+        }
+        losses[step * losses_stride] =
+            mean_loss(net, work[last].y, layers[last].outputs, labels, indices, batch);
+        for (int64_t l = last; l >= 0; l--) {
+            const struct layer *layer = layers + l;
+            const int64_t outputs = padded(layer->outputs);
+            real *gradient = work[l].gradient;
+            if (layer->bias)
+                update_bias(&rule, gradient, outputs, batch, layer->bias, layer->bias_velocity);
+            multiply(gradient, (real)layer->multiplier, batch * outputs);
+            if (l > 0) {
+                const struct work *below = work + l - 1;
+                backward(layer, work + l, batch, space.gradient_rows, below->gradient);
+                deactivate(layers[l - 1].activation, below->gradient, below->y, below->slope,
+                           batch * padded(layer->inputs));
+                clear_padding(below->gradient, batch, layer->inputs);
+            }
+            struct update u = {.rows = l > 0 ? work[l - 1].rows : space.rows,
+                               .gradient = gradient,
+                               .gradient_stride = outputs,
+                               .batch = batch,
+                               .weight = layer->weight,
+                               .velocity = layer->velocity ? layer->velocity : layer->weight,
+                               .panel_stride = padded(layer->inputs) * PANEL,
+                               .rule = &rule};
+            if (l == 0 && more) {
+                struct product p = product_of(layer, work[0].y);
+                update_and_forward(&u, &p, outputs / PANEL, space.next_rows);
+            } else {
+                update(&u, layer->inputs, outputs / PANEL);
+            }
+        }
+        const real **used = space.rows;
+        space.rows = space.next_rows;
+        space.next_rows = used;
+    }
+}
+
+/* Denormal numbers are zero in here: a velocity that decays towards zero would else cost ten times
+   as much as the rest. Returns what to restore. */
+static unsigned flush_denormals(void) {
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* results to zero, operands as zero */
+    return before;
+}
+
+#define NAMED_(name, variant) name##_##variant
+#define NAMED(name, variant) NAMED_(name, variant)
+
+WIDTHWISE_TRAIN(NAMED(widthwise_train, VARIANT));
+WIDTHWISE_LOGITS(NAMED(widthwise_logits, VARIANT));
+
+int NAMED(widthwise_train, VARIANT)(const struct network *net, const void *inputs,
+                                    const int64_t *labels, const int64_t *indices, int64_t steps,
+                                    int64_t batch, const double *rate_factors, void *losses,
+                                    int64_t losses_stride) {
+    if (steps < 1 || batch < 1) return 0;
+    struct arena arena = {0};
+    lay_out(net, batch, 1, &arena);
+    arena.memory = aligned_alloc(64, arena.used);
+    if (!arena.memory) return 1;
+    arena.used = 0;
+    struct workspace space = lay_out(net, batch, 1, &arena);
+    unsigned before = flush_denormals();
+    train_steps(net, space, inputs, labels, indices, steps, batch, rate_factors, losses,
+                losses_stride);
+    _mm_setcsr(before);
+    free(arena.memory);
+    return 0;
+}
+
+int NAMED(widthwise_logits, VARIANT)(const struct network *net, const void *inputs, int64_t rows,
+                                     void *logits) {
+    enum { AT_ONCE = 48 }; /* rows whose outputs stay in the cache */
+    const struct layer *layers = net->layers, *last = layers + net->num_layers - 1;
+    struct arena arena = {0};
+    lay_out(net, AT_ONCE, 0, &arena);
+    arena.memory = aligned_alloc(64, arena.used);
+    if (!arena.memory) return 1;
+    arena.used = 0;
+    struct workspace space = lay_out(net, AT_ONCE, 0, &arena);
+    unsigned before = flush_denormals();
+    for (int64_t first = 0; first < rows; first += AT_ONCE) {
+        int64_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+        for (int64_t b = 0; b < count; b++)
+            space.rows[b] = (const real *)inputs + (first + b) * layers->inputs;
+        for (int64_t l = 0; l < net->num_layers; l++) {
+            real *y = space.layers[l].y;
+            forward_layer(layers + l, l > 0 ? space.layers[l - 1].rows : space.rows, count, 1, y);
+            if (layers + l != last)
+                activate(layers[l].activation, y, 0, count * padded(layers[l].outputs));
+        }
+        for (int64_t b = 0; b < count; b++)
+            memcpy((real *)logits + (first + b) * last->outputs,
+                   space.layers[last - layers].rows[b], last->outputs * sizeof(real));
+    }
+    _mm_setcsr(before);
+    free(arena.memory);
+    return 0;
+}
