@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.data import Dataset
-from widthwise.engines import EngineChoice, Pack, pack
+from widthwise.engines import EngineChoice, Pack, TrainsChunks, pack
 from widthwise.engines.captured import captured
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
@@ -41,6 +41,8 @@ MAX_TRAIN_EVALUATION = 10_000
 # Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
 _INDICES_AHEAD = 1 << 18
 _MAX_STEPS_AHEAD = 512
+# Products in one call that cannot be interrupted, at most: about a second.
+_PRODUCTS_AHEAD = 10_000_000_000
 # Examples on which a fresh pack proves itself, and on which networks are tried.
 _SAMPLE = 8
 
@@ -256,19 +258,38 @@ class PackTrainer:
         return [self._result(i) for i in range(len(self.job.replicas))]
 
     def _chunk(self, target: int) -> int:
-        ahead = _INDICES_AHEAD // (len(self._alive) * self.job.batch_size)
+        examples = len(self._alive) * self.job.batch_size  # a step
+        ahead = _INDICES_AHEAD // examples
+        if isinstance(self._pack, TrainsChunks):
+            ahead = min(ahead, _PRODUCTS_AHEAD // (3 * self._num_parameters * examples))
         return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
 
     def _train_chunk(self, num_steps: int) -> None:
         job = self.job
         losses = self._data.train.new_empty((num_steps, len(self._alive)))
-        factors = rate_factors(job.recipe, self.step, num_steps, job.steps).tolist()
+        factors = rate_factors(job.recipe, self.step, num_steps, job.steps)
         seeds = [job.replicas[i].seed for i in self._alive]
-        step = self._pack.step
-        for k, (inputs, targets) in enumerate(self._feed.steps(seeds, self.step, num_steps)):
-            step(inputs, targets, losses[k], number=self.step + k, rate_factor=factors[k])
+        if isinstance(self._pack, TrainsChunks) and job.recipe.augmentation == "none":
+            self._pack.train_steps(
+                self._data.train,
+                self._data.train_labels,
+                self._feed.indices(seeds, self.step, num_steps),
+                losses,
+                first_number=self.step,
+                rate_factors=torch.from_numpy(factors),
+            )
+        else:
+            self._train_steps(seeds, losses, factors.tolist())
         self._drop_diverged(losses)
         self.step += num_steps
+
+    def _train_steps(
+        self, seeds: Sequence[int], losses: Tensor, factors: Sequence[float]
+    ) -> None:
+        step = self._pack.step
+        batches = self._feed.steps(seeds, self.step, len(factors))
+        for k, (inputs, targets) in enumerate(batches):
+            step(inputs, targets, losses[k], number=self.step + k, rate_factor=factors[k])
 
     def _drop_diverged(self, losses: Tensor) -> None:
         finite = torch.isfinite(losses)

@@ -483,11 +483,22 @@ INLINE vec activated(const int KIND, vec x, vec *slope) {
         y = x * s;
         *slope = s * fma_(x, one - s, one);
     }
-    (void)half;
+    if (KIND == GELU) {
+        vec below = normal_(x);
+        y = x * below;
+        *slope = fma_(x, normal_density(x), below);
+    }
+    if (KIND == GELU_TANH) { /* x (1 + tanh(u)) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3) */
+        const vec root = broadcast((real)0.79788456080286535588), cubic = broadcast((real)0.044715);
+        vec square = x * x, t = tanh_(root * x * fma_(cubic, square, one));
+        vec below = fma_(half, t, half), of_u = root * fma_(broadcast(3) * cubic, square, one);
+        y = x * below;
+        *slope = fma_(half * x * of_u, fma_(-t, t, one), below);
+    }
     return y;
 }
 
-#define EACH_ACTIVATION(A) A(RELU) A(TANH) A(SIGMOID) A(SILU)
+#define EACH_ACTIVATION(A) A(RELU) A(TANH) A(SIGMOID) A(SILU) A(GELU) A(GELU_TANH)
 
 static void activate(int64_t kind, real *y, real *slope, int64_t count) {
     switch (kind) {

@@ -14,8 +14,10 @@
 #define NOINLINE static __attribute__((noinline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL_MORE UNROLL
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_MORE _Pragma("GCC unroll 32")
 #endif
 
 #define GLUE_(a, b, c) a##b##c
