@@ -69,22 +69,25 @@ INLINE void accumulate(const int HEIGHT, const int PANELS, const int SPLIT, cons
     }
 #define TERM(k, which)                                                                         \
     {                                                                                          \
+        const real *column_of = BY_COLUMN ? one_address(rows[k] + column) : 0;                 \
         vec factor[MAX_VECTORS];                                                               \
         UNROLL for (int v = 0; v < PANELS * PARTS; v++) factor[v] =                            \
             load(right + (k) * right_step + place(v, panel_stride));                           \
         UNROLL for (int i = 0; i < HEIGHT; i++) {                                              \
-            vec a = broadcast(BY_COLUMN ? rows[k][column + i] : row[i][k]);                    \
+            vec a = broadcast(BY_COLUMN ? column_of[i] : row[i][k]);                           \
             UNROLL for (int v = 0; v < PANELS * PARTS; v++) sums[i][v][which] =                \
                 fma_(a, factor[v], sums[i][v][which]);                                         \
         }                                                                                      \
     }
+    const int DEEP = BY_COLUMN ? SPLIT : MAX_SPLIT; /* terms in one turn of the loop */
     int64_t k = from;
-    for (; k + SPLIT <= to; k += SPLIT) {
+    for (; k + DEEP <= to; k += DEEP) {
+        UNROLL for (int s = 0; s < DEEP; s++) TERM(k + s, s % SPLIT)
+    }
+    for (; DEEP > SPLIT && k + SPLIT <= to; k += SPLIT) {
         UNROLL for (int s = 0; s < SPLIT; s++) TERM(k + s, s)
     }
-    if (SPLIT > 1) {
-        for (; k < to; k++) TERM(k, 0)
-    }
+    for (; SPLIT > 1 && k < to; k++) TERM(k, 0)
 #undef TERM
 }
 
@@ -329,6 +332,8 @@ static void update_bias(const struct rule *rule, const real *gradient, ptrdiff_t
 INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
                        const struct update *u, const struct product *p, rows_t next_rows) {
     const int SPLIT = HEIGHT == 1 ? 4 : HEIGHT == 2 ? 2 : 1; /* split_of, as a constant */
+    enum { MAX_BLOCK = 4 };
+    const int BLOCK = PANELS * PARTS >= 4 ? SPLIT : SPLIT > 4 / (PANELS * PARTS) ? SPLIT : 4 / (PANELS * PARTS);
     sums_t sums;
     vec gradient[MAX_HEIGHT][MAX_VECTORS];
     const real *row[MAX_HEIGHT], *next[MAX_HEIGHT];
@@ -344,26 +349,36 @@ INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
     const struct rule rule = *u->rule;
     const ptrdiff_t panel_stride = u->panel_stride;
     const int64_t depth = p->depth;
-#define TERM(k, which)                                                                         \
+/* BLOCK rows of the weights at once: first all their updates, whose sums are independent of each
+   other, then their products. */
+#define ROWS(BLOCK)                                                                            \
     {                                                                                          \
-        vec w[MAX_VECTORS];                                                                    \
-        UNROLL for (int v = 0; v < PANELS * PARTS; v++) {                                      \
-            vec sum = zero();                                                                  \
-            UNROLL for (int i = 0; i < HEIGHT; i++) sum =                                      \
-                fma_(broadcast(row[i][k]), gradient[i][v], sum);                               \
-            ptrdiff_t at = place(v, panel_stride) + (k) * PANEL;                               \
-            w[v] = updated(MODE, &rule, sum, weight + at, velocity + at);                      \
-        }                                                                                      \
-        UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS;     \
-                                                            v++) sums[i][v][which] =           \
-            fma_(broadcast(next[i][k]), w[v], sums[i][v][which]);                              \
+        vec w[MAX_BLOCK][MAX_VECTORS];                                                         \
+        UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
+            UNROLL for (int v = 0; v < PANELS * PARTS; v++) w[j][v] = zero();                  \
+        UNROLL for (int i = 0; i < HEIGHT; i++)                                                \
+            UNROLL for (int j = 0; j < (BLOCK); j++) {                                         \
+                vec a = broadcast(row[i][k + j]);                                              \
+                UNROLL for (int v = 0; v < PANELS * PARTS; v++)                                \
+                    w[j][v] = fma_(a, gradient[i][v], w[j][v]);                                \
+            }                                                                                  \
+        UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
+            UNROLL for (int v = 0; v < PANELS * PARTS; v++) {                                  \
+                ptrdiff_t at = place(v, panel_stride) + (k + j) * PANEL;                       \
+                w[j][v] = updated(MODE, &rule, w[j][v], weight + at, velocity + at);           \
+            }                                                                                  \
+        UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
+            UNROLL for (int i = 0; i < HEIGHT; i++) {                                          \
+                vec a = broadcast(next[i][k + j]);                                             \
+                UNROLL for (int v = 0; v < PANELS * PARTS; v++) sums[i][v][j % SPLIT] =        \
+                    fma_(a, w[j][v], sums[i][v][j % SPLIT]);                                   \
+            }                                                                                  \
     }
     int64_t k = 0;
-    for (; k + SPLIT <= depth; k += SPLIT) {
-        UNROLL for (int s = 0; s < SPLIT; s++) TERM(k + s, s)
-    }
-    for (; k < depth; k++) TERM(k, 0)
-#undef TERM
+    for (; k + BLOCK <= depth; k += BLOCK) ROWS(BLOCK)
+    for (; BLOCK > SPLIT && k + SPLIT <= depth; k += SPLIT) ROWS(SPLIT)
+    for (; k < depth; k++) ROWS(1)
+#undef ROWS
     UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
         vec sum = joined(SPLIT, sums[i][v]);
         store(p->out + i * p->out_stride + v * WIDTH, finished(p, sum, v * WIDTH));

@@ -62,6 +62,13 @@ INLINE void store(real *to, vec x) { *(anywhere *)to = x; }
 INLINE vec broadcast(real x) { return INTRINSIC(set1)(x); }
 INLINE vec zero(void) { return broadcast(0); }
 
+/* The same pointer, of which the compiler knows nothing: it then adds small constants to it where
+   they are used, instead of keeping a register for each sum. */
+INLINE const real *one_address(const real *p) {
+    __asm__("" : "+r"(p));
+    return p;
+}
+
 /* a * b + c, rounded once. */
 INLINE vec fma_(vec a, vec b, vec c) { return INTRINSIC(fmadd)(a, b, c); }
 
