@@ -76,9 +76,7 @@ def drawn(replicas, num_steps, batch_size, seed=2):
 
 
 def compiled(modules, momenta, recipe=None, rates=None):
-    return pack(
-        modules, rates or [RATE] * len(modules), momenta, recipe=recipe, engine="compiled"
-    )
+    return pack(modules, rates or [RATE] * len(modules), momenta, recipe=recipe, engine="compiled")
 
 
 def train(packed, inputs, labels, indices, factors=None):
@@ -271,7 +269,7 @@ class TestSameBits:
 
     def test_after_a_checkpoint_and_losing_a_replica(self, runs, batch_size):
         momenta, recipe = RUNS[runs]
-        packed, losses = self.trained(runs, batch_size)
+        _, losses = self.trained(runs, batch_size)
         begun = compiled(self.modules(), momenta, recipe)
         (inputs, labels), indices = data(torch.float32), drawn(3, 50, batch_size)
         train(begun, inputs, labels, indices[:, :20])

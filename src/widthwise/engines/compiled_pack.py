@@ -5,8 +5,7 @@ an order that its batch size fixes. So its bits are the same in any company, for
 chunks, and with every instruction set. ``compiled/dense.c`` says how.
 """
 
-import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +126,7 @@ class CompiledPack:
         rate_factors: Tensor,
     ) -> None:
         """See :class:`widthwise.engines.base.TrainsChunks`."""
-        runs, num_steps, batch_size = indices.shape
+        _, num_steps, batch_size = indices.shape
         flat = inputs.reshape(len(inputs), -1).contiguous()
         labels, indices = labels.contiguous(), indices.contiguous()
         factors = rate_factors.to(torch.float64).contiguous()
@@ -228,7 +227,7 @@ class _Shape:
         self.rows = -(-self.inputs // _PANEL) * _PANEL
 
 
-def _shapes(layers: Sequence[ChainLayer], parameters: dict[str, Tensor]) -> list[_Shape]:
+def _shapes(layers: Sequence[ChainLayer], parameters: Mapping[str, Tensor]) -> list[_Shape]:
     following = [*layers[1:], None]
     return [
         _Shape(
@@ -252,8 +251,8 @@ class _Run:
     def __init__(
         self,
         shapes: Sequence[_Shape],
-        parameters: dict[str, Tensor],
-        buffers: dict[str, Tensor],
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
         learning_rate: float,
         momentum: float,
         recipe: Recipe,
@@ -269,7 +268,7 @@ class _Run:
             if shape.bias:
                 self._lay_out(f"{shape.path}.bias", (shape.panels, 1, _PANEL), like, moving)
         for name in self._names():
-            self._write("tensors", name, parameters[name].detach())
+            self._write(f"tensors/{name}", parameters[name].detach())
         self._layers = (Layer * len(shapes))(*(self._layer(shape) for shape in shapes))
         self.network = Network(
             len(shapes),
@@ -321,7 +320,7 @@ class _Run:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         for key in self._tensors:
-            self._write(*key.split("/", 1), state[key])
+            self._write(key, state[key])
 
     def _size(self, name: str) -> tuple[int, int]:
         """(outputs, inputs) of the layer's weight, (outputs, 1) of a bias."""
@@ -339,9 +338,9 @@ class _Run:
         whole = tensor.transpose(1, 2).reshape(panels * lanes, rows)
         return whole[:outputs, :inputs].reshape(shape).clone()
 
-    def _write(self, kind: str, name: str, values: Tensor) -> None:
-        outputs, inputs = self._size(name)
-        tensor = self._tensors[f"{kind}/{name}"]
+    def _write(self, key: str, values: Tensor) -> None:
+        outputs, inputs = self._size(key.partition("/")[2])
+        tensor = self._tensors[key]
         panels, rows, lanes = tensor.shape
         whole = tensor.new_zeros((panels * lanes, rows))
         whole[:outputs, :inputs] = values.reshape(outputs, inputs)

@@ -283,9 +283,7 @@ class PackTrainer:
         self._drop_diverged(losses)
         self.step += num_steps
 
-    def _train_steps(
-        self, seeds: Sequence[int], losses: Tensor, factors: Sequence[float]
-    ) -> None:
+    def _train_steps(self, seeds: Sequence[int], losses: Tensor, factors: Sequence[float]) -> None:
         step = self._pack.step
         batches = self._feed.steps(seeds, self.step, len(factors))
         for k, (inputs, targets) in enumerate(batches):

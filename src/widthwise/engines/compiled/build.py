@@ -69,17 +69,17 @@ def build(target: Path = LIBRARY) -> Path:
 
 
 def _run_together(commands: Sequence[Sequence[str]]) -> None:
-    running = []
+    running: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands:
             running.append(
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             )
-        for process in running:
+        for command, process in zip(commands, running, strict=True):
             _, errors = process.communicate(timeout=_TIMEOUT)
             if process.returncode:
                 lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
-                raise BuildError(f"{process.args[0]} failed: {lines[0]}")  # type: ignore[index]
+                raise BuildError(f"{command[0]} failed: {lines[0]}")
     except OSError as error:
         raise BuildError(f"there is no C compiler: {error}") from error
     except subprocess.TimeoutExpired as error:
