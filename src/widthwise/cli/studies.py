@@ -39,7 +39,7 @@ def run(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="auto, chain, graph or vmap: who trains what is missing."),
+        typer.Option(help="auto, compiled, chain, graph or vmap: who trains what is missing."),
     ] = None,
     retrain_where: Annotated[
         str | None,
