@@ -145,6 +145,8 @@ def block(one: PackTrainer, steps: int) -> float:
     """µs a step and run."""
     begun = perf_counter()
     one.train(one.step + steps)
+    if one.num_diverged:
+        raise RuntimeError(f"{one.num_diverged} runs diverged: {one.job}")
     return 1e6 * (perf_counter() - begun) / steps / len(one.job.replicas)
 
 

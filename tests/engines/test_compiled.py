@@ -417,7 +417,7 @@ class TestTrainer:
 
     def test_chunks_equal_steps(self, monkeypatch):
         whole = train_pack(self.FAMILY, self.dataset(), self.job())
-        monkeypatch.setattr("widthwise.training.trainer._MAX_STEPS_AHEAD", 3)
+        monkeypatch.setattr("widthwise.training.trainer._MAX_STEPS_IN_A_CALL", 3)
         parts = train_pack(self.FAMILY, self.dataset(), self.job())
         monkeypatch.setattr("widthwise.training.trainer._PRODUCTS_AHEAD", 1)
         single = train_pack(self.FAMILY, self.dataset(), self.job())

@@ -41,8 +41,10 @@ MAX_TRAIN_EVALUATION = 10_000
 # Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
 _INDICES_AHEAD = 1 << 18
 _MAX_STEPS_AHEAD = 512
-# Products in one call that cannot be interrupted, at most: about a second.
-_PRODUCTS_AHEAD = 10_000_000_000
+# Of packs that take whole chunks, whose steps are short: drawing an epoch's order costs more.
+_MAX_STEPS_IN_A_CALL = 4096
+# Products in one call, which cannot be interrupted, at most: about half a second.
+_PRODUCTS_AHEAD = 20_000_000_000
 # Examples on which a fresh pack proves itself, and on which networks are tried.
 _SAMPLE = 8
 
@@ -177,6 +179,7 @@ class PackTrainer:
         with computing("float32", self._device):  # what proves itself does so in full precision
             built = _build_pack(family, job, modules, self._data, engine)
         self._pack = captured(built, self._device)
+        self._takes_chunks = isinstance(built, TrainsChunks) and job.recipe.augmentation == "none"
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
         self._rows = evaluation_rows(
             largest_activation(modules[0], self._data.train[:_SAMPLE]),
@@ -259,17 +262,18 @@ class PackTrainer:
 
     def _chunk(self, target: int) -> int:
         examples = len(self._alive) * self.job.batch_size  # a step
-        ahead = _INDICES_AHEAD // examples
-        if isinstance(self._pack, TrainsChunks):
+        ahead, most = _INDICES_AHEAD // examples, _MAX_STEPS_AHEAD
+        if self._takes_chunks:
             ahead = min(ahead, _PRODUCTS_AHEAD // (3 * self._num_parameters * examples))
-        return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
+            most = _MAX_STEPS_IN_A_CALL
+        return max(1, min(target - self.step, ahead, most))
 
     def _train_chunk(self, num_steps: int) -> None:
         job = self.job
         losses = self._data.train.new_empty((num_steps, len(self._alive)))
         factors = rate_factors(job.recipe, self.step, num_steps, job.steps)
         seeds = [job.replicas[i].seed for i in self._alive]
-        if isinstance(self._pack, TrainsChunks) and job.recipe.augmentation == "none":
+        if isinstance(self._pack, TrainsChunks) and self._takes_chunks:
             self._pack.train_steps(
                 self._data.train,
                 self._data.train_labels,
