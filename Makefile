@@ -26,7 +26,7 @@ test: lint
 clean:
 	rm -rf $(VENV) studies
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/widthwise/engines/compiled/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Widthwise needs Python 3.11 or newer; run make PYTHON=python3.12, say"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -15,6 +15,7 @@ from conversion.networks import (
     plain_mlp,
     trajectory,
 )
+from engines.training_alone import dense_engine
 from torch import nn
 
 from widthwise import families
@@ -140,7 +141,7 @@ class TestFamily:
         module = mup_family(self.FAMILY).build(4, seed=3)
         kinds = [type(layer) for layer in module if isinstance(layer, nn.Linear)]
         assert kinds == [families.ScaledLinear, nn.Linear, families.ScaledLinear]
-        assert pack([module], [0.1]).engine == "chain"
+        assert pack([module], [0.1]).engine == dense_engine()
         standard = self.FAMILY.build(4, seed=3)
         for index, factor in ((1, 0.5), (3, 1.0), (5, 1.0)):
             torch.testing.assert_close(module[index].weight, factor * standard[index].weight)

@@ -64,7 +64,8 @@ def packed(build, recipe=None, momenta=(0.0, 0.5, 0.9)):
     inputs, targets = batches(1)
     modules = [build(seed) for seed in range(REPLICAS)]
     example = (inputs[0, 0], targets[0, 0])
-    return pack(modules, [0.1, 0.2, 0.05], momenta, recipe=recipe, example=example)
+    engine = "chain" if build is dense else "auto"  # as on a device
+    return pack(modules, [0.1, 0.2, 0.05], momenta, recipe=recipe, example=example, engine=engine)
 
 
 def train(pack_, inputs, targets, first=0):

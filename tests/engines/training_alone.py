@@ -9,10 +9,21 @@ from torch import nn
 from torch.nn import functional
 
 from widthwise.engines import pack
+from widthwise.engines.compiled.library import instruction_set
 from widthwise.engines.draws import keep_mask
+from widthwise.engines.modules import NotPackableError
 from widthwise.sgd.recipe import Recipe
 
 PLAIN = Recipe()
+
+
+def dense_engine():
+    """What trains chains of dense layers in float32 on this machine's CPU."""
+    try:
+        instruction_set()
+    except NotPackableError:
+        return "chain"
+    return "compiled"
 
 
 def seeded(build):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from engines.training_alone import dense_engine
 from polars.testing import assert_frame_equal
 from tiny_studies import clouds, comparable, fields, in_this_process
 from torch import nn
@@ -78,7 +79,7 @@ class TestWaysToName:
     def test_file_and_function(self, tmp_path, trained):
         (tmp_path / "nets.py").write_text(CHAIN)
         table = run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build").results()
-        assert set(table["engine"]) == {"chain"}
+        assert set(table["engine"]) == {dense_engine()}
         assert set(table["family"]) == {"build"}
         assert set(table["status"]) == {"ok"}
 

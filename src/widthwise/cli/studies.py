@@ -45,7 +45,8 @@ def run(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="auto, chain, graph or vmap: who trains what is missing.", rich_help_panel=_RUNS
+            help="auto, compiled, chain, graph or vmap: who trains what is missing.",
+            rich_help_panel=_RUNS,
         ),
     ] = None,
     retrain_where: Annotated[

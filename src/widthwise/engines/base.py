@@ -1,11 +1,11 @@
 """What training needs of a pack, whatever engine is behind it."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
-EngineChoice = Literal["auto", "chain", "graph", "vmap"]
+EngineChoice = Literal["auto", "compiled", "chain", "graph", "vmap"]
 
 
 class Pack(Protocol):
@@ -15,8 +15,9 @@ class Pack(Protocol):
     replica; weight decay, Nesterov momentum and the loss as the pack's recipe says.
 
     Attributes:
-        engine: "chain" (dense layers; written-out backward pass, fused update), "graph" (layers
-            in packed form; autograd) or "vmap" (the module's forward under ``torch.func.vmap``).
+        engine: "compiled" (dense layers; steps in compiled code, one run at a time), "chain" (dense
+            layers; written-out backward pass, fused update), "graph" (layers in packed form;
+            autograd) or "vmap" (the module's forward under ``torch.func.vmap``).
         reason: why this engine was taken.
         num_replicas: R; falls when replicas are dropped.
     """
@@ -75,3 +76,34 @@ class Pack(Protocol):
         ...
 
     def restore(self, state: dict[str, Tensor]) -> None: ...
+
+
+@runtime_checkable
+class TrainsChunks(Protocol):
+    """A pack that also makes many steps in one call, reading batches where the data set lies."""
+
+    def train_steps(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        losses: Tensor,
+        *,
+        first_number: int,
+        rate_factors: Tensor,
+    ) -> None:
+        """Consecutive updates of every replica: the same bits as one :meth:`Pack.step` after the
+        other. It cannot be interrupted.
+
+        Args:
+            inputs: (N, *example_shape), the training set.
+            labels: (N,) class indices.
+            indices: (R, S, B), the examples of S steps.
+            losses: (S, R), receives the mean losses before each update.
+            first_number: of the first update.
+            rate_factors: (S,), multiply every learning rate.
+
+        Raises:
+            InputError: if an index or a label is out of its range.
+        """
+        ...

@@ -9,6 +9,7 @@ from widthwise.engines.autograd_pack import AutogradPack, Forward
 from widthwise.engines.base import EngineChoice, Pack
 from widthwise.engines.chain import ChainLayer, read_chain
 from widthwise.engines.chain_pack import ChainPack
+from widthwise.engines.compiled_pack import CompiledPack, require_compiled
 from widthwise.engines.layer_rules import LAYER_RULES
 from widthwise.engines.modules import NotPackableError, check_alike, copied, first_line
 from widthwise.engines.program import Program
@@ -21,6 +22,8 @@ from widthwise.sgd.recipe import Recipe
 
 # (modules, learning rates (R,), momenta (R,), recipe, seeds) → pack
 _Build = Callable[[Sequence[nn.Module], Tensor, Tensor, Recipe, Sequence[int]], Pack]
+
+_CHAIN = "a chain of dense layers and activations"
 
 
 def pack(
@@ -37,7 +40,8 @@ def pack(
 
     The modules are copied, not changed; a copy's forward runs first, to see whether it keeps
     anything that replicas could not follow. Layers train in the mode (training or evaluation) in
-    which they are. A chain of dense layers and activations gets an engine of its own; what else
+    which they are. A chain of dense layers and activations gets engines of its own: compiled code
+    where its parameters are float32 on a CPU, batched products elsewhere; what else
     can be read by torch.fx and consists of layers with a packed form runs in that form; the rest
     runs under ``torch.func.vmap``. ``Pack.engine`` and ``Pack.reason`` say which way was taken
     and why.
@@ -52,8 +56,8 @@ def pack(
             logits, its first gradient steps and its running statistics against those of the
             modules. Without it nothing is proved, and packed forms other than chains, which
             depend on shapes, are not used.
-        engine: "auto" takes the first of "chain", "graph" and "vmap" that proves equal; a name
-            takes that one or none.
+        engine: "auto" takes the first of "compiled" (float32 on a CPU), "chain", "graph" and
+            "vmap" that proves equal; a name takes that one or none.
 
     Raises:
         InputError: if the engine that was asked for cannot, the modules differ in shape, contain a
@@ -109,12 +113,25 @@ def _choose(
         return reason
 
     reason = f'engine "{wanted}" was asked for'
-    try:
-        if wanted in ("auto", "chain"):
+    layers: Sequence[ChainLayer] = ()
+    if wanted in ("auto", "compiled", "chain"):
+        try:
             _require_no_updates(watched)
-            return proved(_chain(read_chain(modules[0])))
-    except Exception as error:  # it runs the user's code, which may raise anything
-        reason = failed("chain", error)
+            layers = read_chain(modules[0])
+        except Exception as error:  # it runs the user's code, which may raise anything
+            reason = failed("chain" if wanted == "auto" else wanted, error)
+    if layers:
+        why = _CHAIN
+        try:
+            if wanted == "compiled" or (wanted == "auto" and _in_float32(modules[0], recipe)):
+                require_compiled(modules[0], recipe)
+                return proved(_compiled(layers))
+        except Exception as error:
+            why = f"{_CHAIN}; not compiled: {failed('compiled', error)}"
+        try:
+            return proved(_chain(layers, why))
+        except Exception as error:
+            reason = failed("chain", error)
     if example is None and wanted == "auto":
         reason = "no example to prove a packed form on"
     elif wanted in ("auto", "graph"):
@@ -167,9 +184,21 @@ def _require_no_updates(
             raise NotPackableError(f"forward changes {name!r}")
 
 
-def _chain(layers: Sequence[ChainLayer]) -> _Build:
-    return lambda modules, rates, momenta, recipe, seeds: ChainPack(
+def _in_float32(module: nn.Module, recipe: Recipe) -> bool:
+    """Whether it trains in float32 on a CPU."""
+    kinds = {(p.dtype, p.device.type) for p in module.parameters()}
+    return kinds == {(torch.float32, "cpu")} and recipe.precision == "float32"
+
+
+def _compiled(layers: Sequence[ChainLayer]) -> _Build:
+    return lambda modules, rates, momenta, recipe, seeds: CompiledPack(
         layers, modules, rates, momenta, recipe
+    )
+
+
+def _chain(layers: Sequence[ChainLayer], reason: str) -> _Build:
+    return lambda modules, rates, momenta, recipe, seeds: ChainPack(
+        layers, modules, rates, momenta, recipe, reason
     )
 
 

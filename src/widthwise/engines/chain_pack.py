@@ -136,11 +136,12 @@ class ChainPack:
         learning_rates: Tensor,
         momenta: Tensor,
         recipe: Recipe,
+        reason: str = "a chain of dense layers and activations",
     ) -> None:
         parameters = [
             {name: p.detach() for name, p in module.named_parameters()} for module in modules
         ]
-        self.reason = "a chain of dense layers and activations"
+        self.reason = reason
         bf16 = recipe.precision == "bf16"
         self._copies = bf16 and needs_copies(next(modules[0].parameters()).device)
         self._products = rounded_products if bf16 and not self._copies else nullcontext

@@ -44,8 +44,7 @@ class BatchFeed:
 
         The inputs of a step may be overwritten by those of the next.
         """
-        distinct = list(dict.fromkeys(seeds))  # runs of one seed see the same batches
-        column = [distinct.index(seed) for seed in seeds]
+        distinct, column = _distinct(seeds)
         drawn = [self._draw(seed, first_step, num_steps) for seed in distinct]
         rows = np.concatenate([drawn[c] for c in column], axis=1)
         indices = torch.from_numpy(rows).to(self._inputs.device)
@@ -62,6 +61,12 @@ class BatchFeed:
         for k in range(num_steps):
             yield self._images.take(indices[k], stacked[k]).view(shape), targets[k]
 
+    def indices(self, seeds: Sequence[int], first_step: int, num_steps: int) -> Tensor:
+        """Which examples consecutive steps see, (R, num_steps, B), for R seeds."""
+        distinct, column = _distinct(seeds)
+        drawn = [self._draw(seed, first_step, num_steps) for seed in distinct]
+        return torch.from_numpy(np.stack([drawn[c] for c in column]))
+
     def _draw(self, seed: int, first_step: int, num_steps: int) -> NDArray[np.int64]:
         return batch_indices(
             seed,
@@ -74,3 +79,10 @@ class BatchFeed:
 
     def _transforms(self, seed: int, first_step: int, num_steps: int) -> Transforms:
         return draw_transforms(seed, first_step, num_steps, self._batch_size, self._recipe)
+
+
+def _distinct(seeds: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Seeds without repetition, and which of them each one is: runs of one seed see the same
+    batches."""
+    distinct = list(dict.fromkeys(seeds))
+    return distinct, [distinct.index(seed) for seed in seeds]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.data import Dataset
-from widthwise.engines import EngineChoice, Pack, pack
+from widthwise.engines import EngineChoice, Pack, TrainsChunks, pack
 from widthwise.engines.captured import captured
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
@@ -41,6 +41,10 @@ MAX_TRAIN_EVALUATION = 10_000
 # Indices drawn ahead: a few MB, so that drawing costs nothing beside training.
 _INDICES_AHEAD = 1 << 18
 _MAX_STEPS_AHEAD = 512
+# Of packs that take whole chunks, whose steps are short: drawing an epoch's order costs more.
+_MAX_STEPS_IN_A_CALL = 4096
+# Products in one call, which cannot be interrupted, at most: about half a second.
+_PRODUCTS_AHEAD = 20_000_000_000
 # Examples on which a fresh pack proves itself, and on which networks are tried.
 _SAMPLE = 8
 
@@ -175,6 +179,7 @@ class PackTrainer:
         with computing("float32", self._device):  # what proves itself does so in full precision
             built = _build_pack(family, job, modules, self._data, engine)
         self._pack = captured(built, self._device)
+        self._takes_chunks = isinstance(built, TrainsChunks) and job.recipe.augmentation == "none"
         self._num_parameters = sum(p.numel() for p in self._pack.parameters(0).values())
         self._rows = evaluation_rows(
             largest_activation(modules[0], self._data.train[:_SAMPLE]),
@@ -256,19 +261,37 @@ class PackTrainer:
         return [self._result(i) for i in range(len(self.job.replicas))]
 
     def _chunk(self, target: int) -> int:
-        ahead = _INDICES_AHEAD // (len(self._alive) * self.job.batch_size)
-        return max(1, min(target - self.step, ahead, _MAX_STEPS_AHEAD))
+        examples = len(self._alive) * self.job.batch_size  # a step
+        ahead, most = _INDICES_AHEAD // examples, _MAX_STEPS_AHEAD
+        if self._takes_chunks:
+            ahead = min(ahead, _PRODUCTS_AHEAD // (3 * self._num_parameters * examples))
+            most = _MAX_STEPS_IN_A_CALL
+        return max(1, min(target - self.step, ahead, most))
 
     def _train_chunk(self, num_steps: int) -> None:
         job = self.job
         losses = self._data.train.new_empty((num_steps, len(self._alive)))
-        factors = rate_factors(job.recipe, self.step, num_steps, job.steps).tolist()
+        factors = rate_factors(job.recipe, self.step, num_steps, job.steps)
         seeds = [job.replicas[i].seed for i in self._alive]
-        step = self._pack.step
-        for k, (inputs, targets) in enumerate(self._feed.steps(seeds, self.step, num_steps)):
-            step(inputs, targets, losses[k], number=self.step + k, rate_factor=factors[k])
+        if isinstance(self._pack, TrainsChunks) and self._takes_chunks:
+            self._pack.train_steps(
+                self._data.train,
+                self._data.train_labels,
+                self._feed.indices(seeds, self.step, num_steps),
+                losses,
+                first_number=self.step,
+                rate_factors=torch.from_numpy(factors),
+            )
+        else:
+            self._train_steps(seeds, losses, factors.tolist())
         self._drop_diverged(losses)
         self.step += num_steps
+
+    def _train_steps(self, seeds: Sequence[int], losses: Tensor, factors: Sequence[float]) -> None:
+        step = self._pack.step
+        batches = self._feed.steps(seeds, self.step, len(factors))
+        for k, (inputs, targets) in enumerate(batches):
+            step(inputs, targets, losses[k], number=self.step + k, rate_factor=factors[k])
 
     def _drop_diverged(self, losses: Tensor) -> None:
         finite = torch.isfinite(losses)
