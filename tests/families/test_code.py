@@ -9,7 +9,7 @@ from importlib import metadata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_studies import clouds, fields, in_this_process
+from tiny_studies import clouds, fields, in_this_process, landed_files
 
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, code_changes, family_code, user_family
@@ -549,7 +549,7 @@ class TestStudies:
         in_this_process(monkeypatch)
         study, helper = self.begin(tmp_path, tmp_path / "s")
         helper.write_text(self.HELPER.format(more=".requires_grad_(n > 1)"))
-        message = r"layers_of_study\.py changed since the study in .* began; restore it, or begin"
+        message = r"layers_of_study\.py changed since the study in .* asked for it; restore it, or"
         with pytest.raises(InputError, match=message):
             study.run(1, progress=False)
         helper.write_text(self.HELPER.format(more="  # as before"))
@@ -561,8 +561,7 @@ class TestStudies:
         """In worker processes, after some results have landed."""
         study, helper = self.begin(tmp_path, tmp_path / "s")
         study.run(1, progress=False)
-        shard = next((tmp_path / "s" / "shards").iterdir())
-        shard.unlink()
+        landed_files(tmp_path / "s")[0].unlink()
         helper.write_text(self.HELPER.format(more=".requires_grad_(n > 1)"))
         with pytest.raises(InputError, match=r"layers_of_study\.py changed since the study"):
             Study.open(tmp_path / "s").run(1, progress=False)

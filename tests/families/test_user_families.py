@@ -423,7 +423,7 @@ class TestSource:
         path.write_text(CHAIN)
         study = Study.create(tmp_path / "s", fields(family=f"{path}:build"), data=clouds())
         path.write_text(CHAIN.replace("relu", "tanh"))
-        with pytest.raises(InputError, match=r"nets\.py changed since the study in .* began"):
+        with pytest.raises(InputError, match=r"nets\.py changed since .* asked for it"):
             study.run(1, progress=False)
         path.write_text(CHAIN + "\n# a remark\n")
         study.run(1, progress=False)
