@@ -338,7 +338,8 @@ def test_batch_must_fit_the_training_set(batch_size):
 
 
 def test_progress_is_told_within_an_evaluation(monkeypatch):
-    monkeypatch.setattr("widthwise.training.trainer._MAX_STEPS_AHEAD", 3)
+    for limit in ("_MAX_STEPS_AHEAD", "_MAX_STEPS_IN_A_CALL"):
+        monkeypatch.setattr(f"widthwise.training.trainer.{limit}", 3)
     trainer, told = PackTrainer(SINGLE, clouds(), job(steps=80)), []
     trainer.advance(told.append)
     assert told == [3, 6, 9, 10]
