@@ -53,7 +53,7 @@ def test_steps(inputs, batch):
         loss = nn.functional.cross_entropy(module(x[indices[0, step]]), y[indices[0, step]])
         loss.backward()
         optimizer.step()
-        assert float(losses[step, 0]) == pytest.approx(float(loss), rel=1e-10)
+        assert float(losses[step, 0]) == pytest.approx(float(loss.detach()), rel=1e-10)
     for name, parameter in module.named_parameters():
         ours = packed.parameters(0)[name]
         torch.testing.assert_close(ours, parameter.detach(), rtol=0, atol=1e-11)
