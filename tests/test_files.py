@@ -62,6 +62,15 @@ def test_a_full_disk_has_a_remedy(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_failures_are_told_as_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    with pytest.raises(InputError, match="its directory is gone"):
         write_atomically(tmp_path / "absent" / "a", b"")
+
+
+def test_other_failures_are_told_as_they_are(tmp_path, monkeypatch):
+    def busy(descriptor):
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr("os.fsync", busy)
+    with pytest.raises(OSError, match="busy"):
+        write_atomically(tmp_path / "a", b"")
