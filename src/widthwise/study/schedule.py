@@ -19,6 +19,8 @@ from widthwise.theory.noise import batch_size_for, learning_rate_for
 from widthwise.training import PackJob, Replica
 
 _MIN_STEPS = 8
+# Of a core, about, with networks of the sizes that studies have.
+_FLOPS_A_SECOND = 2e10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +293,29 @@ def pack_shapes(
     for (width, batch, _), count in together.items():
         shapes[width, batch] = max(count, shapes.get((width, batch), 0))
     return shapes
+
+
+def longest_runs(settings: Iterable[RunSetting]) -> dict[tuple[float, int], int]:
+    """(widening factor, batch size) → most steps of a run."""
+    longest: dict[tuple[float, int], int] = {}
+    for setting in settings:
+        shape = setting.widening_factor, setting.batch_size
+        longest[shape] = max(setting.steps, longest.get(shape, 0))
+    return longest
+
+
+def list_size(flops: float, most: int) -> int:
+    """Runs to hand out together where an engine trains one at a time: about a second of work, so
+    that the lists of all workers end together.
+
+    Args:
+        flops: of one run, with its evaluations.
+        most: runs there are.
+
+    >>> list_size(1e9, most=100), list_size(1e11, most=100), list_size(1e9, most=3)
+    (20, 1, 3)
+    """
+    return max(1, min(most, round(_FLOPS_A_SECOND / flops)))
 
 
 def _jobs(

@@ -29,6 +29,8 @@ from widthwise.study.schedule import (
     ScheduledPack,
     is_probed,
     lay_out,
+    list_size,
+    longest_runs,
     make_packs,
     most_replicas,
     pack_shapes,
@@ -36,7 +38,7 @@ from widthwise.study.schedule import (
     widths_to_probe,
 )
 from widthwise.study.stable_rates import quick_probe, stable_learning_rate
-from widthwise.study.timing import measured_sizes
+from widthwise.study.timing import measured_sizes, trains_one_by_one
 from widthwise.theory.noise import normalized_noise_scale
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -80,7 +82,7 @@ class Scheduler:
             context=context,
             costs=costs,
             stable=stable,
-            pack_sizes=pack_sizes(directory, context, costs, stable),
+            pack_sizes=pack_sizes(directory, context, costs, stable, settings),
             settings=settings,
             unreachable=tuple(sorted(unreachable)),
             searched=searched,
@@ -267,8 +269,10 @@ def pack_sizes(
     context: Context,
     costs: Mapping[float, ModuleCost],
     stable: StableRates,
+    settings: Iterable[RunSetting],
 ) -> dict[tuple[float, int], int]:
-    """(widening factor, batch size) → runs in a pack, measured unless the specification says.
+    """(widening factor, batch size) → runs in a pack, measured unless the specification says, or
+    the engine trains one run at a time.
 
     What was measured is kept with the study, for machines of this kind.
     """
@@ -287,8 +291,13 @@ def pack_sizes(
     largest = {shape: count for shape, count in largest.items() if count > 0}
     if spec.packing.size is not None:
         return largest
+    listed = _lists(context, costs, largest, longest_runs(settings), momentum)
     kept = _KeptSizes(directory, context, momentum)
-    missing = {shape: most for shape, most in largest.items() if kept.of(shape, most) is None}
+    missing = {
+        shape: most
+        for shape, most in largest.items()
+        if shape not in listed and kept.of(shape, most) is None
+    }
     if missing:
         measured = measured_sizes(
             context.family,
@@ -300,7 +309,41 @@ def pack_sizes(
             engine=spec.packing.engine,
         )
         kept.add(missing, measured)
-    return {shape: kept.of(shape, most) or 1 for shape, most in largest.items()}
+    return listed | {
+        shape: kept.of(shape, most) or 1 for shape, most in largest.items() if shape not in listed
+    }
+
+
+def _lists(
+    context: Context,
+    costs: Mapping[float, ModuleCost],
+    largest: Mapping[tuple[float, int], int],
+    steps: Mapping[tuple[float, int], int],
+    momentum: float,
+) -> dict[tuple[float, int], int]:
+    """Sizes at the widths whose engine trains one run at a time: nothing needs measuring."""
+    training = context.spec.training
+    alone = {
+        width
+        for width in {width for width, _ in largest}
+        if trains_one_by_one(
+            context.family,
+            context.dataset,
+            training.recipe,
+            width,
+            momentum,
+            context.device,
+            context.spec.packing.engine,
+        )
+    }
+    sizes = {}
+    for (width, batch), most in largest.items():
+        if width in alone:
+            cost = costs[width]
+            evaluated = (training.evaluations + 1) * context.num_evaluated
+            flops = steps[width, batch] * batch * cost.training_flops
+            sizes[width, batch] = list_size(flops + evaluated * cost.forward_flops, most)
+    return sizes
 
 
 class _KeptSizes:

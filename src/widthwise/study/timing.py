@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 
 from widthwise.data import Dataset
 from widthwise.engines import EngineChoice
+from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.sgd.recipe import Recipe
 from widthwise.study.context import Context
@@ -79,6 +80,31 @@ def _few_examples(dataset: Dataset, batch_size: int) -> Dataset:
         validation_inputs=None,
         validation_labels=None,
     )
+
+
+def trains_one_by_one(
+    family: WidthFamily,
+    dataset: Dataset,
+    recipe: Recipe,
+    widening_factor: float,
+    momentum: float,
+    device: torch.device | None = None,
+    engine: EngineChoice = "auto",
+) -> bool:
+    """Whether a network's engine gains nothing from packs, because it trains one run at a time."""
+    job = PackJob(
+        widening_factor=widening_factor,
+        batch_size=1,
+        steps=1,
+        replicas=(Replica(learning_rate=1e-12, momentum=momentum, seed=0),),
+        evaluations=1,
+        recipe=recipe,
+    )
+    try:
+        trainer = PackTrainer(family, _few_examples(dataset, 1), job, device, engine)
+    except InputError:  # as of batch norm, which needs larger batches
+        return False
+    return trainer.engine == "compiled"
 
 
 # A larger pack must be faster by this much a run: smaller ones spread better over cores.

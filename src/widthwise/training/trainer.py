@@ -184,7 +184,8 @@ class PackTrainer:
         self._rows = evaluation_rows(
             largest_activation(modules[0], self._data.train[:_SAMPLE]),
             self._num_parameters,
-            len(modules),
+            # What is trained alone is evaluated as if alone: its bits know no company.
+            1 if isinstance(built, TrainsChunks) else len(modules),
         )
         self._alive = list(range(len(job.replicas)))
         self._diverged_at: dict[int, int] = {}
@@ -198,6 +199,11 @@ class PackTrainer:
     @property
     def done(self) -> bool:
         return self.step >= self.job.steps or not self._alive
+
+    @property
+    def engine(self) -> str:
+        """Which engine trains the pack."""
+        return self._pack.engine
 
     @property
     def reason(self) -> str:
