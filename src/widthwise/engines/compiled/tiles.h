@@ -116,7 +116,7 @@ INLINE void forward_tile(const int HEIGHT, const int PANELS, const int SPLIT,
         UNROLL for (int s = 0; s < SPLIT; s++) sums[i][v][s] = zero();
         if (SPLIT == 1 && from > 0) sums[i][v][0] = load(out + i * p->out_stride + v * WIDTH);
     }
-    accumulate(HEIGHT, PANELS, SPLIT, 0, rows + row, 0, from, to, p->weight + from * PANEL, PANEL,
+    accumulate(HEIGHT, PANELS, SPLIT, 0, rows + row, 0, from, to, p->weight, PANEL,
                p->panel_stride, sums);
     int last = to == p->depth;
     UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
