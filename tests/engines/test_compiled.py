@@ -220,6 +220,18 @@ class TestSingle:
         other = pack(modules, [0.1, 0.2], example=(inputs[:8], labels[:8]))
         assert (other.engine, "not compiled: an activation" in other.reason) == ("chain", True)
 
+    def test_a_chunk_that_is_not_its_steps_is_caught(self, monkeypatch):
+        inputs, labels = data(torch.float32)
+        right = compiled_pack.CompiledPack.train_steps
+
+        def wrong(self, inputs, labels, indices, *args, **options):
+            flipped = indices.flip(1) if indices.shape[1] > 1 else indices
+            right(self, inputs, labels, flipped, *args, **options)
+
+        monkeypatch.setattr(compiled_pack.CompiledPack, "train_steps", wrong)
+        packed = pack([network([20], nn.ReLU, True)], [0.1], example=(inputs[:8], labels[:8]))
+        assert packed.reason.endswith("must be those made one by one, but they differ")
+
     def test_a_wrong_derivative_is_caught(self, monkeypatch):
         inputs, labels = data(torch.float32)
         monkeypatch.setitem(compiled_pack._NAMES, RELU, "tanh")
