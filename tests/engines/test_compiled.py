@@ -55,8 +55,8 @@ def scaled(fan_in, fan_out, bias):
     return families.ScaledLinear(fan_in, fan_out, bias, multiplier=fan_in**-0.5)
 
 
-def network(widths, activation, bias, layer=nn.Linear):
-    sizes = [INPUTS, *widths, CLASSES]
+def network(widths, activation, bias, layer=nn.Linear, inputs=INPUTS):
+    sizes = [inputs, *widths, CLASSES]
     layers = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [layer(fan_in, fan_out, bias=bias), activation()]
@@ -64,9 +64,9 @@ def network(widths, activation, bias, layer=nn.Linear):
     return nn.Sequential(*kept)
 
 
-def data(dtype=torch.float64, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(EXAMPLES, INPUTS, generator=generator, dtype=torch.float64)
+def data(dtype=torch.float64, num_inputs=INPUTS):
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(EXAMPLES, num_inputs, generator=generator, dtype=torch.float64)
     return inputs.to(dtype), torch.randint(CLASSES, (EXAMPLES,), generator=generator)
 
 
@@ -90,7 +90,7 @@ def train(packed, inputs, labels, indices, factors=None):
 
 def train_alone(module, rate, momentum, indices, recipe=None, factors=None):
     """Losses of each step by ``torch.optim.SGD``; the module is trained."""
-    inputs, labels = data()
+    inputs, labels = data(num_inputs=module[0].in_features)
     recipe = recipe or Recipe()
     optimizer = torch.optim.SGD(
         module.parameters(),
@@ -113,7 +113,7 @@ def train_alone(module, rate, momentum, indices, recipe=None, factors=None):
 def error_against_sgd(module, indices, momentum, recipe, factors, wrong=1.0):
     """Of losses and parameters, relative to the largest of each (at least 1), and of the logits;
     with every instruction set that this processor has."""
-    inputs, labels = data()
+    inputs, labels = data(num_inputs=module[0].in_features)
     alone = copy.deepcopy(module)
     theirs = train_alone(alone, RATE, momentum, indices[0], recipe, factors)
     pairs = []
@@ -155,6 +155,18 @@ class TestDouble:
                 indices = drawn(1, 100, batch_size)
                 error = error_against_sgd(module, indices, momentum, recipe, factors)
                 assert error < 1e-10, (depth, batch_size)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("batch_size", [1, 3, 5, 8, 17, 64])
+    @pytest.mark.parametrize("decay", [0.0, 0.01])
+    def test_layers_that_are_taken_range_by_range(self, batch_size, decay):
+        """More inputs than stay in the first-level cache."""
+        factors, rows = torch.ones(30, dtype=torch.float64), drawn(1, 30, batch_size)
+        for widths in ([20], [130, 250]):
+            torch.manual_seed(0)
+            module = network(widths, nn.ReLU, True, inputs=500).double()
+            error = error_against_sgd(module, rows, 0.5, Recipe(weight_decay=decay), factors)
+            assert error < 1e-10
 
     @pytest.mark.parametrize("momentum", [0.0, 0.9])
     @pytest.mark.parametrize("batch_size", [1, 7])
@@ -208,6 +220,18 @@ class TestSingle:
         other = pack(modules, [0.1, 0.2], example=(inputs[:8], labels[:8]))
         assert (other.engine, "not compiled: an activation" in other.reason) == ("chain", True)
 
+    def test_a_chunk_that_is_not_its_steps_is_caught(self, monkeypatch):
+        inputs, labels = data(torch.float32)
+        right = compiled_pack.CompiledPack.train_steps
+
+        def wrong(self, inputs, labels, indices, *args, **options):
+            flipped = indices.flip(1) if indices.shape[1] > 1 else indices
+            right(self, inputs, labels, flipped, *args, **options)
+
+        monkeypatch.setattr(compiled_pack.CompiledPack, "train_steps", wrong)
+        packed = pack([network([20], nn.ReLU, True)], [0.1], example=(inputs[:8], labels[:8]))
+        assert packed.reason.endswith("must be those made one by one, but they differ")
+
     def test_a_wrong_derivative_is_caught(self, monkeypatch):
         inputs, labels = data(torch.float32)
         monkeypatch.setitem(compiled_pack._NAMES, RELU, "tanh")
@@ -227,12 +251,15 @@ RUNS = {"plain": ([0.0] * 3, Recipe()), "momenta": ([0.9, 0.0, 0.5], Recipe()),
 @pytest.mark.parametrize("runs", RUNS)
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 7, 16, 33])
 class TestSameBits:
+    INPUTS = 300  # more than one range of rows
+
     def modules(self):
-        return [seeded(lambda: network([70, 18], nn.Tanh, True))(seed) for seed in range(3)]
+        make = seeded(lambda: network([70, 18], nn.Tanh, True, inputs=self.INPUTS))
+        return [make(seed) for seed in range(3)]
 
     def trained(self, runs, batch_size, chosen=(0, 1, 2), cuts=(50,)):
         momenta, recipe = RUNS[runs]
-        modules, (inputs, labels) = self.modules(), data(torch.float32)
+        modules, (inputs, labels) = self.modules(), data(torch.float32, self.INPUTS)
         packed = compiled([modules[i] for i in chosen], [momenta[i] for i in chosen], recipe)
         indices, losses = drawn(3, 50, batch_size)[list(chosen)], []
         for part in indices.split(list(cuts), 1):
@@ -256,7 +283,7 @@ class TestSameBits:
             found.append(self.trained(runs, batch_size))
             assert found[-1][0].reason.endswith(name)
         self.same(*found)
-        inputs, _ = data(torch.float32)
+        inputs, _ = data(torch.float32, self.INPUTS)
         assert torch.equal(found[0][0].logits(inputs), found[1][0].logits(inputs))
 
     def test_in_any_company_and_order(self, runs, batch_size):
@@ -271,7 +298,7 @@ class TestSameBits:
         momenta, recipe = RUNS[runs]
         _, losses = self.trained(runs, batch_size)
         begun = compiled(self.modules(), momenta, recipe)
-        (inputs, labels), indices = data(torch.float32), drawn(3, 50, batch_size)
+        (inputs, labels), indices = data(torch.float32, self.INPUTS), drawn(3, 50, batch_size)
         train(begun, inputs, labels, indices[:, :20])
         begun.keep([0, 2])
         resumed = compiled(self.modules(), momenta, recipe)
@@ -284,7 +311,7 @@ class TestSameBits:
         momenta, recipe = RUNS[runs]
         packed, losses = self.trained(runs, batch_size)
         single = compiled(self.modules(), momenta, recipe)
-        (inputs, labels), own = data(torch.float32), torch.empty(3)
+        (inputs, labels), own = data(torch.float32, self.INPUTS), torch.empty(3)
         for step, rows in enumerate(drawn(3, 50, batch_size).unbind(1)):
             single.step(inputs[rows], labels[rows], own, number=step)
             assert torch.equal(own, losses[step])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from widthwise.engines.base import Pack
+from widthwise.engines.base import Pack, TrainsChunks
 from widthwise.engines.draws import Draws, OwnDropout
 from widthwise.engines.modules import copied, mixed_examples
 from widthwise.errors import InputError
@@ -142,8 +142,36 @@ def _prove(
             _compare_step(module, before[i], packed.parameters(i), gradients, compare)
             _compare_buffers(module, packed.buffers(i), compare)
         packed.restore({**packed.state(), **start})
+    if isinstance(packed, TrainsChunks):
+        for rows in (1, len(batches[0][0])):
+            _prove_chunk(packed, *batches[0], rows)
+        packed.restore({**packed.state(), **start})
     if len(batches) > 1:  # with the statistics that training left
         _prove_logits(packed, modules, batches[0][0], compare)
+
+
+def _prove_chunk(packed: Pack, inputs: Tensor, targets: Tensor, batch_size: int) -> None:
+    """Three steps in one call are three steps, bit for bit."""
+    assert isinstance(packed, TrainsChunks)
+    start = {name: tensor.clone() for name, tensor in packed.state().items()}
+    replicas, count = packed.num_replicas, len(inputs)
+    rows = torch.arange(3 * batch_size, device=inputs.device).view(3, batch_size) % count
+    losses = next(iter(packed.parameters(0).values())).new_empty(3, replicas)
+    single = torch.empty_like(losses)
+    factors = torch.full((3,), _SMALL, dtype=torch.float64)  # short steps: they stay finite
+    indices = rows.expand(replicas, -1, -1).contiguous()
+    packed.train_steps(inputs, targets, indices, losses, first_number=0, rate_factors=factors)
+    together = {name: tensor.clone() for name, tensor in packed.state().items()}
+    packed.restore(start)
+    for number, chosen in enumerate(rows):
+        batch = inputs[chosen].expand(replicas, batch_size, *inputs.shape[1:])
+        own = targets[chosen].expand(replicas, -1)
+        packed.step(batch, own, single[number], number=number, rate_factor=_SMALL)
+    same = torch.equal(losses, single) and all(
+        torch.equal(together[name], tensor) for name, tensor in packed.state().items()
+    )
+    if not same:
+        raise DisagreementError("steps in one call must be those made one by one, but they differ")
 
 
 def _prove_logits(
