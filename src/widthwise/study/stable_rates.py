@@ -25,7 +25,6 @@ from widthwise.sgd.batches import whole_batch
 from widthwise.sgd.recipe import Recipe
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.progress import ProgressReporter
-from widthwise.study.reading import with_paths
 from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import PackingSpec, StudySpec
 from widthwise.training.networks import network_inputs
@@ -403,7 +402,7 @@ def _identity(
 ) -> dict[str, Any]:
     """What rates depend on: not how long a study trains, nor where it searches, nor where files
     lie."""
-    fields = with_paths(spec.fields(), lambda path: Path(path).name)
+    fields = spec.portable_fields()
     training = {
         key: value
         for key, value in fields["training"].items()

@@ -40,7 +40,6 @@ from widthwise.study.format_2 import OldShards
 from widthwise.study.limits import refuse_many_runs, refuse_many_steps
 from widthwise.study.progress import make_reporter
 from widthwise.study.provenance import provenance
-from widthwise.study.reading import with_paths
 from widthwise.study.record import StudyRecord, read_record
 from widthwise.study.rounds import KeptRounds, Rounds
 from widthwise.study.running import Runner
@@ -338,7 +337,7 @@ class Study:
             law=summary.law,
             law_problem=summary.law_problem,
             optimum_problems=summary.problems,
-            spec_text=_json(with_paths(self.spec.fields(), lambda path: Path(path).name)),
+            spec_text=_json(self.spec.portable_fields()),
             provenance=provenance(self._record, results, num_asked, damage),
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
@@ -446,7 +445,7 @@ class Study:
 
     def _change(
         self, before: StudyRecord, known: Mapping[str, Run], is_all: bool, yes: bool
-    ) -> str:
+    ) -> str | None:
         """What its new question means, in a line.
 
         Raises:
@@ -463,7 +462,7 @@ class Study:
         )
         if not yes:
             refuse_unrelated(self.directory, change)
-        return change.sentence()
+        return change.sentence() if change.changes else None
 
     def _nothing_landed(self) -> str:
         ended = self.search_end()
