@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))  # benchmarks are not part of the package
 
 from benchmarks.store import group, land_quickly, synthetic_run, synthetic_study
-
 from widthwise.runs.store import Store
 
 __all__ = ["filled", "group", "land_quickly", "rows_of", "synthetic_run", "synthetic_study"]
