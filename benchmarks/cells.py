@@ -63,7 +63,7 @@ NETWORKS: dict[str, Network] = {
     "mlp": Network(
         label="MLP 784-width-width-10",
         width_label="width",
-        family=lambda width: mlp((28, 28), NUM_CLASSES, base_width=width, depth=2),
+        family=lambda width: mlp((1, 28, 28), NUM_CLASSES, base_width=width, depth=2),
         dataset=_digits,
     ),
     "cnn": Network(

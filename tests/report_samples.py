@@ -90,6 +90,7 @@ def results_table(
                         "curve_step": curve_step.tolist(),
                         "curve_test_accuracy": [math.nan] * 40 if diverged else curve.tolist(),
                         "parameterization": "ntk",
+                        "engine": "chain",
                         "family": "mlp",
                     }
                 )

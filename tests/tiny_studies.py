@@ -9,7 +9,7 @@ from widthwise.execution import EXECUTORS
 from widthwise.execution.worker import perform
 from widthwise.study import Study
 
-INPUT_SHAPE = (2, 3)
+INPUT_SHAPE = (1, 2, 3)
 NUM_CLASSES = 3
 
 
@@ -48,7 +48,7 @@ def fields(*, family=None, grid=None, training=None, **others):
 
 
 class InlineExecutor:
-    """Runs tasks one after the other in this process; notes which ran."""
+    """Runs tasks one after the other in this process; notes which runs landed."""
 
     ran: list = []  # noqa: RUF012 - shared on purpose: a study makes its own executors
 
@@ -64,7 +64,7 @@ class InlineExecutor:
             said = []
             answer = perform(task, said.append)
             if getattr(answer, "outcome", None) == "landed":
-                self.ran.append(task.key)
+                self.ran.extend(task.call.pack.keys)
             yield from said
             yield answer
 
@@ -73,7 +73,7 @@ class InlineExecutor:
 
 
 def in_this_process(monkeypatch):
-    """Studies train here; returns the growing list of packs that were trained."""
+    """Studies train here; returns the growing list of the keys of runs that were trained."""
     trained = []
     monkeypatch.setattr(InlineExecutor, "ran", trained)
     monkeypatch.setitem(EXECUTORS, "local", InlineExecutor)
@@ -87,12 +87,18 @@ def finished_study(directory, spec=None, data=None):
 
 
 def comparable(table):
-    """All columns but the time they took."""
-    return table.drop("seconds")
+    """All columns but the time they took, and in which company: a run is the same in any pack."""
+    return table.drop("seconds", "pack")
 
 
-def shard_files(directory):
-    return sorted((directory / "shards").glob("*.parquet"))
+def landed_files(directory):
+    """The single files of a study's own store, one a run."""
+    return sorted((directory / "store" / "landed").glob("*.json"))
+
+
+def compacted_files(directory):
+    """The shards of a study's own store, many runs each."""
+    return sorted((directory / "store" / "compacted").glob("*.parquet"))
 
 
 def truncate(path):

@@ -7,7 +7,7 @@ from widthwise import families
 from widthwise.conversion import mup_family
 
 FAMILY = mup_family(
-    families.mlp(input_shape=(28, 28), num_classes=10, base_width=8, depth=1, bias=False)
+    families.mlp(input_shape=(1, 28, 28), num_classes=10, base_width=8, depth=1, bias=False)
 )
 
 

@@ -18,10 +18,9 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 _PACKAGE = "widthwise."
 LAST = "0.3"
@@ -101,9 +100,12 @@ NAMES = {
     "TunedSetting": "adviser.Setting",
     "analysis.StableRate": "analysis.LargestRate",
     "analysis.law.LACK_OF_FIT": "theory.power_law.LACK_OF_FIT",
+    "families.source_hash": "families.family_code",
     "inspection.inspection.inspect": "inspection.widening.inspect",
     "reproduce.Finding": "reproduce.TrialResult",
     "study.calibration.TunedSetting": "adviser.Setting",
+    "training.EVALUATED": "sgd.evaluations.EVALUATED",
+    "training.VALIDATED": "sgd.evaluations.VALIDATED",
 }
 
 
@@ -165,14 +167,16 @@ def _warn(old: str, new: str, *, stacklevel: int) -> None:
     )
 
 
-class _OldPaths(MetaPathFinder, Loader):
+# Without the classes of importlib.abc, which imports much: with `python -m widthwise` the working
+# directory still comes first here, and a file there may be named like a module of that.
+class _OldPaths:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         new = new_path(fullname)
         if new is None or importlib.util.find_spec(new) is None:
             return None
-        return ModuleSpec(fullname, self, origin=new)
+        return ModuleSpec(fullname, cast(Any, self), origin=new)
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None

@@ -64,3 +64,14 @@ def test_a_slope_needs_two_late_evaluations_and_a_mean_one():
     assert late_mean(STEPS, np.ones(8), 80, 0.1) == 1.0
     with pytest.raises(InputError, match="at least 2 evaluation"):
         plateau_slope(STEPS, np.ones(8), 80, 0.1)
+
+
+@pytest.mark.parametrize("function", [late_mean, plateau_slope])
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_a_run_is_worth_the_same_bits_whatever_stands_beside_it(function, fraction):
+    steps = np.arange(5, 101, 5)
+    curves = np.random.default_rng(0).integers(0, 41, (300, steps.size)) / 40
+    together = function(steps, curves, 100, fraction)
+    for count in (1, 2, 3, 7, 100):
+        alone = function(steps, curves[:count], 100, fraction)
+        np.testing.assert_array_equal(alone, together[:count])

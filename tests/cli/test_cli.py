@@ -15,7 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
-from tiny_studies import clouds, comparable, fields, finished_study, in_this_process, shard_files
+from tiny_studies import (
+    clouds,
+    compacted_files,
+    comparable,
+    fields,
+    finished_study,
+    flip_a_bit,
+    in_this_process,
+    landed_files,
+)
 
 from widthwise import cli
 from widthwise.cli.output import print_json
@@ -79,7 +88,7 @@ class TestRun:
         assert (code, err) == (0, "")
         assert str(place / "report.html") in out
         assert "a law needs the optima of at least 2 widths" in out
-        assert len(trained) == 3
+        assert len(trained) == 6
         trained.clear()
         for arguments in (("run", spec, "-o", place, "-q"), ("run", place)):
             code, out, _ = call(*arguments)
@@ -102,10 +111,59 @@ class TestRun:
         assert (len(table), table["batch_size"][0]) == (1, 8)
 
     @pytest.mark.slow
-    def test_a_begun_study_takes_no_options(self, call, tmp_path):
+    def test_a_begun_study_takes_other_keys(self, call, tmp_path, trained):
+        place = tmp_path / "s"
+        call("run", write_spec(tmp_path), "-o", place, "-q")
+        one_clear_line(*call("run", place, "-o", tmp_path / "t"), "leave out --output")
+        trained.clear()
+        code, _, err = call("run", place, "--set", "grid.seeds=3")
+        assert code == 0
+        assert "(grid[0].seeds: [0, 1] became [0, 1, 2]): 6 runs of it are there, 3 to train" in err
+        assert len(trained) == 3
+        code, _, err = call("run", place, "--set", "training.steps=30")
+        one_clear_line(code, "", err, "none of the 9 runs .* would be used.* give --yes")
+        assert call("run", place, "--set", "training.steps=30", "--yes", "-q")[0] == 0
+        assert "9 more in the store, not asked for" in call("status", place)[1]
+
+    @pytest.mark.slow
+    def test_an_extended_specification(self, call, tmp_path, trained):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
-        answer = call("run", tmp_path / "s", "--set", "grid.seeds=3")
-        one_clear_line(*answer, "leave out --output and --set")
+        trained.clear()
+        wider = write_spec(tmp_path, grid={**SPEC["grid"], "widening_factor": [1, 2]})
+        assert call("run", wider, "-o", tmp_path / "s", "-q")[0] == 0
+        assert len(trained) == 6
+        assert len(Study.open(tmp_path / "s").results()) == 12
+
+    @pytest.mark.slow
+    def test_two_studies_in_one_store(self, call, tmp_path, trained):
+        for name in ("a", "b"):
+            spec = write_spec(tmp_path, title=name)
+            place = ("-o", tmp_path / name, "--store", tmp_path / "runs")
+            assert call("run", spec, *place, "-q")[0] == 0
+        assert len(trained) == 6
+        # Once said, it stays.
+        assert call("run", tmp_path / "b", "--set", "grid.seeds=3", "-q")[0] == 0
+        assert len(trained) == 9
+        assert not (tmp_path / "b" / "store").exists()
+
+    @pytest.mark.slow
+    def test_an_engine_that_is_asked_for(self, call, tmp_path):
+        call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q", "--engine", "vmap")
+        assert set(Study.open(tmp_path / "s").results()["engine"]) == {"vmap"}
+        answer = call("run", tmp_path / "s", "-q", "--engine", "fastest")
+        one_clear_line(*answer, r"packing\.engine: .*'fastest'")
+
+    @pytest.mark.slow
+    def test_runs_are_withdrawn_and_trained_again(self, call, tmp_path, trained):
+        call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
+        trained.clear()
+        code, _, err = call("run", tmp_path / "s", "--retrain-where", "batch_size=4")
+        assert code == 0
+        assert "2 runs are withdrawn, and trained again\n" in err
+        assert len(trained) == 2
+        assert "damaged" not in call("status", tmp_path / "s")[1]
+        answer = call("run", tmp_path / "s", "--retrain-where", "speed=3", "-q")
+        one_clear_line(*answer, "--retrain-where must be a column of the results")
 
     @pytest.mark.slow
     def test_nothing_to_do_is_said(self, call, tmp_path):
@@ -113,14 +171,56 @@ class TestRun:
         assert "all 6 runs are there" in call("run", tmp_path / "s")[2]
 
     @pytest.mark.slow
-    def test_a_damaged_shard_is_named(self, call, tmp_path):
+    def test_a_damaged_run_is_named(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
-        victim = shard_files(tmp_path / "s")[0]
-        victim.write_bytes(victim.read_bytes()[:-1])
+        victim = landed_files(tmp_path / "s")[0]
+        victim.write_bytes(victim.read_bytes()[:-2])
         code, _, err = call("run", tmp_path / "s")
         assert code == 0
         assert victim.name in err
         assert "1 damaged" in call("status", tmp_path / "s")[1]
+
+
+class TestVerifyAndTidy:
+    @pytest.mark.slow
+    def test_verify(self, call, tmp_path):
+        call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
+        assert call("verify", tmp_path / "s") == (
+            0, "6 runs are sound, 0 files are damaged\n", ""
+        )  # fmt: skip
+        victim = landed_files(tmp_path / "s")[0]
+        flip_a_bit(victim)
+        code, out, _ = call("verify", tmp_path / "s", "--json")
+        (found,) = json.loads(out)
+        assert code == 1
+        assert Path(found["place"]).name == victim.name
+        assert Path(found["place"]).exists()
+        code, out, _ = call("verify", tmp_path / "s")
+        assert (code, out) == (0, "5 runs are sound, 0 files are damaged\n")
+
+    @pytest.mark.slow
+    def test_gc(self, call, tmp_path):
+        call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
+        before = Study.open(tmp_path / "s").results()
+        code, out, _ = call("gc", tmp_path / "s", "--json")
+        assert (code, json.loads(out)["merged"]) == (0, 6)
+        assert landed_files(tmp_path / "s") == []
+        assert len(compacted_files(tmp_path / "s")) == 1
+        assert Study.open(tmp_path / "s").results().equals(before)
+        assert "0 runs merged" in call("gc", tmp_path / "s")[1]
+
+    @pytest.mark.slow
+    def test_export(self, call, tmp_path):
+        call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
+        code, out, _ = call("export", tmp_path / "s", "-o", tmp_path / "away")
+        assert code == 0
+        assert out.splitlines() == [
+            str(tmp_path / "away" / name) for name in ("results.parquet", "report.html")
+        ]
+        assert all(Path(line).exists() for line in out.splitlines())
+        assert str(tmp_path) not in (tmp_path / "away" / "report.html").read_text()
+        answer = call("export", tmp_path / "s", "-o", tmp_path / "s")
+        one_clear_line(*answer, "must have a folder of its own")
 
 
 class TestJSON:
@@ -135,12 +235,13 @@ class TestJSON:
         assert first["problems"] or first["optima"]
         assert json.loads(call("report", place, "--json")[1]) == first
         assert json.loads(call("status", place, "--json")[1]) == {
+            "title": "Width study",
             "runs_planned": 6,
             "runs_landed": 6,
             "runs_diverged": 0,
-            "packs_planned": 3,
-            "packs_landed": 3,
+            "runs_in_flight": 0,
             "damaged": 0,
+            "kept": 0,
         }
         names = {row["name"] for row in json.loads(call("datasets", "--json")[1])}
         assert {"fashion-mnist-mini", "mnist1d", "npz"} <= names
@@ -159,8 +260,7 @@ class TestText:
     def test_status(self, call, tmp_path):
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         _, out, _ = call("status", tmp_path / "s")
-        assert "runs   6 of 6 (0 diverged)" in out
-        assert "packs  3 of 3" in out
+        assert out == f"{tmp_path / 's'}: Width study\nruns   6 of 6 (0 diverged)\n"
 
     def test_datasets(self, call):
         code, out, _ = call("datasets")
@@ -174,7 +274,9 @@ class TestText:
         assert (code, out) == (1, "")
         assert err.startswith("widthwise: no run of ")
 
-    @pytest.mark.parametrize("command", ["", "run", "report", "status", "datasets"])
+    @pytest.mark.parametrize(
+        "command", ["", "run", "report", "status", "verify", "gc", "export", "datasets"]
+    )
     def test_help(self, call, command):
         code, out, _ = call(*filter(None, [command]), "--help")
         assert code == 0
@@ -240,7 +342,7 @@ class TestBadInput:
     def test_no_such_specification(self, call, tmp_path):
         one_clear_line(*call("run", tmp_path / "absent.toml"), "cannot be read: No such file")
 
-    @pytest.mark.parametrize("command", ["status", "report", "run"])
+    @pytest.mark.parametrize("command", ["status", "report", "run", "verify", "gc"])
     def test_not_a_study(self, call, tmp_path, command):
         one_clear_line(*call(command, tmp_path), "is not a study: it has no study.json")
 
@@ -249,7 +351,9 @@ class TestBadInput:
         call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
         other = write_spec(tmp_path, training={"steps": 30, "evaluations": 8})
         answer = call("run", other, "-o", tmp_path / "s", "-q")
-        one_clear_line(*answer, r"another specification \(training.steps: 24 against 30\)")
+        one_clear_line(
+            *answer, r"none of the 6 runs .* training.steps: 24 became 30.* give --yes to go on"
+        )
 
     def test_a_family_that_raises(self, call, tmp_path):
         (tmp_path / "nets.py").write_text("def build(w):\n    raise ValueError('two\\nlines')\n")
@@ -341,8 +445,8 @@ class TestFullDisk:
             assert study.verify() == []
             assert_frame_equal(comparable(study.results()), expected, check_exact=True)
             assert list(place.rglob(".tmp-*")) == []
-        # data, specification, 2 packs with 7 checkpoints and a shard: file and directory each.
-        assert at - 1 >= 1 + 2 + 2 * 8 * 2
+        # Question, 8 runs and 2 packs with 7 checkpoints: file and directory each.
+        assert at - 1 >= 2 + 2 * 8 + 2 * 7 * 2
 
     @pytest.mark.slow
     @pytest.mark.parametrize("at", [1, 3])
@@ -361,13 +465,13 @@ class TestFullDisk:
         """By the operating system itself, not by a patch."""
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
             with pytest.raises(InputError, match="cannot be written"):
                 study.run(1, progress=False)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert shard_files(study.directory) == []
+        assert landed_files(study.directory) == []
         assert list(study.directory.rglob(".tmp-*")) == []
         study.run(1, progress=False)
         assert len(study.results()) == 8
@@ -435,7 +539,29 @@ def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):
 
     monkeypatch.setattr("widthwise.study.running._train", broken)
     code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
-    assert (code, out, err) == (1, "", "widthwise: ZeroDivisionError: oops\n")
+    assert (code, out) == (1, "")
+    assert err.startswith("widthwise: 3 runs failed 3 times and were left out (w = 1, ")
+    assert "ZeroDivisionError: oops" in err
+    assert "What has landed is safe; the same command tries them again\n" in err
+
+
+@pytest.mark.slow
+def test_what_could_be_trained_is_reported_all_the_same(call, tmp_path, monkeypatch):
+    from widthwise.study import running
+
+    real = running._train
+
+    def broken(store, context, pack, *others):
+        if pack.job.batch_size == 16:
+            raise ZeroDivisionError("oops")
+        return real(store, context, pack, *others)
+
+    monkeypatch.setattr(running, "_train", broken)
+    code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
+    assert code == 1
+    assert "2 runs failed 3 times" in err
+    assert str(tmp_path / "s" / "report.html") in out
+    assert len(Study.open(tmp_path / "s").results()) == 4
 
 
 class TestCompare:

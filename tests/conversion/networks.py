@@ -7,7 +7,7 @@ from torch.nn import functional
 from widthwise import families
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 100, 5, 0.05
-SHAPE = (6, 6)
+SHAPE = (1, 6, 6)
 
 
 def network(kind, parameterization, width=2, *, bias=True):
@@ -68,7 +68,6 @@ def plain_mlp(width):
 def plain_cnn(width):
     """With batch norm and a convolution of fixed width; PyTorch's own initialization."""
     return nn.Sequential(
-        nn.Unflatten(1, (1, 6)),
         nn.Conv2d(1, 2, 3, padding=1),
         nn.Conv2d(2, width, 3, padding=1),
         nn.BatchNorm2d(width),

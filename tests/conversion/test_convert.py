@@ -91,10 +91,10 @@ class TestWhatElseIsKept:
         class Twice(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.body = plain_cnn(4)[:7]
+                self.body = plain_cnn(4)[:6]
                 self.mix = nn.Conv2d(8, 8, 1)
                 self.again = self.mix
-                self.body[1].weight.requires_grad_(False)
+                self.body[0].weight.requires_grad_(False)
                 self.readout = nn.Sequential(nn.Flatten(), nn.Linear(8 * 36, 3))
 
             def forward(self, x):
@@ -104,7 +104,7 @@ class TestWhatElseIsKept:
         module = Twice().double()
         ntk = convert(module, "ntk", learning_rate=LEARNING_RATE)
         assert ntk.module.mix is ntk.module.again
-        frozen = ntk.module.body[1].weight
+        frozen = ntk.module.body[0].weight
         assert not frozen.requires_grad
         assert not any(p is frozen for g in ntk.parameter_groups() for p in g["params"])
         expected = of_module(module, momentum=0.9)

@@ -179,7 +179,7 @@ class TestFamily:
 
     def test_refuses_widened_norms(self):
         family = mup_family(families.cnn(SHAPE, 3, depth=2, normalization="batch"))
-        with pytest.raises(InputError, match=r"'2\.weight' cannot have \(it wants 4 times"):
+        with pytest.raises(InputError, match=r"'1\.weight' cannot have \(it wants 4 times"):
             family.build(4)
 
 

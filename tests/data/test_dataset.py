@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from widthwise.data import Dataset, DataSpec, load
+from widthwise.data.preprocessing import fit_center_scale
 from widthwise.errors import DataNotFoundError, InputError
 
 
@@ -21,7 +22,7 @@ def arrays(num_train=40, num_test=20, shape=(3, 4), num_classes=4, seed=0):
 def test_sizes_types_and_order():
     dataset = Dataset.from_arrays(**arrays(), num_validation=8)
     assert (dataset.num_train, dataset.num_test, dataset.num_validation) == (32, 20, 8)
-    assert dataset.input_shape == (3, 4)
+    assert dataset.input_shape == (1, 3, 4)
     assert dataset.num_classes == 4
     for part in ("train", "test", "validation"):
         inputs = getattr(dataset, f"{part}_inputs")
@@ -34,7 +35,8 @@ def test_sizes_types_and_order():
 def test_everything_is_kept_in_order_when_no_subset_is_asked_for():
     given = arrays()
     dataset = Dataset.from_arrays(**given)
-    np.testing.assert_array_equal(dataset.train_inputs, given["train_inputs"].astype(np.float32))
+    expected = given["train_inputs"].astype(np.float32)[:, None]
+    np.testing.assert_array_equal(dataset.train_inputs, expected)
     np.testing.assert_array_equal(dataset.test_labels, given["test_labels"])
     assert dataset.validation_inputs is None
 
@@ -97,6 +99,85 @@ def test_own_validation_set_is_used_whole():
             validation_labels=own["train_labels"],
             num_validation=3,
         )
+
+
+class TestChannelAxis:
+    @pytest.mark.parametrize("preprocessing", ["none", "center-scale"])
+    @pytest.mark.parametrize("own_validation", [False, True])
+    def test_examples_of_two_dimensions_get_it_in_every_part(self, own_validation, preprocessing):
+        given = arrays()
+        if own_validation:
+            given |= {f"validation_{k}": given[f"test_{k}"] for k in ("inputs", "labels")}
+            options = {"preprocessing": preprocessing}
+        else:
+            options = {"preprocessing": preprocessing, "num_validation": 8}
+        dataset = Dataset.from_arrays(**given, **options)
+        for part in ("train", "test", "validation"):
+            inputs = getattr(dataset, f"{part}_inputs")
+            assert inputs.shape[1:] == dataset.input_shape == (1, 3, 4)
+            assert inputs.flags.c_contiguous
+        with_axis = {k: v[:, None] if "inputs" in k else v for k, v in given.items()}
+        again = Dataset.from_arrays(**with_axis, **options)
+        assert again.fingerprint == dataset.fingerprint
+
+    @pytest.mark.parametrize("shape", [(7,), (1, 3, 4), (3, 4, 5), (2, 3, 4, 5)])
+    def test_other_examples_stay_as_they_are(self, shape):
+        assert Dataset.from_arrays(**arrays(shape=shape)).input_shape == shape
+
+    def test_center_scale_computes_the_same_numbers(self):
+        given = arrays(num_train=400)
+        plain = {k: v.astype(np.float32) for k, v in given.items() if "inputs" in k}
+        transform = fit_center_scale(plain["train_inputs"])
+        dataset = Dataset.from_arrays(**given, preprocessing="center-scale")
+        for name, inputs in plain.items():
+            np.testing.assert_array_equal(getattr(dataset, name)[:, 0], transform(inputs))
+
+    def test_of_finished_arrays_too_which_are_still_shared(self):
+        dataset = finished()
+        images = {
+            f"{part}_inputs": getattr(dataset, f"{part}_inputs")[:, 0]
+            for part in ("train", "test", "validation")
+        }
+        again = finished(**images)
+        assert again.input_shape == (1, 3, 4)
+        assert again.fingerprint == dataset.fingerprint
+        assert np.shares_memory(again.validation_inputs, images["validation_inputs"])
+
+    def test_parts_with_and_without_it_do_not_go_together(self):
+        given = arrays()
+        given["test_inputs"] = given["test_inputs"][:, None]
+        with pytest.raises(InputError, match=r"training shape \(3, 4\), got \(1, 3, 4\)"):
+            Dataset.from_arrays(**given)
+
+    # What Dataset.save of 0.1.0 wrote of arrays() as float32, with one validation example.
+    FINGERPRINT = "572405fa7c548c4a3976fc7784ec90f9fe6ebfd0a52616d6ccf8c80cebb3de11"
+
+    def old_file(self, path, **changes):
+        given = arrays(num_train=8, num_test=4)
+        content = {k: v.astype(np.float32) if "inputs" in k else v for k, v in given.items()}
+        content |= {"validation_inputs": content["test_inputs"][:1]}
+        content |= {"validation_labels": content["test_labels"][:1]}
+        metadata = {"format": "widthwise-dataset-1", "name": "old", "num_classes": 4}
+        np.savez(path, **{**metadata, **content, "fingerprint": self.FINGERPRINT, **changes})
+        return content
+
+    def test_files_of_0_1_0_are_checked_as_stored_and_get_it(self, tmp_path):
+        content = self.old_file(tmp_path / "old.npz")
+        dataset = Dataset.read(tmp_path / "old.npz")
+        for part in ("train", "test", "validation"):
+            expected = content[f"{part}_inputs"][:, None]
+            np.testing.assert_array_equal(getattr(dataset, f"{part}_inputs"), expected)
+        assert dataset.fingerprint != self.FINGERPRINT
+        written = dataset.save(tmp_path / "new.npz")
+        assert Dataset.read(written).fingerprint == dataset.fingerprint
+        spec = DataSpec(name="npz", path=str(tmp_path / "old.npz"), preprocessing="none")
+        assert load(spec).fingerprint == dataset.fingerprint
+
+    def test_changed_files_of_0_1_0_are_noticed(self, tmp_path):
+        changed = arrays(num_train=8, num_test=4)["train_inputs"].astype(np.float32) + 1
+        self.old_file(tmp_path / "old.npz", train_inputs=changed)
+        with pytest.raises(InputError, match=f"must match its fingerprint {self.FINGERPRINT}"):
+            Dataset.read(tmp_path / "old.npz")
 
 
 def with_nan(a):
@@ -320,6 +401,6 @@ def test_damaged_and_foreign_files_are_rejected(tmp_path):
 
 def test_repr_names_the_sizes_and_not_the_arrays():
     assert repr(finished()) == (
-        "Dataset('arrays', input_shape=(3, 4), num_classes=4, num_train=32, num_test=20, "
+        "Dataset('arrays', input_shape=(1, 3, 4), num_classes=4, num_train=32, num_test=20, "
         "num_validation=8)"
     )

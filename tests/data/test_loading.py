@@ -4,7 +4,9 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import nn
 
 from widthwise.data import DataSpec, available, load
 from widthwise.errors import DataNotFoundError, InputError
@@ -14,11 +16,19 @@ from widthwise.errors import DataNotFoundError, InputError
 def test_default_is_the_bundled_set():
     dataset = load(DataSpec())
     assert (dataset.name, dataset.num_train, dataset.num_test) == ("fashion-mnist-mini", 5000, 8000)
-    assert (dataset.num_validation, dataset.input_shape, dataset.num_classes) == (0, (28, 28), 10)
+    assert (dataset.num_validation, dataset.num_classes) == (0, 10)
+    assert dataset.input_shape == dataset.test_inputs.shape[1:] == (1, 28, 28)
     train = dataset.train_inputs.astype(np.float64)
     assert np.mean(train**2) == pytest.approx(1.0, abs=1e-6)
     assert np.abs(train.mean(axis=0)).max() < 1e-6
     assert abs(float(dataset.test_inputs.mean())) < 0.05
+
+
+@pytest.mark.slow
+def test_convolutions_of_one_channel_read_the_bundled_images():
+    dataset = load(DataSpec(num_train=10, num_test=10))
+    images = torch.from_numpy(dataset.test_inputs)
+    assert nn.Conv2d(1, 4, 3)(images).shape == (10, 4, 26, 26)
 
 
 @pytest.mark.slow
@@ -115,11 +125,12 @@ def test_last_500_digits_are_the_test_set(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", types.ModuleType("sklearn"))
     monkeypatch.setitem(sys.modules, "sklearn.datasets", datasets)
     dataset = load(DataSpec(name="digits", preprocessing="none"))
-    assert (dataset.num_train, dataset.num_test, dataset.input_shape) == (1297, 500, (8, 8))
-    assert dataset.test_inputs[0, 0, 0] == 1297
+    assert (dataset.num_train, dataset.num_test, dataset.input_shape) == (1297, 500, (1, 8, 8))
+    assert dataset.test_inputs[0, 0, 0, 0] == 1297
 
 
 def test_real_digits():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     dataset = load(DataSpec(name="digits"))
     assert (dataset.num_train, dataset.num_test, dataset.num_classes) == (1297, 500, 10)
+    assert dataset.input_shape == (1, 8, 8)

@@ -53,6 +53,7 @@ def test_own_validation_set_and_column_labels(tmp_path, word):
     assert (dataset.num_train, dataset.num_validation) == (6, 3)
     assert dataset.train_labels.tolist() == LABELS.tolist()
     assert dataset.train_inputs.max() == pytest.approx(23 / 255)
+    assert dataset.validation_inputs.shape == (3, 1, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def test_grayscale_images(tmp_path, sub):
     np.testing.assert_array_equal(raw.test_inputs, test)
     assert raw.train_labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert raw.validation_inputs is None
+    dataset = load(DataSpec(name="hf-parquet", path=str(tmp_path), preprocessing="none"))
+    np.testing.assert_array_equal(dataset.test_inputs, (test / np.float32(255))[:, None])
 
 
 def test_color_images_have_channels_first(tmp_path):

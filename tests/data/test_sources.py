@@ -118,7 +118,7 @@ def test_other_data_are_not_taken_for_mnist(tmp_path):
 def test_files_of_your_own(tmp_path):
     write_idx(tmp_path, ".gz")
     dataset = load(DataSpec(name="idx", path=str(tmp_path)))
-    assert (dataset.num_train, dataset.num_classes, dataset.input_shape) == (4, 3, (3, 2))
+    assert (dataset.num_train, dataset.num_classes, dataset.input_shape) == (4, 3, (1, 3, 2))
 
 
 def test_absent_set_says_where_it_was_sought_and_how_to_get_it(tmp_path, monkeypatch):

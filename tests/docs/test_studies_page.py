@@ -4,6 +4,7 @@ import re
 
 import pytest
 from pages import ROOT
+from tiny_studies import fields, finished_study, in_this_process
 
 from widthwise.data import DataSpec
 from widthwise.study.family_spec import FamilySpec
@@ -17,6 +18,7 @@ from widthwise.study.spec import (
     StudySpec,
     TrainingSpec,
 )
+from widthwise.study.stable_rates import ProbeOptions
 
 PAGE = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
 TABLES = {
@@ -56,7 +58,9 @@ def test_keys_of_the_small_tables():
 
 
 def test_every_table_of_a_specification_is_there():
-    assert set(StudySpec.model_fields) == {*TABLES, *OTHERS, "title"}
+    assert set(StudySpec.model_fields) == {*TABLES, *OTHERS, "title", "store"}
+    assert "`title` is " in PAGE
+    assert "`store` is " in PAGE
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -67,3 +71,20 @@ def test_defaults_are_those_of_the_code(table):
             assert written.strip('`"') == default, key
         elif re.fullmatch(r"[\d.]+", written) and isinstance(default, int | float):
             assert float(written) == float(default), key
+
+
+@pytest.mark.slow
+def test_every_file_of_a_study_is_listed(tmp_path, monkeypatch):
+    in_this_process(monkeypatch)
+    (listed,) = re.findall(
+        r"^## What is in a study's directory\n\n(\|.*?)\n\n", PAGE, flags=re.M | re.S
+    )
+    names = set(re.findall(r"`([\w.…-]+)/?`(?=[^|]*\|[^|]*\|$)", listed, flags=re.M))
+    grid = {"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02, 0.04]}
+    options = {"max_runs": 8, "runs_at_once": 8}
+    spec = fields(grid=[grid], search=options, packing={"max_replicas": 2})
+    study = finished_study(tmp_path / "s", spec)
+    study.report()
+    study.probe(ProbeOptions(seeds=2, steps=20, tolerance=0.5, curvature=False), progress=False)
+    found = {re.sub(r"-[0-9a-f]{16}", "-…", path.name) for path in study.directory.iterdir()}
+    assert found == names

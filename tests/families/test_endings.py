@@ -114,7 +114,7 @@ def test_a_worker_outlives_what_ends_the_program():
             sys.exit(3)
 
     words = "networks and data must not end the program, got SystemExit: 3"
-    assert perform(Task(), None) == Failed("k", words, bad_input=True)
+    assert perform(Task(), None) == Failed("k", words, "bad input")
 
 
 @pytest.mark.parametrize("reference", ["builtins:int", "builtins:type", "builtins:print"])

@@ -122,7 +122,7 @@ def brute_force(family, data, rates, seeds, **shared):
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_the_interval_holds_what_a_fine_scan_of_other_seeds_finds(parameterization):
     """validation/stability_coverage.py does this at length; one case each here."""
-    family = families.mlp((2, 3), 3, base_width=8, parameterization=parameterization)
+    family = families.mlp((1, 2, 3), 3, base_width=8, parameterization=parameterization)
     data = clouds(num_train=128)
     found = max_stable_learning_rate(
         family, data, widening_factor=2.0, batch_size=16, device="cpu", seed=3
@@ -137,7 +137,7 @@ def test_the_interval_holds_what_a_fine_scan_of_other_seeds_finds(parameterizati
 
 @pytest.mark.slow
 def test_shares_are_those_of_the_definition():
-    family, data = families.mlp((2, 3), 3, base_width=4), clouds()
+    family, data = families.mlp((1, 2, 3), 3, base_width=4), clouds()
     found = max_stable_learning_rate(family, data, seeds=4, seed=7, batch_size=16, device="cpu")
     again = brute_force(
         family, data, found.learning_rates, range(7, 11), widening_factor=1.0, batch_size=16

@@ -120,7 +120,8 @@ class TestRunning:
             assert words in out
         first = len(trained)
         # One study serves three claims, and is not trained again.
-        assert first == len(Study.open(place / "mlp-1-ntk").schedule.packs)
+        assert first == Study.open(place / "mlp-1-ntk").schedule.num_runs == 28
+        assert len(list((place / "store" / "landed").iterdir())) == 28
         code, out, _ = call(*arguments, "--json", settings=LAW)
         assert len(trained) == first
         content = json.loads(out)
@@ -183,12 +184,19 @@ class TestRunning:
         assert "mlp-1-ntk-collapse" in out
 
     @pytest.mark.slow
-    def test_another_specification_in_the_same_place_is_refused(self, call, tmp_path):
+    def test_another_specification_in_the_same_place(self, call, tmp_path, trained):
         arguments = ("collapse:mlp-1-ntk-collapse", "-o", tmp_path / "r", "-q")
         call(*arguments, settings=COLLAPSE)
-        code, _, err = call(*arguments, settings=[*COLLAPSE, "analysis.seed=3"])
+        assert len(trained) == 120
+        assert call(*arguments, settings=[*COLLAPSE, "analysis.seed=3"])[0] == 0
+        assert len(trained) == 120
+        other = [*COLLAPSE, "family.base_width=5"]
+        code, _, err = call(*arguments, settings=other)
         assert code == 2
-        assert "has another specification" in err
+        assert "none of the 120 runs of the study" in err
+        assert "give --yes to go on" in err
+        assert call(*arguments, "--yes", settings=other)[0] == 0
+        assert len(trained) == len(set(trained)) == 240
 
 
 def test_judging_measures_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Whether a table of runs says how far it can be trusted."""
 
+import polars as pl
 import pytest
 from report_samples import content, results_table
 
@@ -20,3 +21,14 @@ def test_few_seeds_and_training_that_had_not_arrived(changes, said):
     assert len(found) == len(said)
     for text, words in zip(found, said, strict=True):
         assert words in text
+
+
+def test_engines_that_differ_between_widths_are_said_and_balanced_ones_are_not():
+    made = content(results_table(widths=(1.0, 2.0, 4.0)))
+    wide = pl.when(pl.col("widening_factor") > 2).then(pl.lit("vmap")).otherwise(pl.lit("chain"))
+    even = pl.when(pl.col("seed") % 2 == 0).then(pl.lit("vmap")).otherwise(pl.lit("chain"))
+    (said,) = doubts(made.results.with_columns(engine=wide), made.optima)
+    assert said == (
+        "widths were trained by different engines (w = 1: chain; w = 2: chain; w = 4: vmap)"
+    )
+    assert doubts(made.results.with_columns(engine=even), made.optima) == ()

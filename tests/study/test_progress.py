@@ -5,7 +5,7 @@ import re
 
 import pytest
 from rich.console import Console
-from tiny_studies import clouds, fields, in_this_process
+from tiny_studies import clouds, fields, in_this_process, landed_files
 
 from widthwise.execution import Finished, Progressed
 from widthwise.study import Study, progress
@@ -46,12 +46,27 @@ class TestLines:
     @pytest.mark.slow
     def test_resumed_studies_count_what_was_there(self, study, capsys):
         study.run(1)
-        next((study.directory / "shards").iterdir()).unlink()
+        for path in landed_files(study.directory)[:3]:
+            path.unlink()
         capsys.readouterr()
         study.run(1)
         first, *lines = capsys.readouterr().err.splitlines()
-        assert first.startswith("to train: 4 of 8 runs in 1 packs")
+        assert first.startswith("to train: 3 of 8 runs in ")
         assert LINE.fullmatch(lines[-1])[1] == "8"
+
+    @pytest.mark.slow
+    def test_a_changed_question_is_told_first(self, study, capsys):
+        study.run(1)
+        capsys.readouterr()
+        grid = {"learning_rate": [0.1, 1e30], "seeds": 3}
+        Study.create(study.directory, fields(grid=grid)).run(1)
+        first, second, *lines = capsys.readouterr().err.splitlines()
+        assert first == (
+            "the study changes (grid[0].seeds: [0, 1] became [0, 1, 2]): 8 runs of it are there, "
+            "4 to train"
+        )
+        assert second.startswith("to train: 4 of 12 runs in 2 packs")
+        assert LINE.fullmatch(lines[-1])[1] == "12"
 
     @pytest.mark.slow
     def test_quiet_is_quiet(self, study, capsys):
@@ -105,30 +120,35 @@ class TestTally:
         # A second for each of the two packs.
         self.packs = list(study.schedule.packs)
         assert len(self.packs) == 2
-        return progress._Tally(study.schedule, self.packs, Speed(1 / 24, 0.0), workers)
+        return progress._Tally(study.schedule, Speed(1 / 24, 0.0), workers, 8)
 
     def test_by_hand(self, study, clock):
         tally = self.tally(study)
         assert tally.total == pytest.approx(2.0)
         assert tally.line() == "0/8 runs · 0 runs/min · 0:02 left · 0 diverged"
         clock.now = 30.0
-        tally.update(Progressed(self.packs[0].key, 12, 1))
+        tally.update(Progressed(self.packs[0].name, 12, 1))
         # Half of one pack of four runs in half a minute; three times as much is left.
         assert tally.rate == pytest.approx(4.0)
         assert tally.seconds_left == pytest.approx(90.0)
         assert tally.runs_done == 0
         clock.now = 60.0
-        tally.update(Finished(self.packs[0].key, "landed", 2))
+        tally.update(Finished(self.packs[0].name, "landed", 2))
         assert tally.line() == "4/8 runs · 4 runs/min · 1:00 left · 2 diverged"
+
+    def test_a_pack_that_was_put_together_anew_does_no_harm(self, study, clock):
+        tally = self.tally(study)
+        tally.update(Finished("another", "landed", 1))
+        assert (tally.runs_done, tally.num_diverged) == (0, 0)
 
     def test_two_workers_take_half_as_long(self, study, clock):
         assert self.tally(study, workers=2).seconds_left == pytest.approx(1.0)
 
     def test_busy_is_not_done(self, study, clock):
         tally = self.tally(study)
-        tally.update(Finished(self.packs[0].key, "busy"))
+        tally.update(Finished(self.packs[0].name, "busy"))
         assert tally.runs_done == 0
-        tally.update(Finished(self.packs[0].key, "already landed"))
+        tally.update(Finished(self.packs[0].name, "already landed"))
         assert tally.runs_done == 4
 
 

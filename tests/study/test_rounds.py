@@ -5,10 +5,9 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from tiny_studies import clouds, comparable, fields, in_this_process
+from tiny_studies import clouds, comparable, empty, fields, flip_a_bit, in_this_process
 
 from widthwise.errors import FitError, InputError
-from widthwise.runs.store import Store
 from widthwise.study import Study, StudySpec
 from widthwise.study.rounds import Rounds
 from widthwise.study.running import Runner
@@ -51,6 +50,10 @@ def trained(monkeypatch):
     return in_this_process(monkeypatch)
 
 
+def kept_rounds(study):
+    return {path.name: path.read_text() for path in study.directory.glob("rounds/*/*.json")}
+
+
 def search(directory, **changes):
     study = Study.create(directory, spec(**changes), data=clouds())
     study.run(1, progress=False)
@@ -61,8 +64,7 @@ class TestSearch:
     @pytest.mark.slow
     def test_finds_the_planted_optima_and_stops(self, tmp_path, trained):
         study = search(tmp_path / "s")
-        rounds = Rounds.read(Store(study.directory))
-        assert rounds.reason == "precise enough"
+        assert study.search_end() == "precise enough"
         for width, optimum in study.optima().items():
             low, high = optimum.interval
             assert low <= 0.01 * width <= high
@@ -75,7 +77,7 @@ class TestSearch:
     @pytest.mark.slow
     def test_no_run_is_trained_twice_and_seeds_count_from_0(self, tmp_path, trained):
         study = search(tmp_path / "s")
-        assert len(trained) == len(set(trained)) == len(study.schedule.packs)
+        assert len(trained) == len(set(trained)) == study.schedule.num_runs
         settings = study.results().group_by("widening_factor", "batch_size", "learning_rate")
         for runs in settings.agg(pl.col("seed").sort())["seed"].to_list():
             assert list(runs) == list(range(len(runs)))
@@ -93,7 +95,7 @@ class TestSearch:
             tmp_path / "s", search={"precision": 0.01, "max_runs": 30, "runs_at_once": 8}
         )
         assert len(study.results()) <= 30
-        assert Rounds.read(Store(study.directory)).reason == "budget spent"
+        assert study.search_end() == "budget spent"
 
     def test_a_budget_for_no_run_is_said_to_be_that(self, tmp_path, trained):
         study = search(tmp_path / "s", search={"max_runs": 1})
@@ -114,11 +116,11 @@ class TestInterruption:
         begin = Runner._begin_round
         asked = []
 
-        def killed(self):
+        def killed(self, rounds):
             asked.append(None)
             if len(asked) > stop_before:
                 raise KeyboardInterrupt
-            return begin(self)
+            return begin(self, rounds)
 
         monkeypatch.setattr(Runner, "_begin_round", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -126,19 +128,47 @@ class TestInterruption:
         monkeypatch.setattr(Runner, "_begin_round", begin)
         cut = Study.open(tmp_path / "cut")
         cut.run(1, progress=False)
-        assert (cut.directory / "rounds.json").read_text() == (
-            whole.directory / "rounds.json"
-        ).read_text()
+        assert kept_rounds(cut) == kept_rounds(whole)
         assert comparable(cut.results()).equals(comparable(whole.results()))
 
     @pytest.mark.slow
-    def test_a_lost_list_of_rounds_is_made_again(self, tmp_path, trained):
+    def test_lost_and_damaged_rounds_are_made_again(self, tmp_path, trained):
         study = search(tmp_path / "s")
-        path, before = study.directory / "rounds.json", len(trained)
-        kept = path.read_text()
-        path.unlink()
-        Study.open(study.directory).run(1, progress=False)
-        assert path.read_text() == kept
+        before, kept = len(trained), kept_rounds(study)
+        first, *_, last = sorted(study.directory.glob("rounds/*/*.json"))
+        for damage in (lambda: first.unlink(), lambda: flip_a_bit(first), lambda: empty(last)):
+            damage()
+            Study.open(study.directory).run(1, progress=False)
+            assert kept_rounds(study) == kept
+            assert len(trained) == before
+
+    @pytest.mark.slow
+    def test_whoever_is_faster_asks(self, tmp_path, trained):
+        study = search(tmp_path / "s")
+        rounds = study._scheduler.kept
+        whole = rounds.read()
+        one = Rounds(rounds=whole.rounds[:1])
+        other = Rounds(rounds=(*one.rounds, whole.rounds[0]))
+        assert rounds.add(one, other) == whole
+
+
+class TestAnotherQuestion:
+    @pytest.mark.slow
+    def test_other_rounds_and_the_same_runs(self, tmp_path, trained):
+        study = search(tmp_path / "s", search={"max_runs": 20, "runs_at_once": 8})
+        before = len(trained)
+        assert study.search_end() == "budget spent"
+        more = Study.create(study.directory, spec(search={"max_runs": 30, "runs_at_once": 8}))
+        more.run(1, progress=False)
+        assert len(trained) == len(set(trained)) <= 30
+        assert len(more.results()) <= 30
+        assert len(list((study.directory / "rounds").iterdir())) == 2
+        assert before <= 20
+        # And back: nothing is left to do.
+        before = len(trained)
+        Study.create(study.directory, spec(search={"max_runs": 20, "runs_at_once": 8})).run(
+            1, progress=False
+        )
         assert len(trained) == before
 
 

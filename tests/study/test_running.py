@@ -1,4 +1,4 @@
-"""Training what a study lacks: executors, checkpoints, packs that others hold."""
+"""Training what a study lacks: executors, checkpoints, runs that others hold, packs that fail."""
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -11,20 +11,21 @@ from tiny_studies import (
     finished_study,
     flip_a_bit,
     in_this_process,
+    landed_files,
     truncate,
 )
 
 from widthwise.errors import InputError, StudyError
-from widthwise.execution import EXECUTORS, Progressed
+from widthwise.execution import EXECUTORS, Noted, Progressed
 from widthwise.runs.store import Store
-from widthwise.study import Study
+from widthwise.study import Study, running
 from widthwise.study.running import PackCall
 from widthwise.training import PackTrainer
 
 
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
-    """Packs that were trained, in this process."""
+    """Keys of the runs that were trained, in this process."""
     return in_this_process(monkeypatch)
 
 
@@ -45,70 +46,183 @@ def stop_at(monkeypatch, step):
     return lambda: monkeypatch.setattr(PackTrainer, "advance", advance)
 
 
+def call_of(study, pack=None):
+    return PackCall(study.directory, study.directory / "store", pack or study.schedule.packs[0])
+
+
+def quiet(event):
+    pass
+
+
 class TestCheckpoints:
     def interrupted(self, directory, monkeypatch):
         monkeypatch.setattr("widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         study = Study.create(directory, fields(), data=clouds())
+        Store(directory / "store").prepare()
         go_on = stop_at(monkeypatch, 12)
-        with pytest.raises(StudyError, match="StoppedError"):
-            study.run(1, progress=False)
+        call = call_of(study)
+        with pytest.raises(StoppedError):
+            call(quiet)
         go_on()
-        (checkpoint,) = (directory / "checkpoints").glob("*.checkpoint")
+        (checkpoint,) = (directory / "store" / "checkpoints").glob("*.checkpoint")
+        assert checkpoint.stem == call.pack.name
         return study, checkpoint
 
-    def steps_trained(self, study):
+    def steps_trained(self, study, said=None):
         seen = []
-        pack = study.schedule.packs[0]
-        PackCall(study.directory, pack)(seen.append)
+        call_of(study)(seen.append)
+        if said is not None:
+            said += [event.message for event in seen if isinstance(event, Noted)]
         return [event.steps for event in seen if isinstance(event, Progressed)]
+
+    def ends_like_a_straight_one(self, study, directory):
+        study.run(1, progress=False)
+        assert_frame_equal(
+            comparable(study.results()),
+            comparable(finished_study(directory).results()),
+            check_exact=True,
+        )
 
     @pytest.mark.slow
     def test_goes_on_where_it_was(self, tmp_path, monkeypatch):
         study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
         assert min(self.steps_trained(study)) > 12
         assert not checkpoint.exists()
-        study.run(1, progress=False)
-        straight = finished_study(tmp_path / "straight")
-        assert_frame_equal(
-            comparable(study.results()), comparable(straight.results()), check_exact=True
-        )
+        self.ends_like_a_straight_one(study, tmp_path / "straight")
 
     @pytest.mark.slow
     @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
-    def test_a_damaged_one_is_ignored(self, tmp_path, monkeypatch, damage):
+    def test_a_damaged_one_is_not_used_and_said(self, tmp_path, monkeypatch, damage):
         study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
         damage(checkpoint)
-        assert min(self.steps_trained(study)) == 3  # from the beginning
+        said = []
+        assert min(self.steps_trained(study, said)) == 3  # from the beginning
+        (line,) = said
+        assert line.startswith(f"checkpoint {checkpoint.stem} is not used: ")
+        self.ends_like_a_straight_one(study, tmp_path / "straight")
+
+    @pytest.mark.slow
+    def test_that_of_other_runs_is_not_used(self, tmp_path, monkeypatch):
+        study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
+        _, other = study.schedule.packs
+        checkpoint.rename(checkpoint.with_stem(other.name))
+        said = []
+        call_of(study, other)(said.append)
+        assert "it holds other runs" in said[0].message
+        self.ends_like_a_straight_one(study, tmp_path / "straight")
+
+    @pytest.mark.slow
+    def test_one_whose_runs_have_landed_is_swept(self, tmp_path, monkeypatch):
+        study, checkpoint = self.interrupted(tmp_path / "s", monkeypatch)
+        kept = checkpoint.read_bytes()
         study.run(1, progress=False)
-        straight = finished_study(tmp_path / "straight")
-        assert_frame_equal(
-            comparable(study.results()), comparable(straight.results()), check_exact=True
-        )
+        checkpoint.write_bytes(kept)
+        study.run(1, progress=False)
+        assert not checkpoint.exists()
 
 
 class TestClaims:
-    def test_a_pack_is_held_by_one(self, tmp_path):
-        store = Store(tmp_path)
-        store.prepare()
-        with store.claim("pack") as mine, Store(tmp_path).claim("pack") as theirs:
+    def test_runs_are_held_by_one(self, tmp_path, monkeypatch):
+        ours, theirs = Store(tmp_path), Store(tmp_path)
+        ours.prepare()
+        with ours.leases.hold(["a", "b"]) as mine:
             assert mine
-            assert not theirs
-        with store.claim("pack") as mine:
-            assert mine
+            monkeypatch.setattr("widthwise.runs.leases._beating", {})  # as another process
+            with theirs.leases.hold(["b", "c"]) as got:
+                assert not got
+            assert set(theirs.leases.held()) == {"a", "b"}  # "c" was given back
+        with theirs.leases.hold(["b"]) as got:
+            assert got
 
-    def test_a_busy_pack_is_left_and_a_landed_one_not_repeated(self, tmp_path):
+    @pytest.mark.slow
+    def test_a_busy_pack_is_left_and_a_landed_one_not_repeated(self, tmp_path, monkeypatch):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
-        call = PackCall(study.directory, study.schedule.packs[0])
-        with Store(study.directory).claim(call.pack.key):
-            assert call(lambda event: None).outcome == "busy"
-        assert call(lambda event: None).outcome == "landed"
-        assert call(lambda event: None).outcome == "already landed"
+        store, call = Store(tmp_path / "s" / "store"), call_of(study)
+        store.prepare()
+        with store.leases.hold(call.pack.keys[:1]):
+            monkeypatch.setattr("widthwise.runs.leases._beating", {})  # as another process
+            assert call(quiet).outcome == "busy"
+            assert study.status().runs_in_flight == 1
+        assert call(quiet).outcome == "landed"
+        assert call(quiet).outcome == "already landed"
+        assert study.status().runs_in_flight == 0
 
-    def test_a_failure_while_holding_is_not_blamed_on_the_lock(self, tmp_path):
+    def test_a_failure_while_holding_gives_them_back(self, tmp_path):
         store = Store(tmp_path)
         store.prepare()
-        with pytest.raises(PermissionError), store.claim("pack"):
+        with pytest.raises(PermissionError), store.leases.hold(["a"]):
             raise PermissionError(13, "something of the user's")
+        assert store.leases.held() == {}
+
+
+class TestAnotherQuestionMeanwhile:
+    @pytest.mark.slow
+    def test_runs_never_land_under_it(self, tmp_path):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        call = call_of(study)
+        Store(study.directory / "store").prepare()
+        Study.create(study.directory, fields(training={"steps": 30, "evaluations": 9}))
+        with pytest.raises(InputError, match="was given another specification while it ran"):
+            call(quiet)
+        assert landed_files(study.directory) == []
+
+
+class TestFailures:
+    """What cannot be trained is tried again, then run by run; all others land."""
+
+    def failing(self, monkeypatch, fails):
+        tried = []
+
+        def train(store, context, pack, *others):
+            tried.append(pack.keys)
+            if fails(pack, len(tried)):
+                raise ZeroDivisionError("oops")
+            return real(store, context, pack, *others)
+
+        real = running._train
+        monkeypatch.setattr(running, "_train", train)
+        return tried
+
+    @pytest.mark.slow
+    def test_one_that_fails_now_and_then(self, tmp_path, monkeypatch):
+        tried = self.failing(monkeypatch, lambda pack, count: count <= 2)
+        study = finished_study(tmp_path / "s")
+        assert len(study.results()) == 8
+        assert len(tried) == 4
+
+    @pytest.mark.slow
+    def test_one_run_that_always_fails_is_named_and_left_out(self, tmp_path, monkeypatch):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        bad = study.schedule.packs[0].keys[1]
+        tried = self.failing(monkeypatch, lambda pack, count: bad in pack.keys)
+        with pytest.raises(
+            StudyError, match=r"1 run failed 3 times .*w = .*seed.*ZeroDivisionError: oops"
+        ):
+            study.run(1, progress=False)
+        assert len(study.results()) == 7
+        assert bad not in set(study.results()["run_id"])
+        # Twice in the pack again, then alone; the other pack, and its three companions, once each.
+        assert len(tried) == 3 + 4 + 1
+        monkeypatch.undo()
+        in_this_process(monkeypatch)
+        study.run(1, progress=False)
+        assert len(study.results()) == 8
+
+    def test_where_nothing_works_it_ends_soon(self, tmp_path, monkeypatch):
+        tried = self.failing(monkeypatch, lambda pack, count: True)
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        with pytest.raises(StudyError, match="3 runs failed"):
+            study.run(1, progress=False)
+        assert len(tried) <= 2 * 3 + 8
+
+    def test_bad_input_is_not_tried_again(self, tmp_path, monkeypatch):
+        def refuse(*arguments):
+            raise InputError("wrong family")
+
+        monkeypatch.setattr(running, "_train", refuse)
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        with pytest.raises(InputError, match="wrong family"):
+            study.run(1, progress=False)
 
 
 class TestExecutor:

@@ -1,4 +1,4 @@
-"""Grids become runs, runs become packs, and packs get names that say what they ran."""
+"""Grids become runs with keys, and runs become packs."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from widthwise.errors import InputError
 from widthwise.sgd.recipe import Recipe
 from widthwise.study import StudySpec
 from widthwise.study.context import make_context
-from widthwise.study.schedule import make_schedule, widths_to_probe
+from widthwise.study.schedule import Schedule, lay_out, make_packs, runs_of, widths_to_probe
 from widthwise.theory.noise import normalized_noise_scale
 
 
@@ -21,20 +21,20 @@ def schedule(data=None, stable=None, family_source=None, **changes):
     return schedule_of(context, stable or {}, family_source)
 
 
-def schedule_of(context, stable, family_source=None):
-    identity = context.family_identity()
+def schedule_of(context, stable, family_source=None, landed=()):
+    group = context.group
     if family_source is not None:
-        identity = {**identity, "source": family_source}
-    return make_schedule(
+        group = replace(group, family={**group.family, "code": family_source})
+    settings, unreachable = lay_out(context.spec, context.family, context.dataset.num_train, stable)
+    packs = make_packs(
         context.spec,
-        context.family,
-        num_train=context.dataset.num_train,
+        group,
+        runs_of(settings, group),
+        landed=landed,
         num_evaluated=context.num_evaluated,
-        data_fingerprint=context.data_fingerprint,
-        family_identity=identity,
         costs=context.costs(),
-        stable_learning_rates=stable,
     )
+    return Schedule(packs=packs, unreachable=tuple(sorted(unreachable)))
 
 
 def runs(scheduled):
@@ -47,7 +47,7 @@ def runs(scheduled):
 
 
 def keys(scheduled):
-    return {pack.key for pack in scheduled.packs}
+    return {key for pack in scheduled.packs for key in pack.keys}
 
 
 class TestGrids:
@@ -253,13 +253,12 @@ class TestPacks:
 
 
 OTHER = {
-    "learning_rate": {"grid": {"learning_rate": [0.05, 0.2]}},
+    "learning_rate": {"grid": {"learning_rate": [0.06, 0.2]}},
     "batch_size": {"grid": {"batch_size": 16}},
     "momentum": {"grid": {"momentum": 0.5}},
     "seeds": {"grid": {"seeds": [7, 8]}},
     "steps": {"training": {"steps": 25, "evaluations": 8}},
     "evaluations": {"training": {"steps": 24, "evaluations": 9}},
-    "late_fraction": {"training": {"steps": 24, "evaluations": 8, "late_fraction": 0.5}},
     "sampling": {"training": {"steps": 24, "evaluations": 8, "sampling": "replacement"}},
     **{
         f"{name} = {value}": {"training": {"steps": 24, "evaluations": 8, name: value}}
@@ -290,13 +289,22 @@ SAME = {
     "analysis": {"analysis": {"seed": 5}},
     "number, not list": {"grid": {"batch_size": [8]}},
     "memory that is not needed": {"packing": {"memory_mb": 999}},
+    "size of packs": {"packing": {"size": 1}},
+    "engine": {"packing": {"engine": "vmap"}},
+    "device": {"hardware": {"device": "cpu"}},
+    "late_fraction": {"training": {"steps": 24, "evaluations": 8, "late_fraction": 0.5}},
+    "the budget in epochs": {"training": {"epochs": 3, "evaluations": 8}},
+    "options at their defaults": {"family": {"base_width": 4, "depth": 1, "bias": True}},
+    "a recipe at its defaults": {"training": {"steps": 24, "evaluations": 8, "warmup": 0.0}},
+    "limits": {"limits": {"runs": 100}},
+    "store": {"store": "/elsewhere"},
 }
 
 
 class TestKeys:
     def test_a_schedule_is_deterministic(self):
         assert schedule() == schedule()
-        assert len(keys(schedule())) == len(schedule().packs)
+        assert len(keys(schedule())) == schedule().num_runs == 8
 
     @pytest.mark.parametrize("changes", OTHER.values(), ids=OTHER)
     def test_change_with_anything_that_matters(self, changes):
@@ -306,14 +314,46 @@ class TestKeys:
     def test_stay_with_anything_that_does_not(self, changes):
         assert keys(schedule()) == keys(schedule(**changes))
 
-    def test_change_with_the_schema(self, monkeypatch):
-        before = keys(schedule())
-        monkeypatch.setattr("widthwise.study.schedule.SCHEMA_VERSION", 10**6)
-        assert not before & keys(schedule())
+    def test_change_with_the_arithmetic(self):
+        context = make_context(StudySpec.parse(fields()), clouds())
+        before = keys(schedule_of(context, {}))
+        later = replace(context.group, arithmetic=10**6)
+        settings, _ = lay_out(context.spec, context.family, 64, {})
+        assert not before & set(runs_of(settings, later))
 
-    def test_depend_on_the_whole_pack(self):
-        """The order in which floats are summed can depend on who shares a pack."""
-        first = schedule().packs[0]
-        fewer = replace(first.job, replicas=first.job.replicas[:-1])
-        assert fewer != first.job
-        assert not keys(schedule()) & keys(schedule(grid={"seeds": 1}))
+    def test_do_not_depend_on_the_rest_of_the_grid(self):
+        assert keys(schedule(grid={"seeds": 1})) < keys(schedule())
+        assert keys(schedule()) < keys(schedule(grid={"widening_factor": [1, 2, 4], "seeds": 3}))
+
+    def test_are_those_of_the_runs_of_the_packs(self):
+        for pack in schedule(grid={"momentum": [0, 0.9]}).packs:
+            assert tuple(map(pack.group.key, pack.runs)) == pack.keys
+            for part, key in zip(pack.alone(), pack.keys, strict=True):
+                assert part.keys == (key,)
+                assert tuple(map(pack.group.key, part.runs)) == part.keys
+
+
+class TestLanded:
+    def of(self, landed=(), **changes):
+        context = make_context(StudySpec.parse(fields(**changes)), clouds())
+        return schedule_of(context, {}, landed=landed)
+
+    def test_need_no_training(self):
+        whole = self.of()
+        there = set(whole.packs[0].keys[:2]) | set(whole.packs[1].keys)
+        (left,) = self.of(there).packs
+        assert left.keys == whole.packs[0].keys[2:]
+
+    def test_the_other_packs_are_the_same_as_ever(self):
+        grid = {"seeds": 17, "learning_rate": 0.1}
+        whole = self.of(grid=grid)
+        assert len(whole.packs) == 4
+        for pack in whole.packs:
+            others = [p for p in whole.packs if p != pack]
+            assert list(self.of(pack.keys, grid=grid).packs) == others
+
+    def test_more_seeds_ask_for_those_alone(self):
+        before = keys(self.of())
+        more = self.of(before, grid={"seeds": 3})
+        assert {run[-1] for run in runs(more)} == {2}
+        assert more.num_runs == 4

@@ -1,11 +1,13 @@
 """Largest stable learning rates: measured once a width, kept, resumed."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from planted_rates import rates
-from tiny_studies import clouds, fields, finished_study, in_this_process
+from tiny_studies import clouds, fields, finished_study, flip_a_bit, in_this_process
 
 from widthwise import families
 from widthwise.data import load
@@ -13,6 +15,7 @@ from widthwise.errors import InputError
 from widthwise.probes import fit_stability_law
 from widthwise.reproduce.presets import preset
 from widthwise.study import Study
+from widthwise.study.cost import module_cost
 from widthwise.study.spec import StudySpec
 from widthwise.study.stable_rates import (
     ProbeOptions,
@@ -170,8 +173,13 @@ class TestStudies:
                 asking()
 
 
+def cost_of(network, data, width):
+    examples, labels = (torch.from_numpy(a[:8]) for a in (data.train_inputs, data.train_labels))
+    return module_cost(network.build(width), examples, labels)
+
+
 def _family(parameterization):
-    return families.mlp((2, 3), 3, base_width=4, parameterization=parameterization)
+    return families.mlp((1, 2, 3), 3, base_width=4, parameterization=parameterization)
 
 
 def all_stable(network, data, rate):
@@ -189,15 +197,84 @@ def all_stable(network, data, rate):
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_it_is_stable_and_half_an_octave_more_is_not(parameterization):
     network, data = _family(parameterization), clouds()
-    found = stable_learning_rate(network, data, 2.0, 0.9, max_replicas=16)
+    found = stable_learning_rate(network, data, 2.0, 0.9, cost=cost_of(network, data, 2.0))
     assert all_stable(network, data, found)
     assert not all_stable(network, data, found * math.sqrt(2.0))
 
 
 @pytest.mark.slow
-def test_the_size_of_the_packs_does_not_matter():
+def test_the_size_of_the_packs_follows_from_the_network_and_does_not_matter():
     network, data = _family("ntk"), clouds()
-    found = {
-        stable_learning_rate(network, data, 1.0, 0.0, max_replicas=count) for count in (1, 7, 200)
-    }
+    cost = cost_of(network, data, 1.0)
+    large = replace(cost, num_parameters=10**9)  # one replica at a time
+    found = {stable_learning_rate(network, data, 1.0, 0.0, cost=c) for c in (cost, large)}
     assert len(found) == 1
+
+
+class TestOfAStudy:
+    """What a grid in noise scales needs is measured once, and lands in the store."""
+
+    GRID = [  # noqa: RUF012 - a table
+        {"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02], "seeds": 1}
+    ]
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        asked = []
+
+        def measured(family, dataset, width, momentum, *, cost, recipe):
+            asked.append(width)
+            return 0.8 / width
+
+        monkeypatch.setattr("widthwise.study.scheduling.stable_learning_rate", measured)
+        in_this_process(monkeypatch)
+        return asked
+
+    def kept(self, study):
+        return sorted((study.directory / "store" / "measured").glob("*.json"))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"packing": {"size": 1}},
+            {"hardware": {"device": "cpu"}},
+            {"training": {"steps": 48, "evaluations": 9}},
+            {"training": {"steps": 24, "evaluations": 8, "schedule": "cosine"}},
+            {"title": "Another"},
+        ],
+        ids=str,
+    )
+    def test_serves_every_question_about_the_same_networks(self, tmp_path, asked, changes):
+        study = finished_study(tmp_path / "s", fields(grid=self.GRID))
+        assert asked == [1.0, 2.0]
+        assert len(self.kept(study)) == 2
+        Study.create(study.directory, fields(grid=self.GRID, **changes), yes=True).run(
+            1, progress=False
+        )
+        assert asked == [1.0, 2.0]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"training": {"steps": 24, "evaluations": 8, "loss": "mean-squared-error"}},
+            {"family": {"base_width": 5}},
+        ],
+        ids=str,
+    )
+    def test_is_measured_anew_for_others(self, tmp_path, asked, changes):
+        finished_study(tmp_path / "s", fields(grid=self.GRID))
+        study = Study.create(tmp_path / "s", fields(grid=self.GRID, **changes), yes=True)
+        study.run(1, progress=False)
+        assert asked == [1.0, 2.0] * 2
+
+    @pytest.mark.slow
+    def test_a_damaged_one_is_set_aside_and_measured_again(self, tmp_path, asked):
+        study = finished_study(tmp_path / "s", fields(grid=self.GRID))
+        before = study.results()
+        flip_a_bit(self.kept(study)[0])
+        Study.open(study.directory).run(1, progress=False)
+        assert len(asked) == 3
+        assert len(self.kept(study)) == 2
+        assert study.results().equals(before)

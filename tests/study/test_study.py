@@ -9,13 +9,14 @@ import pytest
 from polars.testing import assert_frame_equal
 from tiny_studies import (
     clouds,
+    compacted_files,
     comparable,
     empty,
     fields,
     finished_study,
     flip_a_bit,
     in_this_process,
-    shard_files,
+    landed_files,
     truncate,
 )
 
@@ -23,17 +24,18 @@ from widthwise.errors import FitError, InputError
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.sgd.recipe import Recipe
 from widthwise.study import Study
+from widthwise.study.context import on_this_machine
 from widthwise.study.spec import PackingSpec
 from widthwise.theory.noise import normalized_noise_scale
 
 
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
-    """Packs that were trained, in this process."""
+    """Keys of the runs that were trained, in this process."""
     return in_this_process(monkeypatch)
 
 
-def again(study, data=None):
+def again(study):
     """The study as another session sees it."""
     return Study.open(study.directory)
 
@@ -42,6 +44,7 @@ class TestResults:
     CONTRACT = {  # noqa: RUF012 - a table
         **dict.fromkeys(("run_id", "family", "parameterization", "status", "engine"), pl.String),
         **dict.fromkeys(("pack", "spec_hash", "data_fingerprint"), pl.String),
+        **dict.fromkeys(("device", "processor", "instruction_set", "versions"), pl.String),
         **dict.fromkeys(("batch_size", "seed", "steps", "num_parameters"), pl.Int64),
         "diverged_at_step": pl.Int64,
         "nesterov": pl.Boolean,
@@ -164,6 +167,16 @@ class TestResults:
             assert recorded == [list(value) if isinstance(value, tuple) else value] * len(table)
 
     @pytest.mark.slow
+    def test_where_each_run_was_trained(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        table = study.results()
+        assert set(table["pack"]) == {pack.name for pack in study.schedule.packs}
+        assert set(table["device"]) == {"cpu"}
+        (versions,) = table["versions"].unique()
+        assert "widthwise " in versions
+        assert table["processor"].null_count() == table["instruction_set"].null_count() == 0
+
+    @pytest.mark.slow
     def test_without_validation_its_columns_are_null(self, tmp_path):
         table = finished_study(tmp_path / "s").results()
         for name in ("validation_accuracy", "validation_loss", "curve_validation_accuracy"):
@@ -189,29 +202,55 @@ class TestDataInMemory:
     @pytest.mark.slow
     def test_resumes_from_disk_alone(self, tmp_path, trained):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
-        assert (tmp_path / "s" / "data.npz").exists()
+        assert [path.stem for path in (tmp_path / "s" / "data").iterdir()] == [
+            clouds().fingerprint[:16]
+        ]
         other_session = Study.open(tmp_path / "s")
         other_session.run(1, progress=False)
-        assert len(trained) == len(study.schedule.packs)
+        assert len(trained) == study.schedule.num_runs
         direct = finished_study(tmp_path / "direct")
         assert_frame_equal(
             comparable(other_session.results()), comparable(direct.results()), check_exact=True
         )
 
     @pytest.mark.slow
-    def test_other_data_are_refused(self, tmp_path):
-        finished_study(tmp_path / "s")
-        with pytest.raises(InputError, match="begun with other data"):
+    def test_other_data_are_another_question(self, tmp_path, trained):
+        first = finished_study(tmp_path / "s").results()
+        with pytest.raises(InputError, match=r"none of the 8 runs .*the data are others.*give yes"):
             Study.create(tmp_path / "s", fields(), data=clouds(seed=9))
-        assert Study.create(tmp_path / "s", fields(), data=clouds())
+        assert again(Study.create(tmp_path / "s", fields(), data=clouds())).status().kept == 0
+        study = Study.create(tmp_path / "s", fields(), data=clouds(seed=9), yes=True)
+        study.run(1, progress=False)
+        assert set(study.results()["data_fingerprint"]) == {clouds(seed=9).fingerprint}
+        assert study.status().kept == 8
+        trained.clear()
+        study = Study.create(tmp_path / "s", fields(), data=clouds(), yes=True)
+        study.run(1, progress=False)
+        assert trained == []
+        assert_frame_equal(study.results(), first, check_exact=True)
+
+    @pytest.mark.slow
+    def test_a_specification_without_data_means_its_own(self, tmp_path, trained):
+        finished_study(tmp_path / "s")
+        trained.clear()
+        study = Study.create(tmp_path / "s", fields(grid={"seeds": 3}))
+        study.run(1, progress=False)
+        assert len(trained) == 4
+        assert set(study.results()["data_fingerprint"]) == {clouds().fingerprint}
 
     def test_data_that_changed_on_disk(self, tmp_path):
         clouds().save(tmp_path / "d.npz")
         spec = fields(data={"name": "npz", "path": str(tmp_path / "d.npz")})
         Study.create(tmp_path / "s", spec)
         clouds(seed=4).save(tmp_path / "d.npz")
-        with pytest.raises(InputError, match="must be those with which the study"):
+        with pytest.raises(InputError, match="must be those that the study"):
             Study.open(tmp_path / "s").run(1, progress=False)
+
+    def test_weights_that_are_drawn_otherwise(self, tmp_path, monkeypatch):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        monkeypatch.setattr("widthwise.study.context.ARITHMETIC", 10**6)
+        with pytest.raises(InputError, match=r"version 3 of the arithmetic, .* version 1000000"):
+            study.run(1, progress=False)
 
 
 class TestDamage:
@@ -221,32 +260,49 @@ class TestDamage:
         study = finished_study(tmp_path / "s")
         whole = study.results()
         trained.clear()
-        victim, *others = shard_files(study.directory)
+        victim, *others = landed_files(study.directory)
         untouched = {path.name: path.stat().st_ino for path in others}
         damage(victim)
         Study.open(study.directory).run(1)
         said = capsys.readouterr().err
-        assert f"{victim.name} is damaged" in said
-        assert "its runs will be repeated" in said
-        assert trained == [victim.name.partition("-")[0]]
-        assert (study.directory / "set-aside" / victim.name).exists()
-        now = {path.name: path.stat().st_ino for path in shard_files(study.directory)}
+        assert f"{victim.name}: " in said
+        assert "set aside; its runs will be repeated" in said
+        assert trained == [victim.stem]
+        assert (study.directory / "store" / "set-aside" / victim.name).exists()
+        now = {path.name: path.stat().st_ino for path in landed_files(study.directory)}
         assert untouched.items() <= now.items()
         assert len(now) == len(untouched) + 1
         assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
         assert study.status().damaged == 1
 
     @pytest.mark.slow
-    def test_results_never_show_a_damaged_shard(self, tmp_path):
+    @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
+    def test_so_are_the_runs_of_a_shard(self, tmp_path, damage, trained):
         study = finished_study(tmp_path / "s")
-        victim = shard_files(study.directory)[0]
-        flip_a_bit(victim)
-        lost = victim.name.partition("-")[0]
-        assert lost not in set(again(study).results()["pack"])
-        assert len(study.results()) == 4
+        whole = study.results()
+        assert study.collect_garbage()[1] == 8
+        assert landed_files(study.directory) == []
+        assert_frame_equal(study.results(), whole, check_exact=True)
+        (victim,) = compacted_files(study.directory)
+        damage(victim)
+        assert study.results().is_empty()
+        trained.clear()
+        Study.open(study.directory).run(1, progress=False)
+        assert len(trained) == 8
+        assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
 
     @pytest.mark.slow
-    def test_sound_shards_stay(self, tmp_path):
+    def test_results_never_show_a_damaged_run(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        victim = landed_files(study.directory)[0]
+        flip_a_bit(victim)
+        assert victim.stem not in set(again(study).results()["run_id"])
+        assert len(study.results()) == study.status().runs_landed == 7
+        assert study.status().damaged == 1
+        assert victim.exists()  # who asks changes nothing
+
+    @pytest.mark.slow
+    def test_sound_runs_stay(self, tmp_path):
         study = finished_study(tmp_path / "s")
         assert study.verify() == []
         assert study.status().damaged == 0
@@ -254,9 +310,9 @@ class TestDamage:
     @pytest.mark.slow
     def test_another_process_was_faster(self, tmp_path, monkeypatch):
         study = finished_study(tmp_path / "s")
-        flip_a_bit(shard_files(study.directory)[0])
+        flip_a_bit(landed_files(study.directory)[0])
         monkeypatch.setattr(
-            "pathlib.Path.replace", lambda *a: (_ for _ in ()).throw(FileNotFoundError)
+            "pathlib.Path.rename", lambda *a: (_ for _ in ()).throw(FileNotFoundError)
         )
         assert study.verify() == []
 
@@ -264,7 +320,8 @@ class TestDamage:
     def test_leftover_temporary_files_do_no_harm(self, tmp_path):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         old = time.time() - 10**6
-        for folder in ("shards", "checkpoints", "locks", "."):
+        for folder in ("store/landed", "store/checkpoints", "store/claims", "."):
+            (study.directory / folder).mkdir(parents=True, exist_ok=True)
             for name, age in ((".tmp-old", old), (".tmp-young", time.time())):
                 path = study.directory / folder / name
                 path.write_bytes(b"half a file")
@@ -273,6 +330,52 @@ class TestDamage:
         assert len(study.results()) == 8
         left = {path.name for path in study.directory.rglob(".tmp-*")}
         assert left == {".tmp-young"}  # another process may be writing it
+
+
+class TestWithdrawn:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("compacted", [False, True])
+    def test_is_trained_again_and_no_damage(self, tmp_path, trained, compacted):
+        study = finished_study(tmp_path / "s")
+        whole = study.results()
+        if compacted:
+            study.collect_garbage()
+        trained.clear()
+        assert study.withdraw("seed=1") == 4
+        assert set(study.results()["seed"]) == {0}
+        assert study.verify() == []
+        study.run(1, progress=False)
+        assert len(trained) == 4
+        assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
+        assert study.status().damaged == 0
+
+    @pytest.mark.slow
+    def test_beside_a_damaged_shard(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        study.collect_garbage()
+        flip_a_bit(compacted_files(study.directory)[0])
+        assert study.withdraw("seed=1") == 0
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("where", ["seed", "speed=3", "curve_step=1"])
+    def test_what_names_no_runs(self, tmp_path, where):
+        with pytest.raises(InputError, match="retrain_where must be a column"):
+            finished_study(tmp_path / "s").withdraw(where)
+
+
+class TestExport:
+    @pytest.mark.slow
+    def test_can_be_given_away(self, tmp_path):
+        study = finished_study(tmp_path / "s")
+        page = study.export(tmp_path / "away")
+        assert page == tmp_path / "away" / "report.html"
+        kept = pl.read_parquet(tmp_path / "away" / "results.parquet")
+        assert_frame_equal(kept, study.results(), check_exact=True)
+        for path in (tmp_path / "away").rglob("*"):
+            if path.is_file():
+                assert str(tmp_path).encode() not in path.read_bytes(), path
+        with pytest.raises(InputError, match="must have a folder of its own"):
+            study.export(study.directory)
 
 
 class TestFindings:
@@ -335,7 +438,7 @@ class TestFindings:
 def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
     asked = []
 
-    def measured(family, dataset, width, momentum, *, max_replicas, recipe):
+    def measured(family, dataset, width, momentum, *, cost, recipe):
         asked.append((width, momentum))
         return 0.8 / width
 
@@ -357,13 +460,17 @@ def test_the_old_name_of_the_schedule_warns(tmp_path):
 
 
 class TestCard:
-    def test_the_study_keeps_packs_that_fill_it(self, tmp_path, monkeypatch):
-        # A card is only pretended: a study that begins on it records what it chose.
-        monkeypatch.setattr("widthwise.study.context.card_memory", lambda device: 80 * 10**9)
+    def test_packs_fill_it_and_the_question_stays_open(self, tmp_path, monkeypatch):
+        # A card is only pretended: the study may go on where there is none.
         study = Study.create(tmp_path / "s", fields(packing={"memory_mb": 7.0}), data=clouds())
-        packing = Study.open(study.directory).spec.packing
+        with monkeypatch.context() as patch:
+            patch.setattr("widthwise.study.context.card_memory", lambda device: 80 * 10**9)
+            packing = on_this_machine(again(study).spec).packing
         assert (packing.max_replicas, packing.memory_mb) == (512, 7.0)
-        assert Study.create(tmp_path / "s", fields(packing={"memory_mb": 7.0}), data=clouds())
+        written = again(study).spec
+        assert "max_replicas" not in written.packing.model_fields_set
+        assert written.hardware.device == "auto"
+        assert on_this_machine(written).packing.max_replicas == PackingSpec().max_replicas
 
     def test_the_cpu_has_none(self):
         assert PackingSpec().max_replicas < 512

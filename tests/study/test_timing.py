@@ -64,7 +64,7 @@ def test_never_more_than_allowed_and_never_worse_than_one(largest, times):
 def test_batch_sizes_between_take_the_nearest(monkeypatch):
     asked = []
 
-    def fake(family, dataset, recipe, width, batch, replicas, momentum, device):
+    def fake(family, dataset, recipe, width, batch, replicas, momentum, device, engine):
         asked.append((width, batch))
         return replicas + (8.0 if batch < 8 else 0.0)  # small batches have overhead to share
 
@@ -79,7 +79,7 @@ def test_batch_sizes_between_take_the_nearest(monkeypatch):
 
 
 def test_steps_are_timed_as_they_are_trained():
-    family = mlp(input_shape=(2, 3), num_classes=3, base_width=4)
+    family = mlp(input_shape=(1, 2, 3), num_classes=3, base_width=4)
     small = time_step(family, clouds(), Recipe(), 1.0, 4, 1, 0.0)
     large = time_step(family, clouds(num_train=2048), Recipe(), 64.0, 1024, 4, 0.0)
     assert 0 < small < large
@@ -100,18 +100,42 @@ class TestStudies:
         monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
         study = self.run(tmp_path / "s")
         assert self.sizes(study) == {1}
-        kept = json.loads((tmp_path / "s" / "pack-sizes.json").read_text())
-        assert {row["replicas"] for row in kept["sizes"]} == {1}
+        (path,) = (tmp_path / "s").glob("pack-sizes-*.json")
+        assert json.loads(path.read_text()) == {"w=1 B=8 of 4": 1, "w=2 B=8 of 4": 1}
         monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: 1.0)
         again = Study.open(tmp_path / "s")
         assert again.schedule == study.schedule
+
+    @pytest.mark.slow
+    def test_every_kind_of_machine_has_its_own(self, tmp_path, monkeypatch):
+        in_this_process(monkeypatch)
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
+        study = self.run(tmp_path / "s")
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: 1.0)
+        other = ("Another processor", "and its instructions")
+        monkeypatch.setattr("widthwise.study.scheduling.describe_processor", lambda: other)
+        again = Study.open(study.directory)
+        assert self.sizes(again) == {4}
+        assert len(list(study.directory.glob("pack-sizes-*.json"))) == 2
+        assert len(again.results()) == 8
+
+    @pytest.mark.parametrize("content", [b"", b"[]", b'{"w=1 B=8 of 4": "many"}'])
+    def test_what_is_damaged_is_measured_again(self, tmp_path, monkeypatch, content):
+        monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
+        study = Study.create(tmp_path / "s", fields(packing={}), data=clouds())
+        assert self.sizes(study) == {1}
+        (path,) = study.directory.glob("pack-sizes-*.json")
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        assert self.sizes(Study.open(study.directory)) == {1}
+        assert path.read_bytes() == whole
 
     @pytest.mark.slow
     def test_a_stated_size_is_not_measured(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)
         monkeypatch.delattr("widthwise.study.scheduling.measured_sizes")
         assert self.sizes(self.run(tmp_path / "s", size=2)) == {2}
-        assert not (tmp_path / "s" / "pack-sizes.json").exists()
+        assert not list((tmp_path / "s").glob("pack-sizes*"))
 
     def test_memory_limits_what_is_stated(self, tmp_path, monkeypatch):
         in_this_process(monkeypatch)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_studies import NUM_CLASSES, clouds
+from tiny_studies import INPUT_SHAPE, NUM_CLASSES, clouds
 from torch import nn
 from torch.nn import functional
 
@@ -44,7 +44,6 @@ def network(*middle):
 
 def images(width):
     return nn.Sequential(
-        nn.Unflatten(1, (1, 2)),
         nn.Conv2d(1, 4, 3, padding=1),
         nn.BatchNorm2d(4),
         nn.ReLU(),
@@ -98,7 +97,7 @@ def transformed(batch, seed, step, recipe):
     height, width = batch.shape[-2:]
     results = []
     for image, (down, right), flip in zip(batch, drawn.offsets, drawn.flips, strict=True):
-        cut = functional.pad(image, (pad,) * 4)[down : down + height, right : right + width]
+        cut = functional.pad(image, (pad,) * 4)[:, down : down + height, right : right + width]
         results.append(cut.flip(-1) if flip else cut)
     return torch.stack(results)
 
@@ -285,7 +284,7 @@ def test_more_runs_change_no_ones_transforms():
 
 
 RESUMED = {
-    "dense": (mlp((2, 3), NUM_CLASSES, base_width=4), {}),
+    "dense": (mlp(INPUT_SHAPE, NUM_CLASSES, base_width=4), {}),
     "batch norm": (family(NETWORKS["graph"]), {"ghost_batch_size": 4}),
     "dropout": (family(DROPOUTS["graph"]), {}),
 }

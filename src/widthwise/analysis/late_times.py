@@ -9,6 +9,54 @@ from numpy.typing import ArrayLike, NDArray
 
 from widthwise.errors import InputError
 
+# Chance, over all settings looked at together, of taking one for late that has arrived.
+_BY_CHANCE = 0.05
+# A rise over the late window by this part of the score itself: training has just begun.
+_MUCH = 0.05
+
+
+def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) -> NDArray[np.bool_]:
+    """Settings that had not arrived, so that they may be as good as the best if trained longer.
+
+    Their score was rising at late times, by more than chance (t test over seeds, 5 % for all
+    settings together), and either it would reach that of the best if they were trained as long
+    again at that pace, or it rose by more than a twentieth of itself. Such a setting says nothing
+    of where the optimum is: it loses by the length of training.
+
+    Args:
+        scores: late-time means, shape (K, S); NaN where a run diverged or was not made.
+        slopes: change over the late window, as :func:`plateau_slope` gives it, shape (K, S).
+        fraction: the part of training that counts as late, in (0, 1].
+
+    Returns:
+        Shape (K,).
+
+    >>> scores = np.array([[0.70, 0.71, 0.70], [0.75, 0.76, 0.76]])
+    >>> catching_up(scores, [[0.04, 0.041, 0.04], [0.0, 0.001, -0.001]]).tolist()
+    [True, False]
+    >>> catching_up(scores, [[0.004, 0.0041, 0.004], [0.0, 0.001, -0.001]]).tolist()
+    [False, False]
+    """
+    from scipy import stats  # SciPy is slow to import
+
+    values, rising = np.asarray(scores, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
+    known = np.isfinite(values) & np.isfinite(rising)
+    counts = known.sum(axis=1)
+    judged = counts >= 2
+    late = np.zeros(len(values), dtype=np.bool_)
+    if not judged.any():
+        return late
+    means = np.where(known, values, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    pace = np.where(known, rising, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    squares = (np.where(known, rising - pace[:, None], 0.0) ** 2).sum(axis=1)
+    error = np.sqrt(squares / np.maximum(counts - 1, 1) / np.maximum(counts, 1))
+    quantile = stats.t.ppf(1.0 - _BY_CHANCE / judged.sum(), df=np.maximum(counts - 1, 1))
+    best = np.max(means[judged])
+    rises = (pace > 0.0) & (pace > quantile * error)
+    matters = (means + pace / fraction >= best) | (pace >= _MUCH * np.abs(means))
+    late[judged] = (rises & matters)[judged]
+    return late
+
 
 def late_mean(
     steps: ArrayLike, curve: ArrayLike, total_steps: int, fraction: float = 0.25
@@ -62,7 +110,8 @@ def plateau_slope(
     """
     late_steps, late_curve = _late_window(steps, curve, total_steps, fraction, at_least=2)
     centered = late_steps - late_steps.mean()
-    slope = late_curve @ centered / (centered @ centered)
+    # Sums of each curve by itself: a matrix product's last digits depend on how many there are.
+    slope = np.sum(late_curve * centered, axis=-1) / np.sum(centered * centered)
     return np.asarray(slope * fraction * total_steps)
 
 
@@ -88,4 +137,5 @@ def _late_window(
             f"the last {fraction:g} of {total_steps} steps must hold at least {at_least} "
             f"evaluation(s), got {num_late}; evaluate more often or raise fraction"
         )
-    return steps[late], curve[..., late]
+    # Contiguous, so that each curve is summed in one order, whatever stands beside it.
+    return steps[late], np.ascontiguousarray(curve[..., late])

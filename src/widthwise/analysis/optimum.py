@@ -77,6 +77,7 @@ def locate_optimum(
     seed: int = 0,
     ran: ArrayLike | None = None,
     effective_rate: ArrayLike | None = None,
+    late: ArrayLike | None = None,
 ) -> Optimum:
     """Locate the argmax over log(noise_scale) of the mean score.
 
@@ -99,6 +100,9 @@ def locate_optimum(
             at least half of the runs, and two, diverged bounds the optimum from above, if a usable
             setting has as large a rate: then it is the noise that does not train. Without it,
             divergence leaves the optimum open, for a smaller rate might bear that noise scale.
+        late: shape (K,), True where a setting had not arrived at late times
+            (:func:`widthwise.analysis.late_times.catching_up`). One with less noise than the best
+            then does not count: longer training might make it the best.
 
     Raises:
         InputError: if shapes disagree or values are out of range.
@@ -121,11 +125,15 @@ def locate_optimum(
         ran=ran,
         effective_rate=effective_rate,
         num_test=num_test,
+        late=late,
     )
     if settings.num_usable < 3:
+        remedy = "run more settings, or smaller learning rates"
+        if settings.late_below:
+            remedy = f"{settings.late_below} more had not arrived at late times: train longer"
         raise FitError(
             "an optimum needs at least 3 distinct noise scales at which training is stable, got "
-            f"{settings.num_usable}; run more settings, or smaller learning rates"
+            f"{settings.num_usable}; {remedy}"
         )
     seed_rng, shape_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
     estimate, peak = fit_peaks(settings, None, rng=None)

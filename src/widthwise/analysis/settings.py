@@ -22,6 +22,8 @@ SAME_SCORE = 1e-12
 # More settings than CROWDED are averaged over neighbors, so that FEWEST are left: of many, the best
 # owes its rank to chance, and others look clearly worse by chance.
 CROWDED, FEWEST = 48, 30
+# Why nothing bounds an optimum from below, although settings with less noise were run.
+NOT_ARRIVED = "settings with less noise had not arrived at late times"
 # Training diverges at a setting, and not by accident, if at least this share of its runs did.
 CLIFF_SHARE = 0.5
 
@@ -41,6 +43,7 @@ class Settings:
     cliff: float | None  # log noise scale of the lowest at which noise makes training diverge
     num_seeds: int
     resolution: float  # what one seed's score cannot tell apart: 1 / test examples; 0 if unknown
+    late_below: int = 0  # settings below all usable ones that had not arrived at late times
 
     @property
     def num_usable(self) -> int:
@@ -109,6 +112,8 @@ class Settings:
 
     def edge_reason(self, side: Literal["low", "high"]) -> str:
         """Why nothing was measured beyond the lowest or highest usable setting."""
+        if side == "low" and self.late_below:
+            return NOT_ARRIVED
         limit = self.limits[0 if side == "low" else 1]
         if limit is not None:
             return limit
@@ -123,8 +128,10 @@ def merge_settings(
     ran: ArrayLike | None,
     effective_rate: ArrayLike | None = None,
     num_test: int | None = None,
+    late: ArrayLike | None = None,
 ) -> Settings:
-    """Check the input, drop settings that diverged, merge equal noise scales seed by seed."""
+    """Check the input, drop settings that diverged or lose to the best only because they had not
+    arrived, merge equal noise scales seed by seed."""
     if any(np.ma.is_masked(given) for given in (noise_scale, scores, ran, effective_rate)):
         raise InputError(
             "noise scales, scores, ran and rates must not be masked, got a masked array; pass "
@@ -176,6 +183,9 @@ def merge_settings(
     usable = (survived >= STABLE_SHARE * planned) & (survived >= enough)
     diverged = (planned > 0) & (survived < STABLE_SHARE * planned)
 
+    losing_by_time = _losing_by_time(scale, table, usable, late)
+    usable &= ~losing_by_time
+
     order = [int(k) for k in np.argsort(scale, kind="stable") if usable[k]]
     groups: list[list[int]] = []
     for k in order:
@@ -209,6 +219,9 @@ def merge_settings(
         cliff=_cliff(scale, rate, usable, planned - survived, planned),
         num_seeds=table.shape[1],
         resolution=1.0 / num_test if num_test else 0.0,
+        late_below=int(
+            np.sum(losing_by_time & (scale < min((scale[k] for k in order), default=0)))
+        ),
     )
 
 
@@ -232,6 +245,25 @@ def thinned(settings: Settings) -> Settings:
         counts=counts,
         best_member=[settings.best_member[k] for k in best],
     )
+
+
+def _losing_by_time(
+    scale: FloatArray, table: FloatArray, usable: NDArray[np.bool_], late: ArrayLike | None
+) -> NDArray[np.bool_]:
+    """Settings (K,) with less noise than the best that had not arrived: that they are worse is no
+    evidence."""
+    if late is None or not np.any(usable):
+        return np.zeros(scale.shape, dtype=np.bool_)
+    moving = np.asarray(late, dtype=bool)
+    if moving.shape != scale.shape:
+        raise InputError(
+            f"late must give one truth value for each of the {scale.size} noise scales, got shape "
+            f"{moving.shape}"
+        )
+    with np.errstate(invalid="ignore"):
+        sums = np.nansum(table, axis=1) / np.maximum(np.isfinite(table).sum(axis=1), 1)
+    best = scale[int(np.argmax(np.where(usable, sums, -np.inf)))]
+    return np.asarray(usable & moving & (scale < best))
 
 
 def _cliff(

@@ -39,7 +39,9 @@ def reproduce(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where studies, page and figures go.")
     ] = _DIRECTORY,
-    yes: Annotated[bool, typer.Option("--yes", help="Start --size paper.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Start --size paper; train anew what was asked otherwise.")
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(

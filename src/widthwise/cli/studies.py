@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from widthwise.text import printable
 if TYPE_CHECKING:
     from widthwise.study import Study
 
+_RUNS = "Runs"
 _Directory = Annotated[Path, typer.Argument(help="Directory of a study.")]
 
 
@@ -31,25 +32,35 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in grid.seeds=3."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default one a core.")
+        int | None,
+        typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_RUNS),
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of the runs, for studies that share them; default the study's."),
+        typer.Option(
+            help="Folder of the runs, for studies that share them; default the study's.",
+            rich_help_panel=_RUNS,
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="auto, chain, graph or vmap: who trains what is missing."),
+        typer.Option(
+            help="auto, chain, graph or vmap: who trains what is missing.", rich_help_panel=_RUNS
+        ),
     ] = None,
     retrain_where: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN=VALUE",
             help="Withdraw its runs of which this is true, as in engine=vmap; train them again.",
+            rich_help_panel=_RUNS,
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Go on though no run that is there is used.")
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Go on though no run that is there is used.", rich_help_panel=_RUNS
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
@@ -64,16 +75,15 @@ def run(
     overrides = [*(settings or ()), *([f"packing.engine={engine}"] if engine is not None else [])]
     if not spec.is_dir():
         directory = output if output is not None else Path("studies") / spec.stem
-        study = Study.create(directory, spec, overrides=overrides, store=store, yes=yes)
+        study = _create(directory, spec, overrides=overrides, store=store, yes=yes)
     elif output is not None:
         raise InputError(f"{spec} is a study that has begun, in this place; leave out --output")
     else:
         study = Study.open(spec)
         if overrides or store is not None:
             known = study.spec
-            study = Study.create(
-                spec, known, overrides=overrides, store=store or known.store, yes=yes
-            )
+            store = store or (None if known.store is None else Path(known.store))
+            study = _create(spec, known, overrides=overrides, store=store, yes=yes)
     if retrain_where is not None:
         withdrawn = study.withdraw(retrain_where)
         if not quiet:
@@ -117,7 +127,7 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     if now.runs_in_flight:
         print(f"       {now.runs_in_flight} in flight")
     if now.kept:
-        print(f"       {now.kept} more are kept and not asked for")
+        print(f"       {now.kept} more in the store, not asked for")
     if now.runs_planned is None:
         print("format 2, of Widthwise 0.1: it can be read and not gone on with")
     if now.damaged:
@@ -197,6 +207,19 @@ def datasets(as_json: AsJson = False) -> None:
     for row in rows:
         print(f"{row.name}\n  {row.description}")
         print(f"  here: {row.location}" if row.location else f"  not here: {row.how_to_get}")
+
+
+def _create(directory: Path, spec: Any, *, yes: bool, **options: Any) -> "Study":
+    """Begin or change a study; on a terminal, ask where `--yes` is wanted elsewhere."""
+    from widthwise.study import Study
+
+    try:
+        return Study.create(directory, spec, yes=yes, **options)
+    except InputError as error:
+        if "yes" not in error.fields or not sys.stdin.isatty():
+            raise
+        typer.confirm(f"{str(error).partition('; give yes')[0]}. Go on?", abort=True, err=True)
+        return Study.create(directory, spec, yes=True, **options)
 
 
 def _show_report(study: "Study", as_json: bool) -> None:

@@ -90,6 +90,17 @@ def check_inputs(what: str, inputs: NDArray[Any]) -> None:
         )
 
 
+def with_channel_axis(inputs: Inputs) -> Inputs:
+    """Examples of two dimensions as images of one channel; others as they are. A view.
+
+    >>> with_channel_axis(np.zeros((5, 28, 28), np.float32)).shape
+    (5, 1, 28, 28)
+    >>> with_channel_axis(np.zeros((5, 40), np.float32)).shape
+    (5, 40)
+    """
+    return inputs[:, np.newaxis] if inputs.ndim == 3 else inputs
+
+
 def check_labels(what: str, labels: NDArray[Any], *, num_examples: int) -> None:
     """Require one non-negative integer label for each example."""
     if labels.dtype.kind not in "iu":

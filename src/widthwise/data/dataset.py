@@ -1,7 +1,7 @@
 """The one in-memory form that every data set takes."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from widthwise.data.arrays import (
     check_num_classes,
     check_one_unit,
     to_numpy,
+    with_channel_axis,
 )
 from widthwise.data.preprocessing import Preprocessing, fit_center_scale, to_float
 from widthwise.data.readers.npz import open_npz, whole_number
@@ -34,8 +35,10 @@ class Dataset:
     """Training, test and perhaps validation examples, ready for a network.
 
     Inputs are C-contiguous float32 of shape (num_examples, *input_shape), labels int64 of shape
-    (num_examples,). The arrays are shared, not copied: whoever writes into them breaks the
-    fingerprint. Use `from_arrays` to build one from arrays of other types.
+    (num_examples,). Examples given with two dimensions, (height, width), become images of one
+    channel, (1, height, width), whatever their source. The arrays are shared, not copied: whoever
+    writes into them breaks the fingerprint. Use `from_arrays` to build one from arrays of other
+    types.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Dataset:
                     f"{part}_inputs must have examples of the training shape {self.input_shape}, "
                     f"got {inputs.shape[1:]}; use one shape throughout"
                 )
+        for part, inputs, _ in list(self._parts()):
+            object.__setattr__(self, f"{part}_inputs", with_channel_axis(inputs))
 
     def __repr__(self) -> str:
         return (
@@ -94,12 +99,7 @@ class Dataset:
 
         The data set's name is left out: what was trained on is the content.
         """
-        digest = hashlib.sha256(f"num_classes {self.num_classes}\n".encode())
-        for field, array in self._arrays():
-            little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(f"{field} {array.dtype.name} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(little_endian).data)
-        return digest.hexdigest()
+        return _fingerprint(self.num_classes, self._arrays())
 
     @classmethod
     def from_arrays(
@@ -122,8 +122,9 @@ class Dataset:
         """Build a data set from NumPy arrays, CPU tensors or nested lists.
 
         Args:
-            train_inputs: real numbers, shape (N, *input_shape), images channels first; unsigned
-                bytes are divided by 255, and are to be so in all parts or in none.
+            train_inputs: real numbers, shape (N, *input_shape), images channels first; examples
+                (height, width) become (1, height, width). Unsigned bytes are divided by 255, and
+                are to be so in all parts or in none.
             train_labels: integer class indices, shape (N,).
             test_inputs: as train_inputs.
             test_labels: as train_labels.
@@ -216,6 +217,10 @@ class Dataset:
     def read(cls, path: str | Path) -> Self:
         """Read what `save` wrote and check it against the fingerprint inside.
 
+        Files of 0.1.0 may hold examples (height, width) and their fingerprint. They are checked as
+        they are stored; the data set that is read has the channel axis, and a fingerprint of its
+        own.
+
         Raises:
             DataNotFoundError: if there is no such file.
             InputError: if the file is damaged or something else.
@@ -235,9 +240,11 @@ class Dataset:
             raise InputError(
                 f"{path} must hold every field of a data set: {error}; save it again"
             ) from error
-        if dataset.fingerprint != fingerprint:
+        fields = [field for field, _ in dataset._arrays()]
+        stored = _fingerprint(num_classes, ((field, content[field]) for field in fields))
+        if stored != fingerprint:
             raise InputError(
-                f"{path} must match its fingerprint {fingerprint}, got {dataset.fingerprint}; "
+                f"{path} must match its fingerprint {fingerprint}, got {stored}; "
                 "the content was changed: save it again"
             )
         return dataset
@@ -252,6 +259,15 @@ class Dataset:
         for part, inputs, labels in self._parts():
             yield f"{part}_inputs", inputs
             yield f"{part}_labels", labels
+
+
+def _fingerprint(num_classes: int, arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    digest = hashlib.sha256(f"num_classes {num_classes}\n".encode())
+    for field, array in arrays:
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{field} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(little_endian).data)
+    return digest.hexdigest()
 
 
 _Examples = tuple[NDArray[Any], NDArray[np.int64]]

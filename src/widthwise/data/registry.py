@@ -180,7 +180,7 @@ _ENTRIES = (
     Entry(
         name="fashion-mnist-mini",
         description=(
-            "Fashion-MNIST subset: grayscale clothing images (28, 28), 10 balanced classes, "
+            "Fashion-MNIST subset: grayscale clothing images (1, 28, 28), 10 balanced classes, "
             f"{bundled_set.NUM_TRAIN:,} training and {bundled_set.NUM_TEST:,} test images."
         ),
         how_to_get="nothing to do",
@@ -203,15 +203,15 @@ _ENTRIES = (
     ),
     _idx_entry(
         sources.FASHION_MNIST,
-        "Fashion-MNIST: grayscale clothing images (28, 28), 10 classes, 60,000 training and "
+        "Fashion-MNIST: grayscale clothing images (1, 28, 28), 10 classes, 60,000 training and "
         "10,000 test images.",
         "install Debian's package dataset-fashion-mnist, or fetch the four IDX files from "
         f"https://github.com/zalandoresearch/fashion-mnist and {_PUT_THEM}",
     ),
     _idx_entry(
         sources.MNIST,
-        "MNIST: grayscale handwritten digits (28, 28), 10 classes, 60,000 training and 10,000 "
-        "test images.",
+        "MNIST: grayscale handwritten digits (1, 28, 28), 10 classes, 60,000 training and "
+        "10,000 test images.",
         "fetch the four IDX files (torchvision's copy in MNIST/raw will do) and " + _PUT_THEM,
     ),
     _cifar_entry(
@@ -231,7 +231,7 @@ _ENTRIES = (
     Entry(
         name="digits",
         description=(
-            "scikit-learn's digits: handwritten digits (8, 8), 10 classes, 1,297 training and "
+            "scikit-learn's digits: handwritten digits (1, 8, 8), 10 classes, 1,297 training and "
             "500 test images."
         ),
         how_to_get="pip install scikit-learn",
@@ -299,7 +299,7 @@ def load(spec: DataSpec) -> Dataset:
         DataNotFoundError: if the data are not on this machine; says where they were sought.
 
     >>> load(DataSpec(num_train=100, num_test=1000))
-    Dataset('fashion-mnist-mini', input_shape=(28, 28), num_classes=10, num_train=100,
+    Dataset('fashion-mnist-mini', input_shape=(1, 28, 28), num_classes=10, num_train=100,
             num_test=1000, num_validation=0)
     """
     row = entry(spec.name)

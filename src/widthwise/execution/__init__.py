@@ -11,6 +11,7 @@ from widthwise.execution.base import (
     Outcome,
     Progressed,
     Quiet,
+    Reason,
     Task,
 )
 from widthwise.execution.local import EXECUTORS, LocalExecutor, available_cores
@@ -28,6 +29,7 @@ __all__ = [
     "Outcome",
     "Progressed",
     "Quiet",
+    "Reason",
     "Task",
     "available_cores",
 ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Outcome = Literal["landed", "already landed", "busy"]
+Reason = Literal["bad input", "raised", "died"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,19 @@ class Progressed:
     key: str
     steps: int
     diverged: int
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """A task has not moved on for long; whoever does it is alive.
+
+    Attributes:
+        key: the task's.
+        seconds: since it last progressed, or began.
+    """
+
+    key: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -44,18 +58,19 @@ class Failed:
     Attributes:
         key: the task's.
         message: why, for the user.
-        reason: whether it is for the user to mend ("bad input"), its call raised something else, or
-            whoever performed it died.
+        reason: "bad input" is for the user to mend, "raised" is any other exception; "died": the
+            process that did it went away, or was killed because it fell silent. Such a task may
+            succeed if it is submitted again.
     """
 
     key: str
     message: str
-    reason: Literal["bad input", "raised", "died"]
+    reason: Reason
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Something about a task that the user must know.
+    """Something about a task that the user must know; it goes on.
 
     Attributes:
         key: the task's.
@@ -66,20 +81,10 @@ class Noted:
     message: str
 
 
-@dataclass(frozen=True)
-class Quiet:
-    """A living task has not reported anything for long.
+# For failures that a lack of memory may have caused.
+OUT_OF_MEMORY = "if the machine ran out of memory, use fewer workers or a smaller packing.memory_mb"
 
-    Attributes:
-        key: the task's.
-        seconds: for how long.
-    """
-
-    key: str
-    seconds: float
-
-
-Event = Progressed | Finished | Failed | Noted | Quiet
+Event = Progressed | Quiet | Noted | Finished | Failed
 Emit = Callable[[Progressed | Noted], None]
 
 
@@ -89,7 +94,8 @@ class Task:
 
     Attributes:
         key: names it in events.
-        call: what to do; picklable; told how to emit progress.
+        call: what to do; picklable, and small: data are found where it is done; told how to emit
+            progress.
     """
 
     key: str
@@ -100,15 +106,16 @@ class Executor(Protocol):
     """Runs tasks somewhere. After an interrupt nothing it started goes on."""
 
     def submit(self, task: Task) -> None:
-        """Queue a task; tasks begin in the order given."""
+        """Queue a task; tasks begin in the order given. Also while events are iterated over."""
         ...
 
     def events(self) -> Iterator[Event]:
-        """What happens, until every submitted task has finished or failed."""
+        """What happens, until every submitted task has finished or failed. A failure costs its own
+        task only."""
         ...
 
     def close(self) -> None:
-        """Stop at once, whatever is in flight."""
+        """Stop at once, whatever is in flight; further calls do nothing."""
         ...
 
 

@@ -2,8 +2,8 @@
 
 import ctypes
 import os
+import pickle
 import platform
-import sys
 import threading
 from multiprocessing.connection import Connection
 from time import monotonic, sleep
@@ -11,11 +11,11 @@ from time import monotonic, sleep
 import torch
 
 from widthwise.errors import InputError
-from widthwise.execution.base import Failed, Finished, Noted, Progressed, Task
+from widthwise.execution.base import OUT_OF_MEMORY, Emit, Failed, Finished, Noted, Progressed, Task
+from widthwise.execution.bootstrap import set_death_signal, where_from
 from widthwise.families.beside import look_in
 
 _SECONDS_BETWEEN_REPORTS = 0.2
-_SECONDS_BETWEEN_LOOKS = 0.5
 # Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1  # bytes
@@ -40,60 +40,95 @@ def prepare_process(threads: int = 1) -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
 
-def serve(connection: Connection) -> None:
-    """Perform what arrives, and send back what came of it."""
-    prepare_process()
-    try:
-        look_in(connection.recv())
-        while True:
-            task: Task = connection.recv()
-            connection.send(perform(task, _Reporter(connection)))
-    except (EOFError, OSError):
-        return  # the parent is gone
-
-
-def perform(task: Task, emit: "_Reporter") -> Finished | Failed:
+def perform(task: Task, emit: Emit) -> Finished | Failed:
     """Call a task; its failure is an answer too."""
     try:
         return task.call(emit)
     except InputError as error:
-        return Failed(task.key, str(error), reason="bad input")
+        return Failed(task.key, str(error), "bad input")
     except SystemExit as error:
         words = f"networks and data must not end the program, got SystemExit: {error}"
-        return Failed(task.key, words, reason="bad input")
+        return Failed(task.key, words, "bad input")
     except Exception as error:
-        return Failed(task.key, f"{type(error).__name__}: {error}", reason="raised")
+        words = f"{type(error).__name__}: {error}"
+        if _lacked_memory(error):
+            words += f"; {OUT_OF_MEMORY}"
+        return Failed(task.key, words, "raised")
 
 
-class _Reporter:
-    """Sends progress, not more often than anyone looks."""
+def _lacked_memory(error: Exception) -> bool:
+    # PyTorch's allocators raise RuntimeError.
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+class _Line:
+    """This end of the pipe, for the thread that works and the one that shows that it lives."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._last = connection, 0.0
+        self._connection, self._lock = connection, threading.Lock()
+        self._busy, self._last_report = False, 0.0
 
-    def __call__(self, event: Progressed | Noted) -> None:
+    def next_task(self) -> tuple[str, bytes]:
+        """Its key, and the task itself, pickled."""
+        key: str = self._connection.recv()
+        payload = self._connection.recv_bytes()
+        with self._lock:
+            self._busy = True
+        return key, payload
+
+    def answer(self, event: Finished | Failed) -> None:
+        with self._lock:
+            self._busy = False
+            self._connection.send(event)
+
+    def report(self, event: Progressed | Noted) -> None:
+        """Send progress, not more often than anyone looks; and whatever else there is."""
         now = monotonic()
-        if isinstance(event, Noted) or now - self._last >= _SECONDS_BETWEEN_REPORTS:
-            self._last = now
+        if isinstance(event, Noted):
+            self._send(event)
+        elif now - self._last_report >= _SECONDS_BETWEEN_REPORTS:
+            self._last_report = now
+            self._send(event)
+
+    def show_life(self, seconds: float) -> None:
+        """Every so many seconds, as long as there is a task: between tasks nobody reads."""
+        while True:
+            sleep(seconds)
+            if self._busy:
+                self._send(None)
+
+    def _send(self, message: Progressed | Noted | None) -> None:
+        with self._lock:
             try:
-                self._connection.send(event)
+                if self._busy:
+                    self._connection.send(message)
             except OSError:
                 os._exit(1)  # the parent is gone: nobody waits for this pack
 
 
-def _die_with(parent: int) -> None:
-    """A pack in the middle of a long step would not notice a closed pipe for minutes."""
-    while os.getppid() == parent:
-        sleep(_SECONDS_BETWEEN_LOOKS)
-    os._exit(1)
+def main(connection: Connection) -> None:
+    """Perform what arrives, and send back what came of it."""
+    prepare_process()
+    line = _Line(connection)
+    try:
+        directories, seconds_between_signs = connection.recv()
+        look_in(directories)
+        connection.send(None)  # it has started
+        signs = threading.Thread(target=line.show_life, args=(seconds_between_signs,), daemon=True)
+        signs.start()
+        while True:
+            key, payload = line.next_task()
+            line.answer(_perform(key, payload, line.report))
+    except (EOFError, OSError):
+        return  # the parent is gone
 
 
-def main(descriptor: int, parent: int) -> None:
-    """Serve what comes from a pipe, as long as this process has this parent."""
-    del sys.argv[1:]  # a script that is imported for its networks may look at them
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    serve(Connection(descriptor))
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+def _perform(key: str, payload: bytes, emit: Emit) -> Finished | Failed:
+    try:
+        task: Task = pickle.loads(payload)
+    except (Exception, SystemExit) as error:  # of what it imports
+        words = f"a worker process could not read its task: {where_from(error)}"
+        return Failed(key, words, "raised")
+    set_death_signal(0)  # the large libraries are loaded
+    return perform(task, emit)

@@ -1,9 +1,10 @@
 """What the rest of the package needs to know of a width family."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,28 @@ def require_at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise InputError(f"{name} must be at least 1, got {count}")
+
+
+def require_seed(seed: int) -> int:
+    """Make sure that a seed is one that PyTorch's generators take.
+
+    Returns:
+        It, in [0, 2^64): a negative one stands for seed + 2^64, as for ``torch.manual_seed``.
+
+    Raises:
+        InputError: if it is no whole number in [-2^63, 2^64).
+
+    >>> require_seed(3), require_seed(-1) == 2**64 - 1
+    (3, True)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex):
+        raise InputError(f"seed must be a whole number, got {seed!r}", fields=("seed",))
+    number = operator.index(seed)
+    if not -(2**63) <= number < 2**64:
+        raise InputError(
+            f"seed must be below 2^64 and at least -2^63, got {seed}", fields=("seed",)
+        )
+    return number % 2**64
 
 
 def image_size(input_shape: Sequence[int]) -> tuple[int, int, int]:

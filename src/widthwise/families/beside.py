@@ -119,6 +119,11 @@ class _Finder(MetaPathFinder):
 _FIRST, _LAST = _Finder(), _Finder()
 
 
+def is_own_finder(finder: object) -> bool:
+    """Whether an entry of ``sys.meta_path`` is of this module."""
+    return isinstance(finder, _Finder)
+
+
 def _directories_for(name: str, *, last: bool) -> list[str]:
     if _sought and _sought[-1][0] == name:
         return [_sought[-1][1]]

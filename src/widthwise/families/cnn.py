@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.families.base import Width, image_size, require_at_least_one
-from widthwise.families.layers import activation, as_image, conv, linear, norm, pool, require_drawn
+from widthwise.families.layers import (
+    activation,
+    as_image,
+    conv,
+    linear,
+    norm,
+    pool,
+    require_drawn,
+    weight_generator,
+)
 from widthwise.theory.parameterization import READOUT_GAIN, init_variance
 
 _POOL_SIZE = 2
@@ -88,7 +96,7 @@ class CNNFamily:
             InputError: if base_width × widening_factor is not a whole number.
         """
         first = Width(self.base_width).at(widening_factor)
-        generator = torch.Generator().manual_seed(seed)
+        generator = weight_generator(seed)
         channels, height, width = image_size(self.input_shape)
         layers = [*as_image(self.input_shape)]
         for stage in range(self.depth):

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
 from widthwise.errors import InputError
+from widthwise.families.base import require_seed
 from widthwise.theory.parameterization import (
     PARAMETERIZATIONS,
     READOUT_GAIN,
@@ -46,6 +48,9 @@ _ELSEWHERE = {
     "function of your own that builds the network",
     "mup": ": for µP see widthwise.conversion.mup_family, or use a function of your own",
 }
+
+_STREAM = 0x7765_6967  # keeps these draws apart from anything else seeded by the same number
+_AT_A_TIME = 1 << 20  # bounds the float64 temporaries
 
 _Layer = TypeVar("_Layer", nn.Linear, nn.Conv2d)
 _Row = TypeVar("_Row")
@@ -107,10 +112,30 @@ def _row(table: Mapping[str, _Row], what: str, name: str) -> _Row:
     return table[name]
 
 
-def _drawn(layer: _Layer, std: float, generator: torch.Generator) -> _Layer:
-    """The layer with weights from N(0, std²) and biases at 0."""
+def weight_generator(seed: int) -> np.random.Generator:
+    """What the weights of a network are drawn from, its layers one after the other.
+
+    NumPy's generator, not PyTorch's, whose normal numbers may differ with the processor's
+    instructions.
+
+    Args:
+        seed: in [0, 2^64); a negative one stands for seed + 2^64.
+
+    Raises:
+        InputError: if it is another.
+    """
+    return np.random.default_rng([_STREAM, require_seed(seed)])
+
+
+def _drawn(layer: _Layer, std: float, generator: np.random.Generator) -> _Layer:
+    """The layer with weights from N(0, std²), drawn in float64 and rounded to float32, and biases
+    at 0."""
     with torch.no_grad():
-        layer.weight.normal_(0.0, std, generator=generator)
+        flat = layer.weight.view(-1)
+        for start in range(0, len(flat), _AT_A_TIME):
+            part = flat[start : start + _AT_A_TIME]
+            values = std * generator.standard_normal(len(part))
+            part.copy_(torch.from_numpy(values.astype(np.float32)))
         if layer.bias is not None:
             layer.bias.zero_()
     return layer
@@ -173,7 +198,7 @@ def linear(
     *,
     gain: float,
     bias: bool,
-    generator: torch.Generator,
+    generator: np.random.Generator,
 ) -> nn.Linear:
     """A dense layer in this parameterization, drawn from ``generator``; the bias starts at 0."""
     multiplier = forward_multiplier(parameterization, fan_in)
@@ -195,7 +220,7 @@ def conv(
     stride: int = 1,
     gain: float,
     bias: bool,
-    generator: torch.Generator,
+    generator: np.random.Generator,
 ) -> nn.Conv2d:
     """A square convolution in this parameterization, drawn from ``generator``; the bias starts at
     0. fan_in = kernel_size²·in_channels; odd kernels are padded by half their size, so that

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.families.base import Width
-from widthwise.families.layers import activation, linear, require_drawn
+from widthwise.families.layers import activation, linear, require_drawn, weight_generator
 from widthwise.theory.parameterization import READOUT_GAIN, init_variance
 
 
@@ -62,7 +61,7 @@ class MLPFamily:
             InputError: if base_width × widening_factor is not a whole number.
         """
         width = Width(self.base_width).at(widening_factor)
-        generator = torch.Generator().manual_seed(seed)
+        generator = weight_generator(seed)
         fan_ins = [math.prod(self.input_shape), *[width] * self.depth]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in in fan_ins[:-1]:

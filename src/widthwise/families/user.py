@@ -18,12 +18,10 @@ import torch
 from torch import nn
 
 from widthwise.errors import InputError
+from widthwise.families.base import require_seed
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.families.size import tensors_in_memory
 from widthwise.theory.parameterization import init_variance, width_rule
-
-# What PyTorch's generators take.
-_SEEDS = 2**64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +38,14 @@ class UserFamily:
             (PyTorch's default initialization, Kaiming, Xavier), "ntk" if independent of it; see
             :func:`widthwise.theory.parameterization.width_rule`.
         directory: where the modules lie that it imports; None if nothing is to be sought there.
+        module: the name under which the module of the reference is loaded; None if it is not.
     """
 
     reference: str
     function: Callable[..., nn.Module]
     parameterization: str = "standard"
     directory: str | None = field(default=None, compare=False)
+    module: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         width_rule(self.parameterization)
@@ -112,8 +112,7 @@ class UserFamily:
 
     def _call(self, arguments: tuple[float, ...], seed: int) -> nn.Module:
         called = f"{self.reference}({', '.join(f'{n:g}' for n in arguments)})"
-        if not -_SEEDS // 2 <= seed < _SEEDS:
-            raise InputError(f"seed must be below 2^64, got {seed}", fields=("seed",))
+        require_seed(seed)
         wants_seed = "seed" in self._parameters()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -154,6 +153,7 @@ def user_family(reference: str, parameterization: str = "standard") -> UserFamil
         function=function,
         parameterization=parameterization,
         directory=directory,
+        module=module.__name__,
     )
 
 
@@ -216,18 +216,6 @@ def _source(function: Callable[..., nn.Module]) -> str | None:
         return inspect.getsourcefile(inspect.unwrap(function))
     except (TypeError, OSError):
         return None
-
-
-def source_hash(family: UserFamily) -> str:
-    """SHA-256 of the file that defines the function: results of an edited one do not mix."""
-    with beside(family.directory):
-        try:
-            source = inspect.getsourcefile(inspect.unwrap(family.function))
-        except TypeError:  # a partial, or an object that can be called: the file that was named
-            target = family.reference.rpartition(":")[0]
-            source = target if target.endswith(".py") else sys.modules[target].__file__
-    content = Path(source).read_bytes() if source is not None else family.reference.encode()
-    return hashlib.sha256(content).hexdigest()
 
 
 def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:

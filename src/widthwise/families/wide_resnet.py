@@ -4,12 +4,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from widthwise.errors import InputError
 from widthwise.families.base import Width, image_size, require_at_least_one
-from widthwise.families.layers import activation, as_image, conv, linear, norm, require_drawn
+from widthwise.families.layers import (
+    activation,
+    as_image,
+    conv,
+    linear,
+    norm,
+    require_drawn,
+    weight_generator,
+)
 from widthwise.theory.parameterization import READOUT_GAIN, init_variance
 
 # Stride of the first block of each group; group g has 2^g times the channels of the first.
@@ -126,7 +134,7 @@ class WideResNetFamily:
             InputError: if base_width × widening_factor is not a whole number.
         """
         first = Width(self.base_width).at(widening_factor)
-        generator = torch.Generator().manual_seed(seed)
+        generator = weight_generator(seed)
         image_channels, _, _ = image_size(self.input_shape)
         channels = first if self.widen_stem else self.base_width
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -161,7 +169,7 @@ class WideResNetFamily:
         self,
         in_channels: int,
         out_channels: int,
-        generator: torch.Generator,
+        generator: np.random.Generator,
         kernel_size: int = 3,
         stride: int = 1,
     ) -> nn.Conv2d:
@@ -178,7 +186,7 @@ class WideResNetFamily:
         )
 
     def _block(
-        self, in_channels: int, out_channels: int, stride: int, generator: torch.Generator
+        self, in_channels: int, out_channels: int, stride: int, generator: np.random.Generator
     ) -> PreActivationBlock:
         same_shape = in_channels == out_channels and stride == 1
         shortcut = (
@@ -215,6 +223,7 @@ def wide_resnet(
     >>> network = family.build(widening_factor=2, seed=0)
     >>> network.stem
     Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    >>> import torch
     >>> network(torch.zeros(5, 28, 28)).shape
     torch.Size([5, 10])
     """

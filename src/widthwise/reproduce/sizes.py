@@ -45,12 +45,12 @@ DATA: Mapping[str, Source] = MappingProxyType(
         "fashion-mnist": Source(
             name="fashion-mnist",
             bundled="fashion-mnist-mini",
-            shape=(28, 28),
+            shape=(1, 28, 28),
             num_train=60_000,
             num_test=10_000,
         ),
         "mnist": Source(
-            name="mnist", bundled="mnist", shape=(28, 28), num_train=60_000, num_test=10_000
+            name="mnist", bundled="mnist", shape=(1, 28, 28), num_train=60_000, num_test=10_000
         ),
         "cifar10": Source(
             name="cifar10", bundled="cifar10", shape=(3, 32, 32), num_train=50_000, num_test=10_000

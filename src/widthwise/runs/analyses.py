@@ -24,6 +24,7 @@ from widthwise.analysis import (
     measure_collapse,
     measure_resistance,
 )
+from widthwise.analysis.late_times import catching_up
 from widthwise.errors import FitError
 from widthwise.probes import StabilityLaw, StableLearningRate, fit_stability_law
 from widthwise.runs.schema import SETTING
@@ -45,12 +46,14 @@ class SettingScores:
             made.
         ran: (K, S), whether there is such a run.
         physical_times: (K,) steps times the effective learning rate.
+        slopes: (K, S) change of test accuracy over the late window; NaN as in `scores`.
     """
 
     columns: pl.DataFrame
     scores: NDArray[np.float64]
     ran: NDArray[np.bool_]
     physical_times: NDArray[np.float64]
+    slopes: NDArray[np.float64]
 
 
 def setting_scores(results: pl.DataFrame) -> SettingScores:
@@ -62,18 +65,23 @@ def setting_scores(results: pl.DataFrame) -> SettingScores:
     ]
     scores = np.full((len(groups), len(seeds)), math.nan)
     ran = np.zeros(scores.shape, dtype=np.bool_)
+    slopes = np.full(scores.shape, math.nan)
     for row, runs in enumerate(groups):
         places = [seeds.index(seed) for seed in runs["seed"]]
         ran[row, places] = True
-        survived = runs.select(
-            pl.when(pl.col("status") == "ok").then(pl.col(score).cast(pl.Float64))
-        ).to_series()
-        scores[row, places] = survived.fill_null(math.nan).to_numpy()
+        for name, table in ((score, scores), ("plateau_slope", slopes)):
+            if name not in runs.columns:  # a table of one's own need not have slopes
+                continue
+            survived = runs.select(
+                pl.when(pl.col("status") == "ok").then(pl.col(name).cast(pl.Float64))
+            ).to_series()
+            table[row, places] = survived.fill_null(math.nan).to_numpy()
     return SettingScores(
         columns=pl.concat([runs.head(1) for runs in groups]).select(*SETTING, *_FOLLOWING),
         scores=scores,
         ran=ran,
         physical_times=np.array([runs["physical_time"].mean() for runs in groups], dtype=float),
+        slopes=slopes,
     )
 
 
@@ -94,7 +102,14 @@ class Summary:
     law_problem: str | None
 
 
-def summarize(results: pl.DataFrame, *, num_train: int, num_scored: int, seed: int = 0) -> Summary:
+def summarize(
+    results: pl.DataFrame,
+    *,
+    num_train: int,
+    num_scored: int,
+    seed: int = 0,
+    late_fraction: float = 0.25,
+) -> Summary:
     """Locate the optimum of every width, and fit the law.
 
     Args:
@@ -102,13 +117,14 @@ def summarize(results: pl.DataFrame, *, num_train: int, num_scored: int, seed: i
         num_train: N, to recognize the largest batches.
         num_scored: examples behind each accuracy (test or validation set).
         seed: of the bootstrap.
+        late_fraction: the part of training over which scores were averaged.
     """
     optima: dict[float, Optimum] = {}
     problems: dict[float, str] = {}
     for (width,), rows in sorted(results.group_by("widening_factor")):
         assert isinstance(width, float)
         try:
-            optima[width] = _optimum(rows, seed, num_train, num_scored)
+            optima[width] = _optimum(rows, seed, num_train, num_scored, late_fraction)
         except FitError as error:
             problems[width] = str(error)
     law, law_problem = None, None
@@ -139,7 +155,9 @@ def limit_of(batch_size: int, num_train: int, ghost_batch_size: int | None) -> s
     return ends.get(batch_size)
 
 
-def _optimum(rows: pl.DataFrame, seed: int, num_train: int, num_scored: int) -> Optimum:
+def _optimum(
+    rows: pl.DataFrame, seed: int, num_train: int, num_scored: int, late_fraction: float
+) -> Optimum:
     table = setting_scores(rows)
     columns = table.columns
     ghost = rows["ghost_batch_size"][0]  # of the recipe, which all runs of a study share
@@ -151,7 +169,16 @@ def _optimum(rows: pl.DataFrame, seed: int, num_train: int, num_scored: int) -> 
         seed=seed,
         ran=table.ran,
         effective_rate=columns["learning_rate"].to_numpy() / (1.0 - columns["momentum"].to_numpy()),
+        late=_late(rows, table, late_fraction),
     )
+
+
+def _late(rows: pl.DataFrame, table: SettingScores, fraction: float) -> NDArray[np.bool_] | None:
+    """Settings that had not arrived; None if that cannot be told: where the learning rate falls at
+    late times, accuracy rises because of that."""
+    if "schedule" not in rows.columns or not (rows["schedule"] == "constant").all():
+        return None
+    return catching_up(table.scores, table.slopes, fraction)
 
 
 def collapse_of(table: SettingScores) -> Collapse:

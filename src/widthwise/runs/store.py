@@ -60,6 +60,7 @@ class Store:
         self._measured = self._folder("measured")
         self._checkpoints = self._folder("checkpoints")
         self._aside = self._folder("set-aside")
+        self._withdrawn = self._folder("withdrawn")
         self.leases = Leases(self._folder("claims"), self._folder("holders"), self._aside)
 
     def prepare(self) -> None:
@@ -189,8 +190,8 @@ class Store:
             self.compact()
 
     def withdraw(self, keys: Collection[str]) -> int:
-        """Take runs out, so that they are trained again; how many there were. They are kept among
-        what was set aside.
+        """Take runs out, so that they are trained again; how many there were. They are kept in a
+        folder of their own. What is damaged is left to :meth:`verify`.
 
         Raises:
             InputError: if the store cannot be written.
@@ -212,9 +213,9 @@ class Store:
                 continue
             replaced.add(shard.file)
         for file in replaced - {shard.file for shard in self._shards()}:
-            self._compacted.folder.move(file, self._aside)
+            self._compacted.folder.move(file, self._withdrawn)
         for key in wanted.intersection(self._loose()):
-            count += self._landed.move(key + _JSON, self._aside) is not None
+            count += self._landed.move(key + _JSON, self._withdrawn) is not None
         return count
 
     # What was measured for a question

@@ -36,12 +36,22 @@ def doubts(results: pl.DataFrame, optima: Mapping[float, Optimum]) -> tuple[str,
     fewest = min((row.num_seeds for row in near), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:
         said.append(f"settings near an optimum were run with {count(fewest, 'seed')} only")
+    engines = engines_by_width(results)
+    if len(set(engines.values())) > 1:
+        shown = "; ".join(f"w = {w:g}: {', '.join(names)}" for w, names in engines.items())
+        said.append(f"widths were trained by different engines ({shown})")
     moving = still_moving(settings, rows, selected_on(results))
     if len(moving) > MANY * len(near):
         said.append(
             f"accuracy was still changing at {len(moving)} of {len(near)} settings near an optimum"
         )
     return tuple(said)
+
+
+def engines_by_width(results: pl.DataFrame) -> dict[float, tuple[str, ...]]:
+    """Widening factor → engines that trained its runs; equal engines at all widths take no side."""
+    table = results.group_by("widening_factor").agg(pl.col("engine").unique().sort())
+    return {width: tuple(engines) for width, engines in table.sort("widening_factor").iter_rows()}
 
 
 def still_moving(

@@ -12,8 +12,8 @@ from widthwise.inspection import Widening, inspect
 from widthwise.study.spec import differences
 from widthwise.study.study import Study
 
-# Keys of a specification that say how something is computed, not what.
-_HOW = ("hardware", "packing", "title", "training.precision")
+# Keys of a specification that say how something is computed, or where it lies, not what.
+_HOW = ("hardware", "packing", "title", "training.precision", "data.path")
 _IDENTITIES: tuple[Literal["data", "family"], ...] = ("data", "family")
 _OWN = (".seeds",)  # independent runs are what the comparison assumes
 

@@ -9,10 +9,10 @@ import torch
 
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
-from widthwise.families import UserFamily, WidthFamily, source_hash
+from widthwise.families import UserFamily, WidthFamily, code_changes, family_code
 from widthwise.families.size import TensorsBelow
 from widthwise.hardware import card_memory, require_precision, resolve_device
-from widthwise.runs.key import Group, recipe_fields
+from widthwise.runs.key import ARITHMETIC, Group, recipe_fields
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.family_spec import changed_options
 from widthwise.study.record import DataRecord, StudyRecord, read_record
@@ -74,7 +74,7 @@ class Context:
         """Plain values that tell this family from every other, wherever its file lies."""
         fields = changed_options(self.spec.family)
         if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "code": source_hash(self.family)}
+            fields |= {"kind": self.family.name, "code": family_code(self.family).to_dict()}
         return fields
 
     def costs(self) -> dict[float, ModuleCost]:
@@ -83,6 +83,10 @@ class Context:
         Raises:
             InputError: if a network cannot be built, or does not map the data to class logits.
         """
+        return self._costs
+
+    @functools.cached_property
+    def _costs(self) -> dict[float, ModuleCost]:
         targets = torch.from_numpy(self.dataset.train_labels[:_SAMPLE])
         costs = {}
         for width in sorted({w for grid in self.spec.grid for w in grid.widening_factor}):
@@ -157,22 +161,41 @@ def describe(context: Context, spec: StudySpec, *, in_memory: bool) -> StudyReco
 
 
 def load_context(directory: Path) -> Context:
-    """The context of the study in this directory; a worker loads it once.
+    """The context of the study in this directory, as its files are now.
 
     Raises:
         InputError: if data or family are not those of its question.
     """
-    # By content: in a notebook another study may take this one's place.
     return _load_context(directory, read_record(directory))
 
 
+def kept_context(directory: Path) -> Context:
+    """The same, loaded once by a worker.
+
+    Raises:
+        InputError: as :func:`load_context`.
+    """
+    # By content: in a notebook another study may take this one's place.
+    return _kept_context(directory, read_record(directory))
+
+
 @functools.lru_cache(maxsize=1)
+def _kept_context(directory: Path, record: StudyRecord) -> Context:
+    return _load_context(directory, record)
+
+
 def _load_context(directory: Path, record: StudyRecord) -> Context:
     asked = record.data
+    again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"
+    if record.arithmetic != ARITHMETIC:
+        raise InputError(
+            f"the study in {directory} asks for results in version {record.arithmetic} of the "
+            f"arithmetic, but this Widthwise computes in version {ARITHMETIC}; give its "
+            f"specification again: widthwise run SPEC -o {directory}"
+        )
     spec = on_this_machine(record.spec)
     dataset = Dataset.read(spec.data.path or "") if asked.in_memory else load(spec.data)
     context = make_context(spec, dataset)
-    again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"
     if context.data_fingerprint != asked.fingerprint:
         raise InputError(
             f"the data {dataset.name!r} must be those that the study in {directory} asks about "
@@ -180,8 +203,10 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
             f"{again}"
         )
     if context.family_identity != record.family:
+        found = context.family_identity.get("code", {})
+        changes = ", ".join(code_changes(record.family.get("code", {}), found)) or "it changed"
         raise InputError(
-            f"the code of the family {spec.family.kind!r} changed since the study in "
-            f"{directory} asked for it; {again}"
+            f"the family {spec.family.kind!r}: {changes} since the study in {directory} asked for "
+            f"it; {again}"
         )
     return context

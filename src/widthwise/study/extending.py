@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from widthwise.errors import InputError
+from widthwise.families import code_changes
 from widthwise.runs.store import Store
 from widthwise.study.asked import read_asked
 from widthwise.study.record import StudyRecord
@@ -22,13 +23,13 @@ class Change:
     Attributes:
         changes: "key: a became b".
         there: runs of the new question that have landed.
-        missing: those that have not; more may follow if something must be measured first.
-        kept: runs that have landed and are no longer asked for.
+        missing: those that have not; None if that is found out as it runs.
+        kept: runs of the earlier question that have landed and are not used.
     """
 
     changes: tuple[str, ...]
     there: int
-    missing: int
+    missing: int | None
     kept: int
 
     def sentence(self) -> str:
@@ -36,10 +37,12 @@ class Change:
         shown = list(self.changes[:_MOST_SHOWN])
         if len(self.changes) > _MOST_SHOWN:
             shown.append(f"{len(self.changes) - _MOST_SHOWN} more")
-        kept = f", {self.kept} more are kept and no longer asked for" if self.kept else ""
+        verb = "is" if self.kept == 1 else "are"
+        kept = f", {count(self.kept, 'other')} {verb} kept and no longer asked for"
+        there = f"{count(self.there, 'run')} of it {'is' if self.there == 1 else 'are'} there"
+        missing = "" if self.missing is None else f", {self.missing} to train"
         return (
-            f"the study changes ({'; '.join(shown)}): {count(self.there, 'run')} of it "
-            f"{'is' if self.there == 1 else 'are'} there, {self.missing} to train{kept}"
+            f"the study changes ({'; '.join(shown)}): {there}{missing}{kept if self.kept else ''}"
         )
 
 
@@ -48,18 +51,21 @@ def change_between(
     before: StudyRecord,
     after: StudyRecord,
     *,
+    earlier_store: Store,
     store: Store,
     asked: Set[str],
-    code: Iterable[str] = (),
+    is_all: bool,
 ) -> Change:
     """What another question for a folder means.
 
     Args:
         directory: of the study.
         before, after: its questions.
-        store: where its runs lie from now on.
-        asked: keys that the second asks for, as far as they are known.
-        code: what changed in the user's code.
+        earlier_store: where the runs of the first lie.
+        store: where those of the second do.
+        asked: keys that the second asks for, as far as they are known; of a search all that it may
+            ask for.
+        is_all: whether it asks for these, all of them and no other.
     """
     landed = store.keys()
     try:
@@ -67,10 +73,10 @@ def change_between(
     except InputError:  # it is written again
         earlier = set()
     return Change(
-        changes=tuple(_changes(before, after, code)),
+        changes=tuple(_changes(before, after)),
         there=len(asked & landed),
-        missing=len(asked - landed),
-        kept=len((earlier & landed) - asked),
+        missing=len(asked - landed) if is_all else None,
+        kept=len((earlier & earlier_store.keys()) - (asked & landed)),
     )
 
 
@@ -82,19 +88,20 @@ def refuse_unrelated(directory: Path, change: Change) -> None:
     """
     if change.kept and not change.there:
         raise InputError(
-            f"none of the {change.kept} runs of the study in {directory} would be used: "
-            f"{'; '.join(change.changes[:_MOST_SHOWN])}. They would be kept; give yes to go on in "
-            "this folder, or choose another",
+            f"none of the {count(change.kept, 'run')} of the study in {directory} would be used: "
+            f"{'; '.join(change.changes[:_MOST_SHOWN])}. They would be kept; give yes to go on "
+            "with another question in this folder, or choose another folder",
             fields=("yes",),
         )
 
 
-def _changes(before: StudyRecord, after: StudyRecord, code: Iterable[str]) -> Iterable[str]:
+def _changes(before: StudyRecord, after: StudyRecord) -> Iterable[str]:
     yield from differences(before.spec, after.spec, " became ")
     if before.data.fingerprint != after.data.fingerprint:
         yield "the data are others"
-    if before.family != after.family:
-        yield from code
+    if before.arithmetic != after.arithmetic:
+        yield f"the version of the arithmetic: {before.arithmetic} became {after.arithmetic}"
+    yield from code_changes(before.family.get("code", {}), after.family.get("code", {}))
     if before.spec.store != after.spec.store:
         yield f"store: {_place(before.spec.store)} became {_place(after.spec.store)}"
 

@@ -32,7 +32,7 @@ def provenance(
     said = {
         "data": f"{data.name} ({sizes} examples of shape {data.input_shape}{given})",
         "data fingerprint (SHA-256)": data.fingerprint,
-        "family": family_description(spec.family.model_dump(mode="json")),
+        "family": family_description(spec.portable_fields()["family"]),
         "training": training_description(spec.training.recipe),
         "specification (SHA-256)": spec.hash,
         "seeds": ", ".join(str(seed) for seed in seeds),

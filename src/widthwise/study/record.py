@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from widthwise.errors import InputError
 from widthwise.files import write_atomically
+from widthwise.runs.key import ARITHMETIC
 from widthwise.runs.sealed import seal
 from widthwise.study.asked import FORMAT, FORMAT_2, STUDY_FILE, store_of, written_question
 from widthwise.study.reading import with_paths
@@ -47,6 +48,7 @@ class StudyRecord(BaseModel):
         spec: what is asked, how it is looked at, and where it is computed.
         data: on which examples.
         family: plain values that tell its networks from every other family.
+        arithmetic: version in which its results have their meaning.
         is_old: whether it is of format 2.
     """
 
@@ -55,6 +57,7 @@ class StudyRecord(BaseModel):
     spec: StudySpec
     data: DataRecord
     family: dict[str, Any]
+    arithmetic: int = ARITHMETIC
     is_old: bool = False
 
     def __hash__(self) -> int:
@@ -67,11 +70,13 @@ class StudyRecord(BaseModel):
             InputError: if the directory cannot be written.
         """
         fields = with_paths(self.spec.fields(), lambda path: _portable(path, directory))
+        # What was left out stays open: a device may decide it.
+        fields["packing"] = self.spec.packing.model_dump(mode="json", exclude_unset=True)
         content = {
             "format": FORMAT,
             "spec": fields,
             "store": _portable(self.spec.store or str(directory / _OWN_STORE), directory),
-            **self.model_dump(mode="json", include={"data", "family"}),
+            **self.model_dump(mode="json", include={"data", "family", "arithmetic"}),
         }
         write_atomically(directory / STUDY_FILE, seal(content, indent=2))
 

@@ -28,7 +28,7 @@ from widthwise.runs.landing import Landing
 from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE
 from widthwise.runs.sealed import BrokenSealError
 from widthwise.runs.store import Store
-from widthwise.study.context import Context, load_context
+from widthwise.study.context import Context, kept_context
 from widthwise.study.progress import ProgressReporter
 from widthwise.study.rounds import Rounds
 from widthwise.study.schedule import Schedule, ScheduledPack
@@ -128,12 +128,15 @@ class Runner:
                         self._submit(again)
                 case Noted(message=message):
                     self.reporter.warn(message)
-                case Quiet(seconds=seconds):
-                    self.reporter.warn(f"no progress for {seconds / 60:.0f} min; it is alive")
+                case Quiet(key=name, seconds=seconds):
+                    job = in_hand[name].job
+                    self.reporter.warn(
+                        f"no progress for {seconds / 60:.0f} min at w = {job.widening_factor:g}, "
+                        f"B = {job.batch_size}; its process is alive"
+                    )
                 case Progressed() | Finished():
                     self.reporter.update(event)
-                    if isinstance(event, Finished) and event.outcome == "landed":
-                        failures.any_landed = True
+                    failures.note(event)
 
     def _submit(self, pack: ScheduledPack) -> None:
         self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.path, pack)))
@@ -163,8 +166,16 @@ class _Failures:
 
     given_up: dict[str, str] = field(default_factory=dict)
     any_landed: bool = False
-    _trials: dict[str, int] = field(default_factory=dict)
+    _reached: dict[str, int] = field(default_factory=dict)
+    _trials: dict[str, list[int]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
+
+    def note(self, event: Progressed | Finished) -> None:
+        """Something went well."""
+        if isinstance(event, Progressed):
+            self._reached[event.key] = max(event.steps, self._reached.get(event.key, 0))
+        elif event.outcome == "landed":
+            self.any_landed = True
 
     def after(self, pack: ScheduledPack, message: str) -> list[ScheduledPack]:
         """What to try once a pack has failed again.
@@ -172,14 +183,16 @@ class _Failures:
         Raises:
             StudyError: if nothing has ever worked.
         """
-        # A run that is tried alone was among others before.
-        self._trials[pack.name] = self._trials.get(pack.name, 0) + 1
-        if self._trials[pack.name] < _TRIALS:
+        reached, trials = self._reached.get(pack.name, 0), self._trials.setdefault(pack.name, [])
+        if trials and reached > max(trials):
+            trials.clear()  # it came further than ever: what stopped it was something else
+        trials.append(reached)
+        if len(trials) < _TRIALS:
             return [pack]
         if len(pack.keys) > 1:
             parts = pack.alone()
-            for part in parts:
-                self._trials[part.name] = _TRIALS - 1
+            for part in parts:  # they were tried before, among others
+                self._trials[part.name] = [reached] * (_TRIALS - 1)
             return parts
         (key,), (run,) = pack.keys, pack.runs
         self.given_up[key] = message
@@ -222,19 +235,26 @@ class PackCall:
         with store.leases.hold(keys) as mine:
             if not mine:
                 return Finished(name, "busy")
-            # Looked up under the claim: whoever held it before may have landed them.
-            if store.keys().issuperset(keys):
+            # Looked up under the claim: whoever held it before may have landed some.
+            missing = set(keys) - store.keys()
+            if not missing:
                 return Finished(name, "already landed")
-            context = load_context(self.directory)
+            context = kept_context(self.directory)
             if context.group != self.pack.group:
                 raise InputError(
                     f"the study in {self.directory} was given another specification while it ran; "
                     "run it again"
                 )
-            return _train(store, context, self.pack, emit)
+            diverged = _train(store, context, self.pack.only(missing), emit, name)
+            return Finished(name, "landed", diverged)
 
 
-def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit) -> Finished:
+def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task: str) -> int:
+    """Train and land a pack; how many of its runs diverged.
+
+    Args:
+        task: what to call it in events.
+    """
     name, started = pack.name, perf_counter()
     trainer = _trainer(context, pack)
     earlier = 0.0
@@ -246,11 +266,11 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit) -> F
             earlier = loaded["seconds"]
     except Exception as error:
         said = str(error) if isinstance(error, BrokenSealError) else "it is another pack's"
-        emit(Noted(name, f"checkpoint {name} is not used: {said}; its runs begin anew"))
+        emit(Noted(task, f"checkpoint {name} is not used: {said}; its runs begin anew"))
         trainer = _trainer(context, pack)
     saved = monotonic()
     while not trainer.done:
-        trainer.advance(lambda step: emit(Progressed(name, step, trainer.num_diverged)))
+        trainer.advance(lambda step: emit(Progressed(task, step, trainer.num_diverged)))
         if monotonic() - saved >= _SECONDS_BETWEEN_CHECKPOINTS and not trainer.done:
             seconds = earlier + perf_counter() - started
             buffer = io.BytesIO()
@@ -269,7 +289,7 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit) -> F
             )
         )
     store.forget_checkpoint(name)
-    return Finished(name, "landed", sum(result.status == "diverged" for result in results))
+    return sum(result.status == "diverged" for result in results)
 
 
 def _trainer(context: Context, pack: ScheduledPack) -> PackTrainer:

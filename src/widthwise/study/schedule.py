@@ -37,11 +37,16 @@ def widths_to_probe(spec: StudySpec) -> list[tuple[float, float]]:
     pairs = {
         (width, momentum)
         for grid in spec.grid
-        if grid.normalized_noise_scale is not None and grid.max_stable_learning_rate is None
+        if is_probed(grid)
         for width in grid.widening_factor
         for momentum in grid.momentum
     }
     return sorted(pairs)
+
+
+def is_probed(grid: GridSpec) -> bool:
+    """Whether a grid needs the largest stable learning rates of its widths."""
+    return grid.normalized_noise_scale is not None and grid.max_stable_learning_rate is None
 
 
 def lay_out(
@@ -169,18 +174,21 @@ class ScheduledPack:
 
     def alone(self) -> "list[ScheduledPack]":
         """Its runs, each a pack of its own."""
-        share = 1.0 / len(self.keys)
-        return [
-            replace(
-                self,
-                name=_name([key]),
-                keys=(key,),
-                job=replace(self.job, replicas=(replica,)),
-                training_flops=share * self.training_flops,
-                evaluation_flops=share * self.evaluation_flops,
-            )
-            for key, replica in zip(self.keys, self.job.replicas, strict=True)
-        ]
+        return [self.only([key]) for key in self.keys]
+
+    def only(self, keys: Collection[str]) -> "ScheduledPack":
+        """A pack of some of its runs."""
+        pairs = zip(self.keys, self.job.replicas, strict=True)
+        chosen = [(key, replica) for key, replica in pairs if key in keys]
+        kept, share = tuple(key for key, _ in chosen), len(chosen) / len(self.keys)
+        return replace(
+            self,
+            name=_name(kept),
+            keys=kept,
+            job=replace(self.job, replicas=tuple(replica for _, replica in chosen)),
+            training_flops=share * self.training_flops,
+            evaluation_flops=share * self.evaluation_flops,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ What laying out the runs needs to have measured is measured once and lands in th
 runs a pack should hold is measured on each kind of machine.
 """
 
+import itertools
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,13 @@ from widthwise.runs.store import Store
 from widthwise.study.asked import Asked
 from widthwise.study.context import Context
 from widthwise.study.cost import ModuleCost
+from widthwise.study.grid_spec import GridSpec
 from widthwise.study.rounds import KeptRounds, Rounds, Searched
 from widthwise.study.schedule import (
     RunSetting,
     Schedule,
     ScheduledPack,
+    is_probed,
     lay_out,
     make_packs,
     most_replicas,
@@ -126,25 +129,34 @@ class Scheduler:
         )
 
 
-def known_runs(context: Context, store: Store) -> dict[str, Run]:
+def known_runs(context: Context, store: Store) -> tuple[dict[str, Run], bool]:
     """Runs of the grid as far as they follow from what has been measured before: all of them, but
-    where a largest stable learning rate is not known yet."""
+    where a largest stable learning rate is not known yet; of a search all that it may ask for. And
+    whether these are what is asked, all of it and no more.
+    """
     spec = context.spec
     stable = {
         pair: rate
         for pair in widths_to_probe(spec)
         if (rate := store.measurement(_stability(context, *pair))) is not None
     }
-    grids = tuple(
-        grid
-        for grid in spec.grid
-        if grid.normalized_noise_scale is None
-        or grid.max_stable_learning_rate is not None
-        or all((w, m) in stable for w in grid.widening_factor for m in grid.momentum)
-    )
+    grids = tuple(part for grid in spec.grid for part in _known_parts(grid, stable))
     known = spec.model_copy(update={"grid": grids})
     settings, _ = lay_out(known, context.family, context.dataset.num_train, stable)
-    return runs_of(settings, context.group)
+    if spec.search is not None:
+        settings = {setting: set(range(spec.search.max_seeds)) for setting in settings}
+    is_all = spec.search is None and len(stable) == len(widths_to_probe(spec))
+    return runs_of(settings, context.group), is_all
+
+
+def _known_parts(grid: GridSpec, stable: StableRates) -> Iterable[GridSpec]:
+    if not is_probed(grid):
+        yield grid
+        return
+    for width, momentum in itertools.product(grid.widening_factor, grid.momentum):
+        if (width, momentum) in stable:
+            only = {"widening_factor": (width,), "momentum": (momentum,)}
+            yield grid.model_copy(update=only)
 
 
 def _laid_out(

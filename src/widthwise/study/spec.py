@@ -304,16 +304,25 @@ class StudySpec(Frozen):
         # A grid is what every study was before there was a search: it keeps its hash.
         return {key: value for key, value in fields.items() if (key, value) != ("search", None)}
 
+    def portable_fields(self) -> dict[str, Any]:
+        """:meth:`fields` with the names of files in place of their paths."""
+        return with_paths(self.fields(), lambda path: Path(path).name)
+
     @property
     def hash(self) -> str:
         """SHA-256 of what is asked, wherever its files lie and however it is computed."""
-        asked = {k: v for k, v in self.fields().items() if k not in ("hardware", "packing")}
-        return sha256(canonical(with_paths(asked, lambda path: Path(path).name)))
+        fields = self.portable_fields()
+        return sha256(canonical({k: v for k, v in fields.items() if k not in _HOW}))
+
+
+# Tables that say how something is computed, not what.
+_HOW = ("hardware", "packing")
 
 
 def differences(first: StudySpec, second: StudySpec, between: str = " against ") -> list[str]:
-    """ "key: a against b" for every key in which two specifications differ."""
-    a, b = _flatten(first.fields()), _flatten(second.fields())
+    """ "key: a against b" for every key in which two specifications differ, wherever their files
+    lie."""
+    a, b = _flatten(first.portable_fields()), _flatten(second.portable_fields())
     return [
         f"{key}: {a.get(key, 'absent')}{between}{b.get(key, 'absent')}"
         for key in sorted({*a, *b})

@@ -20,11 +20,11 @@ from widthwise.files import make_directory, read_file, write_atomically
 from widthwise.hardware import resolve_device
 from widthwise.probes import StableLearningRate, max_stable_learning_rate
 from widthwise.probes.shares import Scan
+from widthwise.runs.key import ARITHMETIC
 from widthwise.sgd.batches import whole_batch
 from widthwise.sgd.recipe import Recipe
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.progress import ProgressReporter
-from widthwise.study.reading import with_paths
 from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import PackingSpec, StudySpec
 from widthwise.training.networks import network_inputs
@@ -402,13 +402,14 @@ def _identity(
 ) -> dict[str, Any]:
     """What rates depend on: not how long a study trains, nor where it searches, nor where files
     lie."""
-    fields = with_paths(spec.fields(), lambda path: Path(path).name)
+    fields = spec.portable_fields()
     training = {
         key: value
         for key, value in fields["training"].items()
         if key not in ("steps", "epochs", "physical_time", "evaluations", "late_fraction")
     }
     return {
+        "arithmetic": ARITHMETIC,
         "family": fields["family"] if family is None else dict(family),
         "data": fields["data"] if fingerprint is None else {"fingerprint": fingerprint},
         "training": training,

@@ -21,11 +21,13 @@ from widthwise.files import explained, make_directory, require_no_link, write_at
 from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
+from widthwise.runs.folder import Folder
+from widthwise.runs.key import Run
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
 from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
-from widthwise.study.asked import is_begun, read_asked
+from widthwise.study.asked import Asked, is_begun, read_asked
 from widthwise.study.context import (
     Context,
     describe,
@@ -38,7 +40,6 @@ from widthwise.study.format_2 import OldShards
 from widthwise.study.limits import refuse_many_runs, refuse_many_steps
 from widthwise.study.progress import make_reporter
 from widthwise.study.provenance import provenance
-from widthwise.study.reading import with_paths
 from widthwise.study.record import StudyRecord, read_record
 from widthwise.study.rounds import KeptRounds, Rounds
 from widthwise.study.running import Runner
@@ -53,7 +54,7 @@ from widthwise.study.stable_rates import (
     reported,
 )
 from widthwise.study.status import StudyStatus, study_status
-from widthwise.study.variation import check_variation, seed_doubts
+from widthwise.study.variation import check_variation, parameterization_doubts, seed_doubts
 from widthwise.text import printable
 
 _STORE = "store"
@@ -65,12 +66,15 @@ _RATES_FILE = "stable-rates.json"
 class Study:
     """A width study in a directory. Use :meth:`create` or :meth:`open`."""
 
-    def __init__(self, directory: Path, record: StudyRecord, *, note: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, record: StudyRecord, *, context: Context | None = None
+    ) -> None:
         self.directory = directory
         self.spec = record.spec
         self._record = record
-        self._note = note
-        self._store = Store(Path(record.spec.store or directory / _STORE))
+        self._known_context = context
+        self._note: str | None = None
+        self._store = _store_of(directory, record)
         self._summarized: tuple[pl.DataFrame, Summary] | None = None
 
     @classmethod
@@ -121,17 +125,21 @@ class Study:
         context = make_context(resolved, dataset)
         record = describe(context, asked, in_memory=data is not None)
         if before is not None and _same_question(before, record):
-            return cls(directory, before)
+            return cls(directory, before, context=context)
         context.costs()  # every network fits the data, or nothing is begun
         check_variation(context)
-        study = cls(directory, record)
+        study = cls(directory, record, context=context)
+        known, is_all = known_runs(context, study._store)
         if before is not None:
-            study._note = study._change(before, context, yes)
+            study._note = study._change(before, known, is_all, yes)
         require_no_link(directory / _STORE)
         make_directory(directory)
         if data is not None:
             _keep(directory, asked, data)
+        # Never the runs of one question under another.
+        Asked.of({}).write(directory)
         record.write(directory)
+        Asked.of(known if asked.search is None else {}).write(directory)
         return study
 
     @classmethod
@@ -151,7 +159,7 @@ class Study:
     @cached_property
     def _scheduler(self) -> Scheduler:
         self._require_new()
-        return Scheduler.of(load_context(self.directory), self.directory, self._store)
+        return Scheduler.of(self._context, self.directory, self._store)
 
     @property
     def schedule(self) -> Schedule:
@@ -197,6 +205,7 @@ class Study:
         reporter = make_reporter(progress)
         if self._note is not None:
             reporter.note(self._note)
+        Folder(self.directory).make()
         self._store.prepare()
         for damage in self._store.verify():
             reporter.warn(str(damage))
@@ -205,7 +214,8 @@ class Study:
         note = precision_note(self.spec.training.precision, scheduler.context.device)
         if note is not None:
             reporter.note(note)
-        for doubt in seed_doubts(scheduler.context):
+        context = scheduler.context
+        for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
         Runner(
@@ -249,7 +259,7 @@ class Study:
         return measured_rates(
             on_this_machine(self.spec),
             self.directory / _RATES_FILE,
-            dataset=load_context(self.directory).dataset,
+            dataset=self._context.dataset,
             family=self._record.family,
             widths=widths,
             options=chosen,
@@ -308,12 +318,14 @@ class Study:
         place = self.directory if directory is None else directory
         results, damage = self._results()
         summary = self._summary(results)
-        rates = kept_rates(
-            self.spec,
-            self.directory / _RATES_FILE,
-            fingerprint=self._record.data.fingerprint,
-            family=self._record.family,
-        )
+        rates = None
+        if not self._record.is_old:  # theirs are of other initial weights
+            rates = kept_rates(
+                self.spec,
+                self.directory / _RATES_FILE,
+                fingerprint=self._record.data.fingerprint,
+                family=self._record.family,
+            )
         buffer = io.BytesIO()
         results.write_parquet(buffer)
         write_atomically(place / _RESULTS_FILE, buffer.getvalue())
@@ -325,7 +337,7 @@ class Study:
             law=summary.law,
             law_problem=summary.law_problem,
             optimum_problems=summary.problems,
-            spec_text=_json(with_paths(self.spec.fields(), lambda path: Path(path).name)),
+            spec_text=_json(self.spec.portable_fields()),
             provenance=provenance(self._record, results, num_asked, damage),
             command=command or " ".join(sys.argv),
             results_files=(_RESULTS_FILE,),
@@ -375,7 +387,7 @@ class Study:
         self._require_new()
         name, equals, value = where.partition("=")
         results = self.results()
-        if not equals or name not in results.columns:
+        if not equals or name not in results.columns or results[name].dtype == pl.List:
             raise InputError(
                 "retrain_where must be a column of the results and a value, as in engine=vmap, "
                 f"got {where!r}",
@@ -409,6 +421,11 @@ class Study:
         name = None if self._record.is_old else read_asked(self.directory).rounds
         return Rounds().reason if name is None else KeptRounds(self.directory, name).read().reason
 
+    @property
+    def _context(self) -> Context:
+        """Data and networks, which only training and measuring need."""
+        return self._known_context or load_context(self.directory)
+
     def _results(self) -> tuple[pl.DataFrame, list[Damage]]:
         if self._record.is_old:
             return OldShards(self.directory).table()
@@ -426,7 +443,9 @@ class Study:
                 "on with; begin it again in another directory"
             )
 
-    def _change(self, before: StudyRecord, context: Context, yes: bool) -> str:
+    def _change(
+        self, before: StudyRecord, known: Mapping[str, Run], is_all: bool, yes: bool
+    ) -> str | None:
         """What its new question means, in a line.
 
         Raises:
@@ -436,13 +455,14 @@ class Study:
             self.directory,
             before,
             self._record,
+            earlier_store=_store_of(self.directory, before),
             store=self._store,
-            asked=set(known_runs(context, self._store)),
-            code=["the code of the networks changed"],
+            asked=set(known),
+            is_all=is_all,
         )
         if not yes:
             refuse_unrelated(self.directory, change)
-        return change.sentence()
+        return change.sentence() if change.changes else None
 
     def _nothing_landed(self) -> str:
         ended = self.search_end()
@@ -466,6 +486,7 @@ class Study:
             num_train=data.num_train,
             num_scored=data.num_validation if validated else data.num_test,
             seed=self.spec.analysis.seed,
+            late_fraction=self.spec.training.late_fraction,
         )
         if found.law is not None:
             law = replace(
@@ -476,6 +497,10 @@ class Study:
             found = replace(found, law=law)
         self._summarized = results, found
         return found
+
+
+def _store_of(directory: Path, record: StudyRecord) -> Store:
+    return Store(Path(record.spec.store or directory / _STORE))
 
 
 def _executor_by_name(name: str) -> MakeExecutor:
@@ -494,7 +519,7 @@ def _same_question(before: StudyRecord, after: StudyRecord) -> bool:
         before.spec.fields() == after.spec.fields()
         and before.spec.store == after.spec.store
         and before.data.fingerprint == after.data.fingerprint
-        and before.family == after.family
+        and (before.family, before.arithmetic) == (after.family, after.arithmetic)
     )
 
 
@@ -506,14 +531,16 @@ def _kept_in(directory: Path, spec: StudySpec, data: Dataset) -> StudySpec:
 
 
 def _means_its_data(before: StudyRecord, spec: StudySpec) -> bool:
-    """Whether a specification that names no data goes on with those given in memory."""
-    return before.data.in_memory and "data" not in spec.model_fields_set
+    """Whether a specification that names no data, or the file in which those given in memory are
+    kept, goes on with these."""
+    unnamed = "data" not in spec.model_fields_set
+    return before.data.in_memory and (unnamed or spec.data == before.spec.data)
 
 
 def _keep(directory: Path, spec: StudySpec, data: Dataset) -> None:
     require_no_link(directory / _DATA_FOLDER)
     path = Path(spec.data.path or "")
     make_directory(path.parent)
-    if not path.exists():
-        with explained(path):
+    with explained(path):
+        if not path.exists():
             data.save(path)

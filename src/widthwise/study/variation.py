@@ -1,5 +1,5 @@
-"""Whether a function of the user's builds what a study varies: networks that widen, with weights
-that depend on the seed and on nothing else.
+"""Whether a function of the user's builds what a study varies: networks that widen as declared,
+with weights that depend on the seed and on nothing else.
 """
 
 import hashlib
@@ -10,13 +10,18 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError
 from widthwise.families import UserFamily
+from widthwise.inspection import Inspection, inspect
+from widthwise.inspection.scaling import LayerScaling, read_parameterization, read_scalings
 from widthwise.study.context import Context
+from widthwise.theory.parameterization import width_rule
 from widthwise.training.networks import network_inputs
 
 _SAMPLE = 8
 _SEEDS = 8  # that are compared; building more would take long
 # Far above rounding, far below what another draw of anything does.
 _SAME = 1e-3
+# Exponent of σ_init² → how it depends on the widening factor.
+_VARIANCE = {-1.0: "falls as 1/w", 0.0: "is the same at every width"}
 
 
 def check_variation(context: Context) -> None:
@@ -63,6 +68,48 @@ def seed_doubts(context: Context) -> list[str]:
             ]
         begun[digest] = seed
     return []
+
+
+def parameterization_doubts(context: Context) -> list[str]:
+    """What to know of a family of the user's whose weights contradict the parameterization that it
+    is declared to have; empty if they do not, or if that cannot be told."""
+    family = context.family
+    widths = sorted({w for grid in context.spec.grid for w in grid.widening_factor})
+    if not isinstance(family, UserFamily) or len(widths) < 2:
+        return []
+    ends, seed = (widths[0], widths[-1]), context.spec.grid[0].seeds[0]
+    networks = [family.build(width, seed) for width in ends]
+    try:
+        base, target = map(inspect, networks)
+    except InputError:
+        return []
+    drawn = [layer for layer in read_scalings(base, target) if not layer.silent]
+    shown = _shown(base, target, drawn)
+    if shown is None:
+        return []
+    rules = [width_rule(name).variance_exponent for name in (family.parameterization, shown)]
+    if rules[0] == rules[1]:
+        return []
+    path = drawn[0].path
+    variances = " and ".join(
+        f"{network[path].std ** 2:.3g} at {width:g}"
+        for network, width in zip((base, target), ends, strict=True)
+    )
+    return [
+        f"{family.reference} is declared {family.parameterization!r}, whose σ_init² "
+        f"{_VARIANCE[rules[0]]}, but the σ² of its weights {_VARIANCE[rules[1]]} ({path!r}: "
+        f"{variances}): ḡ is computed from what is declared, so that optima of different widths, "
+        "and the law, do not compare; begin a study with "
+        f'parameterization = "{shown}" under [family], or initialize the network as declared'
+    ]
+
+
+def _shown(base: Inspection, target: Inspection, drawn: list[LayerScaling]) -> str | None:
+    """The parameterization of two networks. Where a forward pass divides by itself, the weights
+    show only that their variance stays, which is all that "ntk" says of σ_init²."""
+    shown = read_parameterization(base, target).parameterization
+    fixed = any(layer.sharp for layer in drawn) and all(layer.kinds == {"fixed"} for layer in drawn)
+    return "ntk" if shown is None and fixed else shown
 
 
 def _check_repeatable(family: UserFamily, width: float, seed: int, context: Context) -> None:

@@ -1,5 +1,8 @@
 """One pack of runs in, its results out: building and checking networks, training, evaluation."""
 
+from typing import TYPE_CHECKING, Any
+
+from widthwise.deprecated import old_name
 from widthwise.training.trainer import (
     MAX_TRAIN_EVALUATION,
     PackJob,
@@ -19,3 +22,8 @@ __all__ = [
     "Status",
     "train_pack",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return old_name(__name__, name)
