@@ -62,9 +62,7 @@ _LABELS = ("command", "CPU", "cores", "system", "Python", "numpy", "widthwise", 
 
 def group(evaluations: int = EVALUATIONS) -> Group:
     """What the synthetic runs share."""
-    return Group(
-        family=FAMILY, data=DATA, recipe={}, sampling="epochs", evaluations=evaluations
-    )
+    return Group(family=FAMILY, data=DATA, recipe={}, sampling="epochs", evaluations=evaluations)
 
 
 def synthetic_run(number: int, shared: Group | None = None, *, salt: int = 0) -> Landing:
@@ -186,9 +184,7 @@ def measure(directory: Path, count: int, missing: int, rounds: int) -> Cost:
             started = perf_counter()
             subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
             seconds[name].append(perf_counter() - started)
-    size = sum(
-        path.stat().st_size for path in (directory / "store").rglob("*") if path.is_file()
-    )
+    size = sum(path.stat().st_size for path in (directory / "store").rglob("*") if path.is_file())
     return Cost({name: Spread.of(times) for name, times in seconds.items()}, size / count)
 
 

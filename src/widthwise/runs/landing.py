@@ -26,6 +26,8 @@ _KINDS: dict[Any, tuple[type, ...]] = {
     pl.Int64: (int,),
     pl.Float64: (float, int),
 }
+_ENTRIES = {kind: {*known, NoneType} for kind, known in _KINDS.items()}
+_LARGEST = 2**63
 _MAY_BE_ABSENT = (
     "diverged_at_step",
     "initial_train_loss",
@@ -144,7 +146,10 @@ def _run(given: Any) -> dict[str, Any]:
 
 def _measured(given: Any) -> dict[str, Any]:
     fields = _all_of(given, MEASURED_SCHEMA, absent=_MAY_BE_ABSENT)
-    length = len(fields["curve_step"])
+    steps = fields["curve_step"]
+    if steps != sorted(set(steps)) or min(steps, default=0) < 0:
+        raise BrokenSealError("its steps do not rise")
+    length = len(steps)
     curves = [fields[f"curve_{name}"] for name in MEASURED]
     if any(curve is not None and len(curve) != length for curve in curves):
         raise BrokenSealError("its curves are of different lengths")
@@ -163,18 +168,24 @@ def _all_of(given: Any, schema: Mapping[str, Any], *, absent: Sequence[str] = ()
     if set(given) != set(schema):
         odd = sorted(set(given) ^ set(schema))[0]
         raise BrokenSealError(f"its columns are others ({odd!r})")
-    for name, kind in schema.items():
-        value = given[name]
-        if value is None:
-            sound = name in absent
-        elif isinstance(kind, pl.List):
-            known = (*_KINDS[kind.inner], NoneType)
-            sound = type(value) is list and all(type(v) in known for v in value)
-        else:
-            sound = type(value) in _KINDS[kind]
-        if not sound:
-            raise BrokenSealError(f"its {name!r} is of another type")
-    return dict(given)
+    return {
+        name: None if given[name] is None and name in absent else _typed(name, given[name], kind)
+        for name, kind in schema.items()
+    }
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    if isinstance(kind, pl.List):
+        inner = kind.inner
+        sound = type(value) is list and _ENTRIES[inner].issuperset(map(type, value))
+        values = value if sound else [None]
+    else:
+        inner, values, sound = kind, [value], type(value) in _KINDS[kind]
+    if not (sound and all(type(v) is not int or abs(v) < _LARGEST for v in values)):
+        raise BrokenSealError(f"its {name!r} is of another type")
+    if inner == pl.Float64 and int in map(type, values):
+        values = [None if v is None else float(v) for v in values]
+    return values if isinstance(kind, pl.List) else values[0]
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,9 @@ class Store:
             except BrokenSealError as error:
                 damage.append(self._damage(self._compacted.folder, shard.file, str(error)))
         # The wanted first: single files are opened one by one.
-        loose, problems = self._read_loose(None if keys is None else set(keys))
+        loose, problems = self._read_loose(None if keys is None else set(keys), names)
         damage += [self._damage(self._landed, n, p) for n, p in problems.items()]
-        parts.append(loose.select(names))
+        parts.append(loose)
         whole = pl.concat(parts).unique("key", keep="first", maintain_order=True)
         if keys is not None:
             wanted = pl.DataFrame({"key": list(keys)}, schema={"key": pl.String})
@@ -142,9 +142,10 @@ class Store:
         for shard in shards:
             wrong = self._problem_of_shard(shard)
             if wrong is not None and shard in self._shards():  # else it was just replaced
-                self._put_aside(self._compacted.folder, listed_as(shard), "its shard is damaged")
-                found += self._put_aside(self._compacted.folder, shard.file, wrong)
-        _, problems = self._read_loose(None)
+                folder = self._compacted.folder
+                found += self._put_aside(folder, listed_as(shard), f"{shard.file}: {wrong}")
+                self._put_aside(folder, shard.file, wrong)
+        _, problems = self._read_loose(None, ["key"])
         for name, problem in problems.items():
             self._require_readable(self._landed, name)
             found += self._put_landing_aside(name, problem)
@@ -323,10 +324,13 @@ class Store:
             with contextlib.suppress(BrokenSealError):
                 yield self._compacted.keys(shard)
 
-    def _read_loose(self, wanted: set[str] | None) -> tuple[pl.DataFrame, dict[str, str]]:
+    def _read_loose(
+        self, wanted: set[str] | None, columns: Sequence[str] = tuple(LANDED_SCHEMA)
+    ) -> tuple[pl.DataFrame, dict[str, str]]:
         """Runs of single files; and name → what is wrong, with all that is no landing at all if
         `wanted` is None."""
-        rows, problems = [], {}
+        schema = {name: LANDED_SCHEMA[name] for name in columns}
+        frames, rows, problems = [pl.DataFrame(schema=schema)], [], {}
         if wanted is None:
             problems = dict.fromkeys(self._landed.strangers(), "it is no file")
         for name in self._landed.names():
@@ -340,13 +344,15 @@ class Store:
             try:
                 content = self._landed.read(name)
                 if content is not None:  # else it has been compacted
-                    rows.append((name, decode(content, key).row()))
+                    row = decode(content, key).row()
+                    rows.append({column: row[column] for column in columns})
             except (BrokenSealError, OSError) as error:
                 problems[name] = problem_of(error)
-        try:
-            return _frame([row for _, row in rows]), problems
-        except (TypeError, ValueError, pl.exceptions.PolarsError):
-            return _sound_frame(rows, problems), problems
+            if len(rows) == _RUNS_IN_A_SHARD:  # as dictionaries they take much memory
+                frames.append(pl.DataFrame(rows, schema=schema))
+                rows = []
+        frames.append(pl.DataFrame(rows, schema=schema))
+        return pl.concat(frames), problems
 
     def _problem_of_shard(self, shard: Shard) -> str | None:
         """What is wrong with it; its runs are told from others by all of their fields."""
@@ -457,20 +463,6 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
         return unseal(content)
     except (BrokenSealError, OSError) as error:
         raise InputError(f"{path} cannot be read: {problem_of(error)}; {remedy}") from None
-
-
-def _frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=LANDED_SCHEMA)
-
-
-def _sound_frame(rows: Iterable[tuple[str, dict[str, Any]]], problems: dict[str, str]) -> Any:
-    frames = [_frame([])]
-    for name, row in rows:
-        try:
-            frames.append(_frame([row]))
-        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            problems[name] = f"it holds a value of another type ({str(error).splitlines()[0]})"
-    return pl.concat(frames)
 
 
 def _named(what: Mapping[str, Any]) -> str:
