@@ -82,7 +82,7 @@ def test_every_file_of_a_study_is_listed(tmp_path, monkeypatch):
     names = set(re.findall(r"`([\w.…-]+)/?`(?=[^|]*\|[^|]*\|$)", listed, flags=re.M))
     grid = {"widening_factor": [1, 2], "normalized_noise_scale": [0.01, 0.02, 0.04]}
     options = {"max_runs": 8, "runs_at_once": 8}
-    spec = fields(grid=[grid], search=options, packing={"max_replicas": 2})
+    spec = fields(grid=[grid], search=options, packing={"max_replicas": 2, "engine": "graph"})
     study = finished_study(tmp_path / "s", spec)
     study.report()
     study.probe(ProbeOptions(seeds=2, steps=20, tolerance=0.5, curvature=False), progress=False)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from engines.training_alone import dense_engine
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_studies import clouds, fields, in_this_process
@@ -86,7 +87,8 @@ def test_steps_are_timed_as_they_are_trained():
 
 
 class TestStudies:
-    def run(self, path, **packing):
+    def run(self, path, engine="chain", **packing):
+        packing = {"engine": engine, **packing}
         study = Study.create(path, fields(packing=packing), data=clouds())
         study.run(1, progress=False)
         return study
@@ -122,13 +124,23 @@ class TestStudies:
     @pytest.mark.parametrize("content", [b"", b"[]", b'{"w=1 B=8 of 4": "many"}'])
     def test_what_is_damaged_is_measured_again(self, tmp_path, monkeypatch, content):
         monkeypatch.setattr("widthwise.study.timing.time_step", lambda *args: float(args[5]))
-        study = Study.create(tmp_path / "s", fields(packing={}), data=clouds())
+        spec = fields(packing={"engine": "chain"})
+        study = Study.create(tmp_path / "s", spec, data=clouds())
         assert self.sizes(study) == {1}
         (path,) = study.directory.glob("pack-sizes-*.json")
         whole = path.read_bytes()
         path.write_bytes(content)
         assert self.sizes(Study.open(study.directory)) == {1}
         assert path.read_bytes() == whole
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(dense_engine() != "compiled", reason="the compiled library is not built")
+    def test_an_engine_that_trains_one_at_a_time_needs_none(self, tmp_path, monkeypatch):
+        in_this_process(monkeypatch)
+        monkeypatch.delattr("widthwise.study.scheduling.measured_sizes")
+        study = self.run(tmp_path / "s", engine="auto")
+        assert set(study.results()["engine"]) == {"compiled"}
+        assert not list((tmp_path / "s").glob("pack-sizes*"))
 
     @pytest.mark.slow
     def test_a_stated_size_is_not_measured(self, tmp_path, monkeypatch):
