@@ -9,6 +9,7 @@ import typer
 
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError, StudyError
+from widthwise.files import whole_path
 from widthwise.text import printable
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     """How far a study has come, from its files alone."""
     from widthwise.study.status import study_status
 
-    place = directory.expanduser().resolve()
+    place = whole_path(directory)
     now = study_status(place)
     if as_json:
         print_json(now)

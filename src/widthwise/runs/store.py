@@ -76,7 +76,8 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
-        return self._merged().union(self._loose())
+        loose = self._loose()  # first: what is merged meanwhile is in the shards by then
+        return self._merged().union(loose)
 
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
@@ -108,7 +109,10 @@ class Store:
             Rows in no particular order; damage, which is left where it lies.
         """
         names = ["key", *(c for c in columns or LANDED_SCHEMA if c != "key")]
-        parts, damage = [], []
+        # Single files first: what is merged meanwhile is in the shards by then.
+        loose, problems = self._read_loose(None if keys is None else set(keys), names)
+        damage = [self._damage(self._landed, n, p) for n, p in problems.items()]
+        parts = []
         shards, lists = self._compacted.shards()
         damage += [self._damage(self._compacted.folder, n, p) for n, p in lists.items()]
         for shard in shards:
@@ -116,10 +120,7 @@ class Store:
                 parts.append(self._compacted.read(shard, names))
             except BrokenSealError as error:
                 damage.append(self._damage(self._compacted.folder, shard.file, str(error)))
-        # The wanted first: single files are opened one by one.
-        loose, problems = self._read_loose(None if keys is None else set(keys), names)
-        damage += [self._damage(self._landed, n, p) for n, p in problems.items()]
-        parts.append(loose)
+        parts.append(loose)  # last: where a run is twice, the listed one counts
         whole = pl.concat(parts).unique("key", keep="first", maintain_order=True)
         if keys is not None:
             wanted = pl.DataFrame({"key": list(keys)}, schema={"key": pl.String})

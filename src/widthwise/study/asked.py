@@ -15,7 +15,7 @@ import polars as pl
 from widthwise.errors import InputError
 from widthwise.files import explained, write_atomically
 from widthwise.runs.folder import Folder
-from widthwise.runs.key import Run
+from widthwise.runs.key import Run, is_key
 from widthwise.runs.schema import ASKED_SCHEMA
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store, read_sealed
@@ -125,10 +125,21 @@ def read_asked(directory: Path) -> Asked:
         )
         unreachable = tuple((float(w), float(scale)) for w, scale in fields["unreachable"])
         rounds = fields["rounds"]
-    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        if runs["key"].n_unique() < len(runs) or not all(map(is_key, runs["key"])):
+            raise ValueError("it must name runs, each once")
+        if not (rounds is None or (isinstance(rounds, str) and rounds.isalnum())):
+            raise ValueError(f"its rounds must be those of a search, got {rounds!r}")
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+    ) as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"{path} cannot be read: {str(error).splitlines()[0]}; write it again: "
-            f"widthwise run {directory}"
+            f"{path} cannot be read: {said}; write it again: widthwise run {directory}"
         ) from None
     return Asked(runs=runs, rounds=rounds, unreachable=unreachable)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from widthwise.runs.folder import Folder
-from widthwise.runs.schema import RESULTS_SCHEMA
+from widthwise.runs.schema import RESULTS_SCHEMA, SETTING
 from widthwise.runs.store import Damage
 
 _SUFFIX = ".parquet"
@@ -30,17 +30,29 @@ class OldShards:
                 continue
             pack, _, digest = name.removesuffix(_SUFFIX).partition("-")
             content = self._folder.read(name) or b""
+            problem = None
             if hashlib.sha256(content).hexdigest()[:_DIGITS] != digest:
                 problem = "its bytes do not match its name"
-                damage.append(Damage(self._folder.path / name, problem, is_aside=False))
             elif pack not in by_pack:
-                by_pack[pack] = pl.read_parquet(io.BytesIO(content))
+                try:
+                    by_pack[pack] = _table(content)
+                except (OSError, pl.exceptions.PolarsError) as error:
+                    problem = f"it holds no results ({str(error).splitlines()[0]})"
+            if problem is not None:
+                damage.append(Damage(self._folder.path / name, problem, is_aside=False))
         if not by_pack:
             return pl.DataFrame(schema=RESULTS_SCHEMA), damage
-        known = pl.concat(by_pack.values())
-        table = known.select(
-            (pl.col(name) if name in known.columns else pl.lit(None)).cast(kind).alias(name)
-            for name, kind in RESULTS_SCHEMA.items()
-        )
+        table = pl.concat(by_pack.values())
         order = ["widening_factor", "normalized_noise_scale", "batch_size", "learning_rate"]
         return table.sort(*order, "momentum", "seed"), damage
+
+
+def _table(content: bytes) -> pl.DataFrame:
+    known = pl.read_parquet(io.BytesIO(content))
+    needed = [name for name in (*SETTING, "seed", "status") if name not in known.columns]
+    if needed:
+        raise pl.exceptions.ColumnNotFoundError(needed[0])
+    return known.select(
+        (pl.col(name) if name in known.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in RESULTS_SCHEMA.items()
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from widthwise.errors import InputError
 from widthwise.runs.analyses import limit_of
 from widthwise.runs.folder import Folder
 from widthwise.runs.key import canonical, sha256
@@ -22,6 +23,7 @@ from widthwise.study.schedule import RunSetting
 from widthwise.study.spec import SearchSpec
 
 _FOLDER = "rounds"
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,8 @@ class KeptRounds:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        self._parent, self._folder = Folder(directory / _FOLDER), Folder(directory / _FOLDER / name)
+        root = directory / _FOLDER
+        self._parent, self._folder = Folder(root), Folder(root / name, root=root)
 
     def read(self) -> Rounds:
         """Those that have begun, up to the first that is not there or damaged."""
@@ -63,7 +66,7 @@ class KeptRounds:
                 if content is None:
                     break
                 found = _with(found, unseal(content))
-            except (BrokenSealError, OSError, KeyError, TypeError):
+            except (BrokenSealError, OSError, KeyError, TypeError, ValueError):
                 break
         return found
 
@@ -80,8 +83,8 @@ class KeptRounds:
             content = seal({"runs": [asdict(runs) for runs in after.rounds[-1]]})
         else:
             content = seal({"reason": after.reason})
-        if not self._folder.create(name, content) and self.read() == before:
-            self._folder.replace(name, content)  # what lay there was damaged
+        while not self._folder.create(name, content) and self.read() == before:
+            self._folder.move(name, self._parent)  # what lies there is damaged
         return self.read()
 
     @staticmethod
@@ -93,6 +96,9 @@ def _with(rounds: Rounds, fields: Mapping[str, Any]) -> Rounds:
     if "reason" in fields:
         return Rounds(rounds=rounds.rounds, reason=str(fields["reason"]))
     asked = tuple(Runs(**{**runs, "seeds": tuple(runs["seeds"])}) for runs in fields["runs"])
+    numbers = [n for runs in asked for n in (runs.width, runs.scale_index, *runs.seeds)]
+    if not numbers or not all(type(n) is int and 0 <= n < _LARGEST for n in numbers):
+        raise BrokenSealError("it asks for no runs")
     return Rounds(rounds=(*rounds.rounds, asked))
 
 
@@ -162,7 +168,13 @@ class Searched:
         """RunSetting → seeds that the rounds have asked for."""
         asked: dict[RunSetting, set[int]] = {}
         for runs in (runs for asked_for in rounds.rounds for runs in asked_for):
-            setting = self._settings[runs.width][runs.scale_index]
+            try:
+                setting = self._settings[runs.width][runs.scale_index]
+            except IndexError:
+                raise InputError(
+                    f"a round asks for setting {runs.scale_index} of width {runs.width}, which "
+                    f"the search does not have; remove the study's folder {_FOLDER!r}"
+                ) from None
             asked.setdefault(setting, set()).update(runs.seeds)
         return asked
 

@@ -137,6 +137,8 @@ class Runner:
                 case Progressed() | Finished():
                     self.reporter.update(event)
                     failures.note(event)
+                    if isinstance(event, Finished):
+                        self.store.compact_if_many()  # who opens it reads single files one by one
 
     def _submit(self, pack: ScheduledPack) -> None:
         self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.path, pack)))
@@ -263,7 +265,7 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task
         if state is not None:
             loaded = torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")
             trainer.restore(loaded["trainer"])
-            earlier = loaded["seconds"]
+            earlier = float(loaded["seconds"])
     except Exception as error:
         said = str(error) if isinstance(error, BrokenSealError) else "it is another pack's"
         emit(Noted(task, f"checkpoint {name} is not used: {said}; its runs begin anew"))

@@ -40,7 +40,8 @@ def study_status(directory: Path) -> StudyStatus:
         InputError: if the directory is no study, or a file of it is damaged.
     """
     question = written_question(directory)
-    title = str(question["spec"].get("title", "")) if isinstance(question["spec"], dict) else ""
+    spec = question.get("spec")
+    title = str(spec.get("title", "")) if isinstance(spec, dict) else ""
     if question["format"] == FORMAT_2:
         old = OldShards(directory)
         table, damaged = old.table()

@@ -17,7 +17,13 @@ from widthwise.data import Dataset, DataSpec, load
 from widthwise.errors import FitError, InputError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
-from widthwise.files import explained, make_directory, require_no_link, write_atomically
+from widthwise.files import (
+    explained,
+    make_directory,
+    require_no_link,
+    whole_path,
+    write_atomically,
+)
 from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
@@ -104,10 +110,10 @@ class Study:
                 be written, or none of the runs that are there would be used.
         """
         refuse_while_importing()
-        directory = Path(directory).expanduser().resolve()
+        directory = whole_path(directory)
         asked = StudySpec.parse(spec, overrides)
         if store is not None:
-            asked = asked.model_copy(update={"store": str(Path(store).expanduser().resolve())})
+            asked = asked.model_copy(update={"store": str(whole_path(store))})
         refuse_many_runs(asked.grid, asked.limits)
         before = read_record(directory) if is_begun(directory) else None
         if before is not None and before.is_old:
@@ -149,7 +155,7 @@ class Study:
         Raises:
             InputError: if the directory holds none.
         """
-        directory = Path(directory).expanduser().resolve()
+        directory = whole_path(directory)
         return cls(directory, read_record(directory))
 
     def identity(self, what: Literal["data", "family"]) -> Any:
@@ -407,7 +413,7 @@ class Study:
             FitError: if no run has landed.
             InputError: if it cannot be written, or is the study's own.
         """
-        place = Path(directory).expanduser().resolve()
+        place = whole_path(directory)
         if place == self.directory:
             raise InputError(
                 f"an export must have a folder of its own, got the study's, {place}; name another",
