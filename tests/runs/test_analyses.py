@@ -101,3 +101,11 @@ def test_without_rates_nothing_is_said_of_stability(table, summary):
     one = find_stability(table, summary.optima, rates(0.0, widths=(1.0,)))
     assert one.law is None
     assert one.problem
+
+
+def test_where_no_width_has_an_optimum_the_reason_is_said(table):
+    few = table.filter(pl.col("normalized_noise_scale").rank("dense").over("widening_factor") < 3)
+    found = summarize(few, num_train=1024, num_scored=1000)
+    assert found.optima == {}
+    assert found.law_problem.startswith("no width has an optimum, so there is no law (w = 1: an ")
+    assert "at least 3 distinct noise scales" in found.law_problem

@@ -132,6 +132,9 @@ def summarize(
         law = fit_law(list(optima), list(optima.values()))
     except FitError as error:
         law_problem = str(error)
+        if problems and not optima:
+            width, why = next(iter(problems.items()))
+            law_problem = f"no width has an optimum, so there is no law (w = {width:g}: {why})"
     return Summary(optima=optima, problems=problems, law=law, law_problem=law_problem)
 
 
