@@ -87,7 +87,7 @@ class TestRun:
         code, out, err = call("run", spec, "-o", place, "-q")
         assert (code, err) == (0, "")
         assert str(place / "report.html") in out
-        assert "no width has an optimum, so there is no law" in out
+        assert "a law needs the optima of at least 2 widths" in out
         assert len(trained) == 6
         trained.clear()
         for arguments in (("run", spec, "-o", place, "-q"), ("run", place)):
