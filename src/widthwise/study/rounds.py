@@ -58,7 +58,11 @@ class KeptRounds:
         self._parent, self._folder = Folder(root), Folder(root / name, root=root)
 
     def read(self) -> Rounds:
-        """Those that have begun, up to the first that is not there or damaged."""
+        """Those that have begun, up to the first that is not there or damaged.
+
+        Raises:
+            InputError: if their folder is a link.
+        """
         found = Rounds()
         while found.reason is None:
             try:
@@ -66,6 +70,8 @@ class KeptRounds:
                 if content is None:
                     break
                 found = _with(found, unseal(content))
+            except InputError:
+                raise  # the folder is a link
             except (BrokenSealError, OSError, KeyError, TypeError, ValueError):
                 break
         return found

@@ -148,13 +148,16 @@ class Runner:
         searched, kept = self.scheduler.searched, self.scheduler.kept
         if searched is None or kept is None:
             return False
+        known = len(rounds.rounds)
         if rounds.reason is None:
             with self.reporter.waiting("choosing what to run next"):
                 proposal = searched.following(rounds, self.results())
             rounds = kept.add(rounds, rounds.after(proposal))
-        if rounds.reason is not None:
-            self.reporter.note(f"search ended after {len(rounds.rounds)} rounds: {rounds.reason}")
-        return rounds.reason is None
+        # Another process, or an earlier session, may have known more rounds and their end.
+        if rounds.reason is None or len(rounds.rounds) > known:
+            return True
+        self.reporter.note(f"search ended after {known} rounds: {rounds.reason}")
+        return False
 
 
 @dataclass

@@ -338,7 +338,15 @@ def _read(path: Path, identity: Mapping[str, Any]) -> _Kept:
             return {}
         content = json.loads(written)
         owner, rows = content["of"], [_parsed(row) for row in content["widths"]]
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         raise InputError(f"{path} is damaged; remove it, and it is measured again") from error
     if owner != identity:
         raise InputError(
