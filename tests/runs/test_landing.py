@@ -9,6 +9,7 @@ from synthetic_runs import filled, group, rows_of, synthetic_run
 
 from widthwise.runs.key import canonical, sha256
 from widthwise.runs.landing import decode
+from widthwise.runs.schema import results_table
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 
 RUN = synthetic_run(3, group(4))
@@ -95,6 +96,8 @@ def test_values_of_other_types_are_refused_or_mean_the_same(tmp_path):
             taken += 1
             place.write_bytes(content)
             assert list(rows_of(store)) == [RUN.key], (path, strange)
+            results = results_table(store.table()[0], late_fraction=0.5, spec_hash="")
+            assert results["run_id"].to_list() == [RUN.key]
     assert refused > 5 * taken > 0
 
 

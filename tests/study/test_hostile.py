@@ -19,6 +19,7 @@ from contextlib import suppress
 import polars as pl
 import pytest
 import torch
+from planted_rates import rates
 from polars.testing import assert_frame_equal
 from tiny_studies import (
     clouds,
@@ -32,9 +33,10 @@ from tiny_studies import (
 from widthwise import cli
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.runs import leases
+from widthwise.runs.analyses import find_stability
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store
-from widthwise.study import Study, running
+from widthwise.study import Study, running, stable_rates
 from widthwise.study.status import study_status
 from widthwise.training import PackTrainer
 
@@ -193,6 +195,30 @@ def command(monkeypatch, *words):
     finally:
         signal.signal(signal.SIGTERM, before)
     return end.value.code or 0
+
+
+class TestStableRates:
+    def test_that_were_edited_are_refused_or_shown(self, example, tmp_path):
+        path = tmp_path / "stable-rates.json"
+        identity = stable_rates._identity(example.spec, None, None)
+        kept = {rate.widening_factor: (rate, 1.0) for rate in rates(0.5, widths=(1.0, 2.0))}
+        stable_rates._write(path, identity, kept)
+        whole = json.loads(path.read_text())
+        results, optima = example.results(), example.optima()
+        rng, taken, refused = random.Random(3), 0, 0
+        for place in leaves(whole["widths"]):
+            for strange in rng.sample(STRANGE, 8):
+                edited = {**whole, "widths": changed(whole["widths"], place, strange)}
+                path.write_text(json.dumps(edited))
+                try:
+                    found = stable_rates.kept_rates(example.spec, path)
+                except InputError:
+                    refused += 1
+                else:
+                    taken += 1
+                    with suppress(InputError):  # they were measured differently
+                        find_stability(results, optima, () if found is None else found.rates)
+        assert refused > taken > 0
 
 
 class TestRounds:
@@ -433,8 +459,13 @@ class TestClocks:
 
 
 class TestFailingDisks:
-    @pytest.mark.parametrize("operation", ["link", "fsync", "mkstemp", "replace"])
-    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+    @pytest.mark.parametrize(
+        ("operation", "code"),
+        [
+            *((operation, errno.ENOSPC) for operation in ("link", "fsync", "mkstemp", "replace")),
+            *(("link", code) for code in (errno.EDQUOT, errno.EROFS, errno.EIO)),
+        ],
+    )
     def test_at_any_moment(self, tmp_path, example, monkeypatch, operation, code):
         import tempfile
 

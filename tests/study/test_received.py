@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 from tiny_studies import clouds, fields, in_this_process
 
 from widthwise.errors import InputError
+from widthwise.report import page
 from widthwise.runs import analyses
 from widthwise.study import Study
 from widthwise.study.comparing import compare_studies
@@ -175,14 +176,30 @@ NAMES = (
     "store/set-aside",
     "stable-rates.json",
     "rounds",
+    "data",
+    "pack-sizes-0123456789abcdef.json",
+    "store/withdrawn",
+    "store/compacted/000001.json",
+    "store/measured/0.json",
+    "figures/optimum-vs-width.pdf",
+)
+# What the report writes, or reads beside the results.
+WRITTEN_WITH = (
+    "results.parquet",
+    "report.html",
+    "figures",
+    "figures/optimum-vs-width.svg",
+    "figures/optimum-vs-width.pdf",
+    "stable-rates.json",
 )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*NAMES, "store/landed/*"])
 @pytest.mark.parametrize("target", ["outside", "dangling", "loop"])
-def test_links_lead_nowhere(received, tmp_path, name, target):
+def test_links_lead_nowhere(received, tmp_path, monkeypatch, name, target):
     """Nothing outside is read into results, written, truncated or removed."""
+    monkeypatch.setattr(page, "_encode", lambda figure, kind: b"<svg/>")  # drawing takes long
     outside = tmp_path / "outside"
     shutil.copytree(received / "study", outside)
     victim = received / "study" / name
@@ -196,8 +213,34 @@ def test_links_lead_nowhere(received, tmp_path, name, target):
     goals = {"outside": outside / inner, "dangling": tmp_path / "nowhere", "loop": victim}
     victim.symlink_to(goals[target])
     before = everything(outside)
-    for query in ("status", "report"):
+    queries = ("status", "results", *(["report"] if name in WRITTEN_WITH else []))
+    for query in queries:
         with suppress(InputError):
             getattr(Study.open(received / "study"), query)()
     assert everything(outside) == before
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+def test_linked_shards_and_lists_do_not_count(received, tmp_path, kind):
+    ours, outside = received / "study", tmp_path / "outside"
+    Study.open(ours).collect_garbage()
+    assert Study.open(ours).status().runs_landed == 30
+    (victim,) = (ours / "store" / "compacted").glob(f"*.{kind}")
+    victim.rename(outside)
+    victim.symlink_to(outside)
+    before = outside.read_bytes()
+    assert Study.open(ours).status().runs_landed == 0
+    assert len(Study.open(ours).results()) == 0
+    assert Study.open(ours).verify()
+    assert outside.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_dates_and_permissions_do_not_matter(received):
+    for path in sorted((received / "study").rglob("*")):
+        os.utime(path, (0, 0))
+        path.chmod(0o700 if path.is_dir() else 0o400)
+    assert Study.open(received / "study").status().runs_landed == 30
+    assert Study.open(received / "study").report().exists()

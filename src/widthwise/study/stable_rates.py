@@ -3,7 +3,7 @@ file that keeps them width by width.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -37,6 +37,8 @@ _SAMPLE = 8
 _CACHED_BYTES, _FEWEST = 5e6, 4
 # A schedule uses a quarter of the rate: a few seeds and half octaves decide nothing less.
 _QUICK_SEEDS = 3
+# No number in a file of rates comes near it.
+_LARGEST = 2**63
 _HALF_OCTAVE = 2.0**0.5 - 1.0
 
 
@@ -344,8 +346,8 @@ def _read(path: Path, identity: Mapping[str, Any]) -> _Kept:
         KeyError,
         TypeError,
         AttributeError,
-        AssertionError,
         RecursionError,
+        OverflowError,
     ) as error:
         raise InputError(f"{path} is damaged; remove it, and it is measured again") from error
     if owner != identity:
@@ -356,23 +358,45 @@ def _read(path: Path, identity: Mapping[str, Any]) -> _Kept:
 
 
 def _parsed(row: Mapping[str, Any]) -> tuple[StableLearningRate, float]:
-    fields = row["rate"]
+    """
+    Raises:
+        ValueError: if it is no measurement.
+    """
+    fields, seconds = row["rate"], row["seconds"]
+    low, high = fields["interval"]
     rate = StableLearningRate(
         **{
             **fields,
-            "interval": _ends(fields["interval"]),
+            "interval": (low, np.inf if high is None else high),
             "learning_rates": tuple(fields["learning_rates"]),
             "shares": tuple(fields["shares"]),
             "samples": np.array(row["samples"], dtype=np.float64),
         }
     )
-    return rate, row["seconds"]
+    whole = (rate.batch_size, rate.steps, rate.seeds)
+    positive = (rate.value, rate.widening_factor, low, *rate.learning_rates)
+    shares = (rate.confidence, rate.share, *rate.shares)
+    others = [*([] if rate.curvature is None else [rate.curvature]), seconds]
+    sound = (
+        all(type(n) is int and 0 < n < _LARGEST for n in whole)
+        and all(map(_is_number, (*positive, *shares, *others, rate.momentum)))
+        and min(positive) > 0
+        and 0 <= min(shares) <= max(shares) <= 1
+        and 0 <= rate.momentum < 1
+        and (high is None or (_is_number(high) and high >= low))
+        and len(rate.learning_rates) == len(rate.shares) > 0
+        and type(rate.nesterov) is bool
+        and rate.samples.ndim == 1
+        and (rate.censored or len(rate.samples) > 1)
+        and bool(np.isfinite(rate.samples).all())
+    )
+    if not sound:
+        raise ValueError("it is no measurement of a largest stable learning rate")
+    return rate, seconds
 
 
-def _ends(ends: Sequence[float | None]) -> tuple[float, float]:
-    low, high = ends
-    assert low is not None
-    return low, np.inf if high is None else high
+def _is_number(value: Any) -> bool:
+    return type(value) in (float, int) and abs(value) < _LARGEST
 
 
 def _require_alike(
