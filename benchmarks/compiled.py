@@ -25,7 +25,8 @@ from benchmarks.summary import Spread, geometric_mean
 from benchmarks.tables import ratio, table
 from widthwise.data import Dataset
 from widthwise.families import mlp
-from widthwise.training.trainer import PackJob, PackTrainer, Replica
+from widthwise.training.job import PackJob, Replica
+from widthwise.training.trainer import PackTrainer
 
 INPUTS, CLASSES, EXAMPLES = 784, 10, 1024
 # Replicas of a pack: the fastest of these, in a trial before the rounds, is the packed engine's.

@@ -1,6 +1,7 @@
 """Where runs land: each once; what is something else is set aside, and trained again."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -10,7 +11,6 @@ import pytest
 from synthetic_runs import filled, group, land_quickly, rows_of, synthetic_run
 
 from widthwise.errors import InputError
-from widthwise.runs import store as stores
 from widthwise.runs.compacted import Compacted, Shard
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 from widthwise.runs.store import Store
@@ -176,7 +176,7 @@ class TestReading:
         (store.path / "compacted" / "000007.json").write_bytes(b"garbage")
         before = content_of(store)
         table, damage = store.table()
-        store.keys(), store.leases.held(), store.measurement(WHAT)
+        store.keys(), store.leases.held(), store.measured.find(WHAT)
         assert len(table) == 7
         assert len(damage) == 2
         assert content_of(store) == before
@@ -186,7 +186,7 @@ class TestReading:
         assert store.table()[0].is_empty()
         assert store.keys() == frozenset()
         assert store.leases.held() == {}
-        assert store.measurement(WHAT) is None
+        assert store.measured.find(WHAT) is None
         assert store.num_set_aside() == 0
         assert list(tmp_path.iterdir()) == []
 
@@ -209,7 +209,7 @@ def write_shard(store, rows, name="000001.json"):
     buffer = io.BytesIO()
     rows.write_parquet(buffer)
     content = buffer.getvalue()
-    file = stores.hashlib.sha256(content).hexdigest()[:32] + ".parquet"
+    file = hashlib.sha256(content).hexdigest()[:32] + ".parquet"
     (store.path / "compacted" / file).write_bytes(content)
     fields = {"format": "widthwise-shard-1", "file": file, "runs": len(rows), "instead_of": None}
     list_again(store, fields, name)
@@ -301,7 +301,7 @@ def other_group(store):
 
 def no_parquet(store):
     content = b"PAR1 and no more PAR1"
-    file = stores.hashlib.sha256(content).hexdigest()[:32] + ".parquet"
+    file = hashlib.sha256(content).hexdigest()[:32] + ".parquet"
     (store.path / "compacted" / file).write_bytes(content)
     list_again(store, {**listed(store), "file": file})
 
@@ -440,9 +440,9 @@ class TestWithdrawing:
 class TestMeasurements:
     def test_the_first_is_frozen(self, tmp_path):
         store, _ = filled(tmp_path / "store", [])
-        assert store.keep_measurement(WHAT, 0.5) == 0.5
-        assert store.keep_measurement(WHAT, 0.7) == 0.5
-        assert store.measurement(WHAT) == 0.5
+        assert store.measured.keep(WHAT, 0.5) == 0.5
+        assert store.measured.keep(WHAT, 0.7) == 0.5
+        assert store.measured.find(WHAT) == 0.5
 
     @pytest.mark.parametrize(
         "content",
@@ -464,11 +464,11 @@ class TestMeasurements:
     )
     def test_anything_else_is_set_aside(self, tmp_path, content):
         store, _ = filled(tmp_path / "store", [])
-        store.keep_measurement(WHAT, 0.5)
+        store.measured.keep(WHAT, 0.5)
         (place,) = (store.path / "measured").iterdir()
         place.write_bytes(content)
-        assert store.measurement(WHAT) is None
-        assert store.keep_measurement(WHAT, 0.7) == 0.7
+        assert store.measured.find(WHAT) is None
+        assert store.measured.keep(WHAT, 0.7) == 0.7
         place.write_bytes(content)
         assert len(store.verify()) == 1
         assert not place.exists()
@@ -476,13 +476,13 @@ class TestMeasurements:
     @pytest.mark.parametrize("kind", ["directory", "link", "dangling", "loop", "pipe"])
     def test_what_is_no_file_is_set_aside(self, tmp_path, kind):
         store, _ = filled(tmp_path / "store", [])
-        store.keep_measurement(WHAT, 0.5)
+        store.measured.keep(WHAT, 0.5)
         (place,) = (store.path / "measured").iterdir()
         place.unlink()
         put_something(place, kind, tmp_path)
-        assert store.measurement(WHAT) is None
-        assert store.keep_measurement(WHAT, 0.7) == 0.7
-        assert store.measurement(WHAT) == 0.7
+        assert store.measured.find(WHAT) is None
+        assert store.measured.keep(WHAT, 0.7) == 0.7
+        assert store.measured.find(WHAT) == 0.7
 
 
 class TestCheckpoints:
@@ -490,28 +490,28 @@ class TestCheckpoints:
 
     def written(self, tmp_path):
         store, _ = filled(tmp_path / "store", [])
-        store.write_checkpoint("pack", self.KEYS, b"state\nof it")
+        store.checkpoints.write("pack", self.KEYS, b"state\nof it")
         (place,) = (store.path / "checkpoints").iterdir()
         return store, place
 
     def test_are_read_by_the_same_runs_in_the_same_order(self, tmp_path):
         store, _ = self.written(tmp_path)
-        assert store.read_checkpoint("pack", self.KEYS) == b"state\nof it"
-        assert store.read_checkpoint("other", self.KEYS) is None
+        assert store.checkpoints.read("pack", self.KEYS) == b"state\nof it"
+        assert store.checkpoints.read("other", self.KEYS) is None
         for others in (self.KEYS[:1], self.KEYS[::-1], ()):
             with pytest.raises(BrokenSealError, match="other runs"):
-                store.read_checkpoint("pack", others)
+                store.checkpoints.read("pack", others)
 
     @pytest.mark.parametrize("content", [b"", b"\n\n", b"garbage", b"[" * 100_000, None])
     def test_damaged_ones_are_refused_and_swept_or_replaced(self, tmp_path, content):
         store, place = self.written(tmp_path)
         place.write_bytes(place.read_bytes()[:-1] if content is None else content)
         with pytest.raises(BrokenSealError, match="checksum"):
-            store.read_checkpoint("pack", self.KEYS)
+            store.checkpoints.read("pack", self.KEYS)
         store.sweep()
-        store.write_checkpoint("pack", self.KEYS, b"anew")
-        assert store.read_checkpoint("pack", self.KEYS) == b"anew"
-        store.forget_checkpoint("pack")
+        store.checkpoints.write("pack", self.KEYS, b"anew")
+        assert store.checkpoints.read("pack", self.KEYS) == b"anew"
+        store.checkpoints.forget("pack")
         assert not place.exists()
 
     @pytest.mark.parametrize("kind", ["directory", "link", "dangling", "loop", "pipe"])
@@ -520,14 +520,14 @@ class TestCheckpoints:
         place.unlink()
         put_something(place, kind, tmp_path)
         with pytest.raises(BrokenSealError, match="it is no file"):
-            store.read_checkpoint("pack", self.KEYS)
-        store.forget_checkpoint("pack")
+            store.checkpoints.read("pack", self.KEYS)
+        store.checkpoints.forget("pack")
         assert not os.path.lexists(place)
 
     def test_one_of_runs_that_have_landed_is_swept(self, tmp_path):
         store, landings = filled(tmp_path / "store", range(2))
-        store.write_checkpoint("done", [landing.key for landing in landings], b"")
-        store.write_checkpoint("half", [landings[0].key, "c" * 32], b"")
+        store.checkpoints.write("done", [landing.key for landing in landings], b"")
+        store.checkpoints.write("half", [landings[0].key, "c" * 32], b"")
         (store.path / "checkpoints" / "odd").write_bytes(b"\n[[]]\n")
         store.sweep()
         left = sorted(path.name for path in (store.path / "checkpoints").iterdir())

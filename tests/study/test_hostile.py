@@ -36,7 +36,7 @@ from widthwise.runs import leases
 from widthwise.runs.analyses import find_stability
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store
-from widthwise.study import Study, running, stable_rates
+from widthwise.study import Study, rates_file, running
 from widthwise.study.status import study_status
 from widthwise.training import PackTrainer
 
@@ -200,9 +200,9 @@ def command(monkeypatch, *words):
 class TestStableRates:
     def test_that_were_edited_are_refused_or_shown(self, example, tmp_path):
         path = tmp_path / "stable-rates.json"
-        identity = stable_rates._identity(example.spec, None, None)
+        identity = rates_file.identity_of(example.spec, None, None)
         kept = {rate.widening_factor: (rate, 1.0) for rate in rates(0.5, widths=(1.0, 2.0))}
-        stable_rates._write(path, identity, kept)
+        rates_file.write_rates(path, identity, kept)
         whole = json.loads(path.read_text())
         results, optima = example.results(), example.optima()
         rng, taken, refused = random.Random(3), 0, 0
@@ -211,7 +211,7 @@ class TestStableRates:
                 edited = {**whole, "widths": changed(whole["widths"], place, strange)}
                 path.write_text(json.dumps(edited))
                 try:
-                    found = stable_rates.kept_rates(example.spec, path)
+                    found = rates_file.kept_rates(example.spec, path)
                 except InputError:
                     refused += 1
                 else:
@@ -379,7 +379,7 @@ class TestCheckpoints:
             stopped = pack.job.widening_factor
             with pytest.raises(StoppedError):
                 running.PackCall(study.directory, store.path, pack)(lambda event: None)
-            states[pack.name] = store.read_checkpoint(pack.name, pack.keys)
+            states[pack.name] = store.checkpoints.read(pack.name, pack.keys)
         monkeypatch.setattr(PackTrainer, "advance", advance)
         sound = torch.load(io.BytesIO(states[first.name]), weights_only=True)
         victim = tmp_path / "exploded"
@@ -400,7 +400,7 @@ class TestCheckpoints:
             "shapes": lambda: saved({**sound, "trainer": {**sound["trainer"], "alive": [5, 6, 7]}}),
         }
         if kind in contents:
-            store.write_checkpoint(first.name, first.keys, contents[kind]())
+            store.checkpoints.write(first.name, first.keys, contents[kind]())
         else:
             put_something(store.path / "checkpoints" / f"{first.name}.checkpoint", kind, tmp_path)
         study.run(1, progress=False)

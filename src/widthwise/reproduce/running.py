@@ -13,8 +13,9 @@ from widthwise.reproduce.judging import Evidence, Judgement
 from widthwise.reproduce.presets import PresetName, fields_of
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.study import Study
+from widthwise.study.rates_file import kept_rates
 from widthwise.study.spec import StudySpec
-from widthwise.study.stable_rates import ProbeOptions, kept_rates, measured_rates
+from widthwise.study.stable_rates import ProbeOptions, measured_rates
 
 _RATES = "stable-rates"
 _STORE = "store"  # claims share runs

@@ -8,8 +8,10 @@ import errno
 import itertools
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from widthwise.errors import InputError
 from widthwise.files import (
     create_atomically,
     explained,
@@ -24,6 +26,25 @@ from widthwise.files import (
 
 _STALE_SECONDS = 3600.0
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something in a store that is not what its name promises.
+
+    Attributes:
+        place: where it lies now.
+        problem: what is wrong with it.
+        is_aside: whether it was moved out of the way.
+    """
+
+    place: Path
+    problem: str
+    is_aside: bool
+
+    def __str__(self) -> str:
+        done = "set aside; " if self.is_aside else ""
+        return f"{self.place.name}: {self.problem}; {done}its runs will be repeated"
 
 
 class Folder:
@@ -125,6 +146,30 @@ class Folder:
             else:
                 return place
         raise AssertionError("there is always another number")
+
+    def put_aside(self, name: str, problem: str, aside: "Folder") -> list[Damage]:
+        """Move what is not what its name promises out of the way, and say so; nothing if it was
+        gone.
+
+        Raises:
+            InputError: if it cannot be moved.
+        """
+        place = self.move(name, aside)
+        return [] if place is None else [Damage(place, problem, is_aside=True)]
+
+    def require_readable(self, name: str) -> None:
+        """What the system does not let be read may be sound: it stays where it is.
+
+        Raises:
+            InputError: if so.
+        """
+        try:
+            self.read(name)
+        except OSError as error:
+            if not is_no_file(error):
+                raise InputError(
+                    f"{self.path / name} cannot be read: {error.strerror}; nothing was changed"
+                ) from None
 
     def discard(self, name: str, aside: "Folder") -> None:
         """Free a name: a file or a link is removed, anything else is moved aside.

@@ -1,49 +1,26 @@
 """Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
-import hashlib
-import json
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from widthwise.errors import InputError
-from widthwise.files import is_no_file, read_file
+from widthwise.files import read_file
+from widthwise.runs.checkpoints import Checkpoints
 from widthwise.runs.compacted import Compacted, Shard, listed_as
-from widthwise.runs.folder import Folder, problem_of
-from widthwise.runs.key import RUN_FIELDS, Run, canonical, is_key, sha256
+from widthwise.runs.folder import Damage, Folder, problem_of
+from widthwise.runs.key import RUN_FIELDS, Run, is_key
 from widthwise.runs.landing import Landing, decode, group_of
 from widthwise.runs.leases import Leases
+from widthwise.runs.measured import Measured
 from widthwise.runs.schema import LANDED_SCHEMA
-from widthwise.runs.sealed import BrokenSealError, seal, unseal
+from widthwise.runs.sealed import BrokenSealError
 
-_JSON, _CHECKPOINT = ".json", ".checkpoint"
+_JSON = ".json"
 # Single files are quick to write and slow to read by the thousand.
 COMPACT_ABOVE = 1000
 _RUNS_IN_A_SHARD = 4096
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Something in a store that is not what its name promises.
-
-    Attributes:
-        place: where it lies now.
-        problem: what is wrong with it.
-        is_aside: whether it was moved out of the way.
-    """
-
-    place: Path
-    problem: str
-    is_aside: bool
-
-    def __str__(self) -> str:
-        done = "set aside; " if self.is_aside else ""
-        return f"{self.place.name}: {self.problem}; {done}its runs will be repeated"
 
 
 class Store:
@@ -57,10 +34,10 @@ class Store:
         self.path = path
         self._landed = self._folder("landed")
         self._compacted = Compacted(self._folder("compacted"))
-        self._measured = self._folder("measured")
-        self._checkpoints = self._folder("checkpoints")
         self._aside = self._folder("set-aside")
         self._withdrawn = self._folder("withdrawn")
+        self.measured = Measured(self._folder("measured"), self._aside)
+        self.checkpoints = Checkpoints(self._folder("checkpoints"), self._aside)
         self.leases = Leases(self._folder("claims"), self._folder("holders"), self._aside)
 
     def prepare(self) -> None:
@@ -136,27 +113,21 @@ class Store:
         found: list[Damage] = []
         for folder in self._folders():
             for name in folder.strangers():
-                found += self._put_aside(folder, name, "it is no file")
+                found += folder.put_aside(name, "it is no file", self._aside)
         shards, lists = self._compacted.shards()
         for name, problem in lists.items():
-            found += self._put_aside(self._compacted.folder, name, problem)
+            found += self._compacted.folder.put_aside(name, problem, self._aside)
         for shard in shards:
             wrong = self._problem_of_shard(shard)
             if wrong is not None and shard in self._shards():  # else it was just replaced
                 folder = self._compacted.folder
-                found += self._put_aside(folder, listed_as(shard), f"{shard.file}: {wrong}")
-                self._put_aside(folder, shard.file, wrong)
+                found += folder.put_aside(listed_as(shard), f"{shard.file}: {wrong}", self._aside)
+                folder.put_aside(shard.file, wrong, self._aside)
         _, problems = self._read_loose(None, ["key"])
         for name, problem in problems.items():
-            self._require_readable(self._landed, name)
+            self._landed.require_readable(name)
             found += self._put_landing_aside(name, problem)
-        for name in self._measured.names():
-            try:
-                self._measurement(name)
-            except (BrokenSealError, OSError) as error:
-                self._require_readable(self._measured, name)
-                found += self._put_aside(self._measured, name, problem_of(error))
-        return found
+        return found + self.measured.verify()
 
     def num_set_aside(self) -> int:
         """How many things were ever set aside."""
@@ -219,80 +190,11 @@ class Store:
             count += self._landed.move(key + _JSON, self._withdrawn) is not None
         return count
 
-    # What was measured for a question
-
-    def measurement(self, what: Mapping[str, Any]) -> float | None:
-        """The number that was measured under this description; None if there is none.
-
-        Args:
-            what: plain values that say what was measured.
-        """
-        with contextlib.suppress(BrokenSealError, OSError):
-            return self._measurement(_named(what))
-        return None
-
-    def keep_measurement(self, what: Mapping[str, Any], value: float) -> float:
-        """Keep what was measured, unless another was faster; what is kept from then on.
-
-        Raises:
-            InputError: if the store cannot be written.
-        """
-        name = _named(what)
-        while not self._measured.create(name, seal({"what": dict(what), "value": value})):
-            try:
-                if (kept := self._measurement(name)) is not None:
-                    return kept
-            except (BrokenSealError, OSError) as error:
-                self._require_readable(self._measured, name)
-                self._put_aside(self._measured, name, problem_of(error))
-        return value
-
-    # Packs in flight
-
-    def write_checkpoint(self, name: str, keys: Sequence[str], state: bytes) -> None:
-        """Keep the state of a pack; it replaces an earlier one.
-
-        Args:
-            name: of the pack.
-            keys: of its runs, in order.
-            state: as its trainer wrote it.
-        """
-        body = json.dumps(list(keys)).encode() + b"\n" + state
-        self._checkpoints.replace(name + _CHECKPOINT, _digest(body) + b"\n" + body)
-
-    def read_checkpoint(self, name: str, keys: Sequence[str]) -> bytes | None:
-        """The state of a pack; None if there is none.
-
-        Raises:
-            BrokenSealError: if what lies there is damaged, or holds other runs.
-        """
-        try:
-            content = self._checkpoints.read(name + _CHECKPOINT)
-        except OSError as error:
-            raise BrokenSealError(problem_of(error)) from None
-        if content is None:
-            return None
-        digest, _, body = content.partition(b"\n")
-        if digest != _digest(body):
-            raise BrokenSealError("its content does not match its checksum")
-        head, _, state = body.partition(b"\n")
-        if head != json.dumps(list(keys)).encode():
-            raise BrokenSealError("it holds other runs")
-        return state
-
-    def forget_checkpoint(self, name: str) -> None:
-        """Its runs have landed, or it is of no use."""
-        self._checkpoints.discard(name + _CHECKPOINT, self._aside)
-
     def sweep(self) -> int:
         """Remove what finished and crashed work left: checkpoints of runs that have landed, claims
         and holders that are gone, shards that no list names. How many files that were."""
-        there, removed = self.keys(), 0
-        for name in self._checkpoints.names():
-            keys = self._checkpointed(name)
-            if keys and there.issuperset(keys):
-                self._checkpoints.remove(name)
-                removed += 1
+        there = self.keys()
+        removed = self.checkpoints.sweep(there)
         # In this order: what is listed in between is not taken for unlisted. A file whose runs are
         # all in listed ones can no longer be listed by whoever is compacting now.
         merged = self._merged()
@@ -375,29 +277,9 @@ class Store:
             if content is not None:
                 decode(content, name.removesuffix(_JSON))
         except (BrokenSealError, OSError) as error:
-            self._require_readable(self._landed, name)
+            self._landed.require_readable(name)
             return problem_of(error)
         return None
-
-    def _measurement(self, name: str) -> float | None:
-        content = self._measured.read(name)
-        if content is None:
-            return None
-        fields = unseal(content)
-        if set(fields) != {"what", "value"} or _named(fields["what"]) != name:
-            raise BrokenSealError("it is another measurement than its name promises")
-        value = fields["value"]
-        if type(value) not in (float, int) or not 0 < value < math.inf:
-            raise BrokenSealError(f"what was measured must be a positive number, got {value!r}")
-        return float(value)
-
-    def _checkpointed(self, name: str) -> list[str]:
-        try:
-            content = self._checkpoints.read(name) or b""
-            keys = json.loads(content.split(b"\n", 2)[1])
-        except (OSError, ValueError, IndexError, RecursionError):
-            return []
-        return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
     def _folder(self, name: str) -> Folder:
         return Folder(self.path / name, root=self.path)
@@ -406,8 +288,8 @@ class Store:
         return (
             self._landed,
             self._compacted.folder,
-            self._measured,
-            self._checkpoints,
+            self.measured.folder,
+            self.checkpoints.folder,
             self.leases.claims,
             self.leases.holders,
         )
@@ -415,22 +297,8 @@ class Store:
     def _damage(self, folder: Folder, name: str, problem: str) -> Damage:
         return Damage(folder.path / name, problem, is_aside=False)
 
-    def _require_readable(self, folder: Folder, name: str) -> None:
-        """What the system does not let be read may be sound: it stays where it is.
-
-        Raises:
-            InputError: if so.
-        """
-        try:
-            folder.read(name)
-        except OSError as error:
-            if not is_no_file(error):
-                raise InputError(
-                    f"{folder.path / name} cannot be read: {error.strerror}; nothing was changed"
-                ) from None
-
     def _put_landing_aside(self, name: str, problem: str) -> list[Damage]:
-        found = self._put_aside(self._landed, name, problem)
+        found = self._landed.put_aside(name, problem, self._aside)
         for damage in found:
             # Another process may have repaired it meanwhile: then that is what has landed.
             with contextlib.suppress(BrokenSealError, OSError):
@@ -440,35 +308,3 @@ class Store:
                     self._landed.create(name, content)
                     return []
         return found
-
-    def _put_aside(self, folder: Folder, name: str, problem: str) -> list[Damage]:
-        place = folder.move(name, self._aside)
-        return [] if place is None else [Damage(place, problem, is_aside=True)]
-
-
-def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
-    """The sealed object in a file.
-
-    Args:
-        path: of the file.
-        remedy: what to do if it is damaged.
-
-    Raises:
-        InputError: if it is not there or not whole.
-    """
-    folder = Folder(path.parent)
-    try:
-        content = folder.read(path.name)
-        if content is None:
-            raise BrokenSealError("it is not there")
-        return unseal(content)
-    except (BrokenSealError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {problem_of(error)}; {remedy}") from None
-
-
-def _named(what: Mapping[str, Any]) -> str:
-    return sha256(canonical(what))[:32] + _JSON
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()

@@ -14,18 +14,19 @@ import polars as pl
 
 from widthwise.errors import InputError
 from widthwise.files import explained, write_atomically
-from widthwise.runs.folder import Folder
+from widthwise.runs.folder import Folder, problem_of
 from widthwise.runs.key import Run, is_key
 from widthwise.runs.schema import ASKED_SCHEMA
-from widthwise.runs.sealed import seal
-from widthwise.runs.store import Store, read_sealed
+from widthwise.runs.sealed import BrokenSealError, seal, unseal
+from widthwise.runs.store import Store
 
 STUDY_FILE = "study.json"
 FORMAT = "widthwise-study-3"
 # Of 0.1: shards, and no store.
 FORMAT_2 = "widthwise-study-2"
 _ASKED_FILE = "asked.json"
-_OWN_STORE = "store"
+# Folder of the runs, in a study that does not share them.
+OWN_STORE = "store"
 _GO_ON = "restore it, or remove it and run its specification again: what has landed is kept"
 
 
@@ -51,7 +52,7 @@ def written_question(directory: Path) -> dict[str, Any]:
             f"{path} must have format {FORMAT!r}, got {found!r}; it was written by another "
             "version of widthwise"
         )
-    return read_sealed(path, _GO_ON)
+    return _read_sealed(path, _GO_ON)
 
 
 def store_of(directory: Path, question: Mapping[str, Any]) -> Store:
@@ -60,7 +61,7 @@ def store_of(directory: Path, question: Mapping[str, Any]) -> Store:
     Raises:
         InputError: if the place is not written as one.
     """
-    place = question.get("store", _OWN_STORE)
+    place = question.get("store", OWN_STORE)
     if not isinstance(place, str) or not place or "\0" in place:
         raise InputError(f"{directory / STUDY_FILE} must name its store, got {place!r}")
     return Store(Path(os.path.normpath(directory / place)))
@@ -118,7 +119,7 @@ def read_asked(directory: Path) -> Asked:
     path = directory / _ASKED_FILE
     if not os.path.lexists(path):
         return Asked(runs=pl.DataFrame(schema=ASKED_SCHEMA))
-    fields = read_sealed(path, f"write it again: widthwise run {directory}")
+    fields = _read_sealed(path, f"write it again: widthwise run {directory}")
     try:
         runs = pl.DataFrame(
             {name: fields["runs"][name] for name in ASKED_SCHEMA}, schema=ASKED_SCHEMA
@@ -142,6 +143,26 @@ def read_asked(directory: Path) -> Asked:
             f"{path} cannot be read: {said}; write it again: widthwise run {directory}"
         ) from None
     return Asked(runs=runs, rounds=rounds, unreachable=unreachable)
+
+
+def _read_sealed(path: Path, remedy: str) -> dict[str, Any]:
+    """The sealed object in a file.
+
+    Args:
+        path: of the file.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        InputError: if it is not there or not whole.
+    """
+    folder = Folder(path.parent)
+    try:
+        content = folder.read(path.name)
+        if content is None:
+            raise BrokenSealError("it is not there")
+        return unseal(content)
+    except (BrokenSealError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {problem_of(error)}; {remedy}") from None
 
 
 def _content(directory: Path) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from widthwise.runs.folder import Folder
+from widthwise.runs.folder import Damage, Folder
 from widthwise.runs.schema import RESULTS_SCHEMA, SETTING
-from widthwise.runs.store import Damage
 
 _SUFFIX = ".parquet"
 _DIGITS = 32

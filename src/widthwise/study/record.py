@@ -10,11 +10,17 @@ from widthwise.errors import InputError
 from widthwise.files import write_atomically
 from widthwise.runs.key import ARITHMETIC
 from widthwise.runs.sealed import seal
-from widthwise.study.asked import FORMAT, FORMAT_2, STUDY_FILE, store_of, written_question
+from widthwise.runs.store import Store
+from widthwise.study.asked import (
+    FORMAT,
+    FORMAT_2,
+    OWN_STORE,
+    STUDY_FILE,
+    store_of,
+    written_question,
+)
 from widthwise.study.reading import with_paths
 from widthwise.study.spec import StudySpec
-
-_OWN_STORE = "store"
 
 
 class DataRecord(BaseModel):
@@ -63,6 +69,10 @@ class StudyRecord(BaseModel):
     def __hash__(self) -> int:
         return hash((self.spec.hash, self.data.fingerprint))
 
+    def store_in(self, directory: Path) -> Store:
+        """Where its runs lie, of a study in this directory."""
+        return Store(Path(self.spec.store or directory / OWN_STORE))
+
     def write(self, directory: Path) -> None:
         """Make it the question of the study in a directory.
 
@@ -75,7 +85,7 @@ class StudyRecord(BaseModel):
         content = {
             "format": FORMAT,
             "spec": fields,
-            "store": _portable(self.spec.store or str(directory / _OWN_STORE), directory),
+            "store": _portable(str(self.store_in(directory).path), directory),
             **self.model_dump(mode="json", include={"data", "family", "arithmetic"}),
         }
         write_atomically(directory / STUDY_FILE, seal(content, indent=2))
@@ -103,7 +113,7 @@ def read_record(directory: Path) -> StudyRecord:
         spec = StudySpec.parse(fields)
         if not is_old:
             store = store_of(directory, content).path
-            if store != directory / _OWN_STORE:
+            if store != directory / OWN_STORE:
                 spec = spec.model_copy(update={"store": str(store)})
         return StudyRecord.model_validate({**content, "spec": spec, "is_old": is_old})
     except InputError as error:

@@ -264,7 +264,7 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task
     trainer = _trainer(context, pack)
     earlier = 0.0
     try:
-        state = store.read_checkpoint(name, pack.keys)
+        state = store.checkpoints.read(name, pack.keys)
         if state is not None:
             loaded = torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")
             trainer.restore(loaded["trainer"])
@@ -280,7 +280,7 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task
             seconds = earlier + perf_counter() - started
             buffer = io.BytesIO()
             torch.save({"trainer": trainer.state(), "seconds": seconds}, buffer)
-            store.write_checkpoint(name, pack.keys, buffer.getvalue())
+            store.checkpoints.write(name, pack.keys, buffer.getvalue())
             saved = monotonic()
     results = trainer.results()
     seconds = (earlier + perf_counter() - started) / len(results)
@@ -293,7 +293,7 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task
                 provenance=_provenance(context, name, result, seconds),
             )
         )
-    store.forget_checkpoint(name)
+    store.checkpoints.forget(name)
     return sum(result.status == "diverged" for result in results)
 
 

@@ -1,30 +1,31 @@
-"""The largest stable learning rates that belong to a specification: how they are measured, and the
-file that keeps them width by width.
-"""
+"""The largest stable learning rates that belong to a specification, and how they are measured."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 
 from widthwise.data import Dataset, load
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.families.size import tensors_in_memory
-from widthwise.files import make_directory, read_file, write_atomically
 from widthwise.hardware import resolve_device
 from widthwise.probes import StableLearningRate, max_stable_learning_rate
 from widthwise.probes.shares import Scan
-from widthwise.runs.key import ARITHMETIC
 from widthwise.sgd.batches import whole_batch
 from widthwise.sgd.recipe import Recipe
 from widthwise.study.cost import ModuleCost, module_cost
 from widthwise.study.progress import ProgressReporter
+from widthwise.study.rates_file import (
+    MeasuredRates,
+    identity_of,
+    of_widths,
+    read_rates,
+    write_rates,
+)
 from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import PackingSpec, StudySpec
 from widthwise.training.networks import network_inputs
@@ -37,8 +38,6 @@ _SAMPLE = 8
 _CACHED_BYTES, _FEWEST = 5e6, 4
 # A schedule uses a quarter of the rate: a few seeds and half octaves decide nothing less.
 _QUICK_SEEDS = 3
-# No number in a file of rates comes near it.
-_LARGEST = 2**63
 _HALF_OCTAVE = 2.0**0.5 - 1.0
 
 
@@ -84,23 +83,6 @@ class ProbeOptions:
     def batch_size_for(self, recipe: Recipe, num_train: int) -> int:
         """The batch size of the probe, with so many training examples."""
         return probe_batch_size(recipe, num_train) if self.batch_size is None else self.batch_size
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MeasuredRates:
-    """Largest stable learning rates, one a width.
-
-    Attributes:
-        rates: ascending in width.
-        seconds: what measuring them took, over all sessions.
-    """
-
-    rates: tuple[StableLearningRate, ...]
-    seconds: float
-
-    @property
-    def num_runs(self) -> int:
-        return sum(rate.seeds * len(rate.learning_rates) for rate in self.rates)
 
 
 Measure = Callable[[StudySpec, Dataset, float], StableLearningRate]
@@ -204,8 +186,8 @@ def measured_rates(
     chosen = options or ProbeOptions()
     asked = widths_of(spec) if widths is None else sorted(set(widths))
     fingerprint = None if dataset is None else dataset.fingerprint
-    identity = _identity(spec, fingerprint, family)
-    kept = {} if path is None else _read(path, identity)
+    identity = identity_of(spec, fingerprint, family)
+    kept = {} if path is None else read_rates(path, identity)
     for rate, _ in kept.values():
         _require_alike(path, rate, chosen, chosen.momentum_for(spec))
     data = dataset
@@ -221,30 +203,9 @@ def measured_rates(
             )
             kept[width] = found, monotonic() - started
             if path is not None:
-                _write(path, identity, kept)
+                write_rates(path, identity, kept)
         on_rate(kept[width][0])
-    return _measured(kept, asked)
-
-
-def kept_rates(
-    spec: StudySpec,
-    path: Path,
-    *,
-    fingerprint: str | None = None,
-    family: Mapping[str, Any] | None = None,
-) -> MeasuredRates | None:
-    """What the file holds; None if there is none.
-
-    Args:
-        spec, path: as for :func:`measured_rates`.
-        fingerprint: of the data set, if it was given there.
-        family: as there.
-
-    Raises:
-        InputError: if it belongs to another specification, or is damaged.
-    """
-    kept = _read(path, _identity(spec, fingerprint, family))
-    return _measured(kept, sorted(kept)) if kept else None
+    return of_widths(kept, asked)
 
 
 def widths_of(spec: StudySpec) -> list[float]:
@@ -323,82 +284,6 @@ def _at_once(
     return min(most, max(_FEWEST, int(_CACHED_BYTES / (4 * cost.num_parameters))))
 
 
-_Kept = dict[float, tuple[StableLearningRate, float]]
-
-
-def _measured(kept: _Kept, widths: Iterable[float]) -> MeasuredRates:
-    chosen = [kept[width] for width in widths]
-    return MeasuredRates(
-        rates=tuple(rate for rate, _ in chosen), seconds=sum(seconds for _, seconds in chosen)
-    )
-
-
-def _read(path: Path, identity: Mapping[str, Any]) -> _Kept:
-    try:
-        written = read_file(path)
-        if written is None:
-            return {}
-        content = json.loads(written)
-        owner, rows = content["of"], [_parsed(row) for row in content["widths"]]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        raise InputError(f"{path} is damaged; remove it, and it is measured again") from error
-    if owner != identity:
-        raise InputError(
-            f"{path} belongs to another specification; choose another directory, or remove it"
-        )
-    return {rate.widening_factor: (rate, seconds) for rate, seconds in rows}
-
-
-def _parsed(row: Mapping[str, Any]) -> tuple[StableLearningRate, float]:
-    """
-    Raises:
-        ValueError: if it is no measurement.
-    """
-    fields, seconds = row["rate"], row["seconds"]
-    low, high = fields["interval"]
-    rate = StableLearningRate(
-        **{
-            **fields,
-            "interval": (low, np.inf if high is None else high),
-            "learning_rates": tuple(fields["learning_rates"]),
-            "shares": tuple(fields["shares"]),
-            "samples": np.array(row["samples"], dtype=np.float64),
-        }
-    )
-    whole = (rate.batch_size, rate.steps, rate.seeds)
-    positive = (rate.value, rate.widening_factor, low, *rate.learning_rates)
-    shares = (rate.confidence, rate.share, *rate.shares)
-    others = [*([] if rate.curvature is None else [rate.curvature]), seconds]
-    sound = (
-        all(type(n) is int and 0 < n < _LARGEST for n in whole)
-        and all(map(_is_number, (*positive, *shares, *others, rate.momentum)))
-        and min(positive) > 0
-        and 0 <= min(shares) <= max(shares) <= 1
-        and 0 <= rate.momentum < 1
-        and (high is None or (_is_number(high) and high >= low))
-        and len(rate.learning_rates) == len(rate.shares) > 0
-        and type(rate.nesterov) is bool
-        and rate.samples.ndim == 1
-        and (rate.censored or len(rate.samples) > 1)
-        and bool(np.isfinite(rate.samples).all())
-    )
-    if not sound:
-        raise ValueError("it is no measurement of a largest stable learning rate")
-    return rate, seconds
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (float, int) and abs(value) < _LARGEST
-
-
 def _require_alike(
     path: Path | None, rate: StableLearningRate, options: ProbeOptions, momentum: float
 ) -> None:
@@ -412,37 +297,3 @@ def _require_alike(
                 f"all rates in {path} must be measured alike: it holds {name} = "
                 f"{getattr(rate, name):g}, got {value:g}; ask for the same, or remove it"
             )
-
-
-def _write(path: Path, identity: Mapping[str, Any], kept: _Kept) -> None:
-    rows = []
-    for _, (rate, seconds) in sorted(kept.items()):
-        fields = rate.to_dict()
-        for derived in ("censored", "curvature_bound"):
-            del fields[derived]
-        low, high = rate.interval
-        fields["interval"] = [low, None if np.isinf(high) else high]
-        samples = [] if rate.censored else np.round(rate.samples, 6).tolist()
-        rows.append({"rate": fields, "samples": samples, "seconds": round(seconds, 3)})
-    make_directory(path.parent)
-    content = json.dumps({"of": identity, "widths": rows}, ensure_ascii=False)
-    write_atomically(path, content.encode() + b"\n")
-
-
-def _identity(
-    spec: StudySpec, fingerprint: str | None, family: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What rates depend on: not how long a study trains, nor where it searches, nor where files
-    lie."""
-    fields = spec.portable_fields()
-    training = {
-        key: value
-        for key, value in fields["training"].items()
-        if key not in ("steps", "epochs", "physical_time", "evaluations", "late_fraction")
-    }
-    return {
-        "arithmetic": ARITHMETIC,
-        "family": fields["family"] if family is None else dict(family),
-        "data": fields["data"] if fingerprint is None else {"fingerprint": fingerprint},
-        "training": training,
-    }

@@ -1,8 +1,5 @@
 """A study: create or open it, run it, and read what it found."""
 
-import io
-import json
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -13,60 +10,45 @@ from typing import Any, Literal, Self
 import polars as pl
 
 from widthwise.analysis import Law, Optimum
-from widthwise.data import Dataset, DataSpec, load
+from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.files import (
-    explained,
     make_directory,
-    require_no_link,
     whole_path,
-    write_atomically,
 )
 from widthwise.hardware import precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
-from widthwise.runs.folder import Folder
-from widthwise.runs.key import Run
+from widthwise.runs.folder import Damage, Folder
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
-from widthwise.runs.store import Damage, Store
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
-from widthwise.study.asked import Asked, is_begun, read_asked
+from widthwise.study.asked import read_asked
 from widthwise.study.context import (
     Context,
-    describe,
     load_context,
-    make_context,
     on_this_machine,
 )
-from widthwise.study.extending import change_between, refuse_unrelated
 from widthwise.study.format_2 import OldShards
-from widthwise.study.limits import refuse_many_runs, refuse_many_steps
+from widthwise.study.posing import pose
 from widthwise.study.progress import make_reporter
-from widthwise.study.provenance import provenance
+from widthwise.study.rates_file import RATES_FILE, MeasuredRates
 from widthwise.study.record import StudyRecord, read_record
-from widthwise.study.rounds import KeptRounds, Rounds
+from widthwise.study.reporting import write_study_report
+from widthwise.study.rounds import KeptRounds
 from widthwise.study.running import Runner
 from widthwise.study.schedule import Schedule
-from widthwise.study.scheduling import Scheduler, known_runs
+from widthwise.study.scheduling import Scheduler
 from widthwise.study.spec import StudySpec
 from widthwise.study.stable_rates import (
-    MeasuredRates,
     ProbeOptions,
-    kept_rates,
     measured_rates,
     reported,
 )
 from widthwise.study.status import StudyStatus, study_status
-from widthwise.study.variation import check_variation, parameterization_doubts, seed_doubts
-from widthwise.text import printable
-
-_STORE = "store"
-_DATA_FOLDER = "data"
-_RESULTS_FILE = "results.parquet"
-_RATES_FILE = "stable-rates.json"
+from widthwise.study.variation import parameterization_doubts, seed_doubts
 
 
 class Study:
@@ -80,7 +62,7 @@ class Study:
         self._record = record
         self._known_context = context
         self._note: str | None = None
-        self._store = _store_of(directory, record)
+        self._store = record.store_in(directory)
         self._summarized: tuple[pl.DataFrame, Summary] | None = None
 
     @classmethod
@@ -114,38 +96,9 @@ class Study:
         asked = StudySpec.parse(spec, overrides)
         if store is not None:
             asked = asked.model_copy(update={"store": str(whole_path(store))})
-        refuse_many_runs(asked.grid, asked.limits)
-        before = read_record(directory) if is_begun(directory) else None
-        if before is not None and before.is_old:
-            raise InputError(
-                f"{directory} holds a study of Widthwise 0.1, which can be read and not gone on "
-                "with; choose another directory"
-            )
-        if data is None and before is not None and _means_its_data(before, asked):
-            data = Dataset.read(before.spec.data.path or "")
-        if data is not None:
-            asked = _kept_in(directory, asked, data)
-        dataset = load(asked.data) if data is None else data
-        resolved = on_this_machine(asked)
-        refuse_many_steps(asked.grid, asked.training, dataset.num_train, asked.limits)
-        context = make_context(resolved, dataset)
-        record = describe(context, asked, in_memory=data is not None)
-        if before is not None and _same_question(before, record):
-            return cls(directory, before, context=context)
-        context.costs()  # every network fits the data, or nothing is begun
-        check_variation(context)
-        study = cls(directory, record, context=context)
-        known, is_all = known_runs(context, study._store)
-        if before is not None:
-            study._note = study._change(before, known, is_all, yes)
-        require_no_link(directory / _STORE)
-        make_directory(directory)
-        if data is not None:
-            _keep(directory, asked, data)
-        # Never the runs of one question under another.
-        Asked.of({}).write(directory)
-        record.write(directory)
-        Asked.of(known if asked.search is None else {}).write(directory)
+        posed = pose(directory, asked, data, yes=yes)
+        study = cls(directory, posed.record, context=posed.context)
+        study._note = posed.change
         return study
 
     @classmethod
@@ -264,7 +217,7 @@ class Study:
         chosen = options or ProbeOptions()
         return measured_rates(
             on_this_machine(self.spec),
-            self.directory / _RATES_FILE,
+            self.directory / RATES_FILE,
             dataset=self._context.dataset,
             family=self._record.family,
             widths=widths,
@@ -319,41 +272,16 @@ class Study:
             InputError: if the stable learning rates in its directory belong to another study, or it
                 cannot be written.
         """
-        from widthwise.report import ReportContent, write_report  # workers need no Matplotlib
-
-        place = self.directory if directory is None else directory
         results, damage = self._results()
-        summary = self._summary(results)
-        rates = None
-        if not self._record.is_old:  # theirs are of other initial weights
-            rates = kept_rates(
-                self.spec,
-                self.directory / _RATES_FILE,
-                fingerprint=self._record.data.fingerprint,
-                family=self._record.family,
-            )
-        buffer = io.BytesIO()
-        results.write_parquet(buffer)
-        write_atomically(place / _RESULTS_FILE, buffer.getvalue())
-        num_asked = None if self._record.is_old else len(read_asked(self.directory).runs)
-        content = ReportContent(
-            title=printable(self.spec.title),
-            results=results,
-            optima=summary.optima,
-            law=summary.law,
-            law_problem=summary.law_problem,
-            optimum_problems=summary.problems,
-            spec_text=_json(self.spec.portable_fields()),
-            provenance=provenance(self._record, results, num_asked, damage),
-            command=command or " ".join(sys.argv),
-            results_files=(_RESULTS_FILE,),
-            late_fraction=self.spec.training.late_fraction,
-            normalization=self.spec.family.normalization,
-            stable_learning_rates=() if rates is None else rates.rates,
-            analysis_seed=self.spec.analysis.seed,
+        return write_study_report(
+            self.directory,
+            self._record,
+            results,
+            damage,
+            self._summary(results),
+            place=self.directory if directory is None else directory,
+            command=command,
         )
-        with explained(place / "report.html"):
-            return write_report(content, place)
 
     def status(self) -> StudyStatus:
         """How far it has come."""
@@ -425,7 +353,7 @@ class Study:
     def search_end(self) -> str | None:
         """Why its search ended; None while it goes on, and without one."""
         name = None if self._record.is_old else read_asked(self.directory).rounds
-        return Rounds().reason if name is None else KeptRounds(self.directory, name).read().reason
+        return None if name is None else KeptRounds(self.directory, name).read().reason
 
     @property
     def _context(self) -> Context:
@@ -448,27 +376,6 @@ class Study:
                 f"{self.directory} holds a study of Widthwise 0.1, which can be read and not gone "
                 "on with; begin it again in another directory"
             )
-
-    def _change(
-        self, before: StudyRecord, known: Mapping[str, Run], is_all: bool, yes: bool
-    ) -> str | None:
-        """What its new question means, in a line.
-
-        Raises:
-            InputError: if none of the runs that are there would be used.
-        """
-        change = change_between(
-            self.directory,
-            before,
-            self._record,
-            earlier_store=_store_of(self.directory, before),
-            store=self._store,
-            asked=set(known),
-            is_all=is_all,
-        )
-        if not yes:
-            refuse_unrelated(self.directory, change)
-        return change.sentence() if change.changes else None
 
     def _nothing_landed(self) -> str:
         ended = self.search_end()
@@ -505,48 +412,7 @@ class Study:
         return found
 
 
-def _store_of(directory: Path, record: StudyRecord) -> Store:
-    return Store(Path(record.spec.store or directory / _STORE))
-
-
 def _executor_by_name(name: str) -> MakeExecutor:
     if name not in EXECUTORS:
         raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {name!r}")
     return EXECUTORS[name]
-
-
-def _json(fields: Mapping[str, Any]) -> str:
-    lines = json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
-    return "\n".join(map(printable, lines))
-
-
-def _same_question(before: StudyRecord, after: StudyRecord) -> bool:
-    return (
-        before.spec.fields() == after.spec.fields()
-        and before.spec.store == after.spec.store
-        and before.data.fingerprint == after.data.fingerprint
-        and (before.family, before.arithmetic) == (after.family, after.arithmetic)
-    )
-
-
-def _kept_in(directory: Path, spec: StudySpec, data: Dataset) -> StudySpec:
-    """The specification with the file in which data given in memory are kept."""
-    path = directory / _DATA_FOLDER / f"{data.fingerprint[:16]}.npz"
-    kept = DataSpec(name="npz", path=str(path), preprocessing="none")
-    return spec.model_copy(update={"data": kept})
-
-
-def _means_its_data(before: StudyRecord, spec: StudySpec) -> bool:
-    """Whether a specification that names no data, or the file in which those given in memory are
-    kept, goes on with these."""
-    unnamed = "data" not in spec.model_fields_set
-    return before.data.in_memory and (unnamed or spec.data == before.spec.data)
-
-
-def _keep(directory: Path, spec: StudySpec, data: Dataset) -> None:
-    require_no_link(directory / _DATA_FOLDER)
-    path = Path(spec.data.path or "")
-    make_directory(path.parent)
-    with explained(path):
-        if not path.exists():
-            data.save(path)

@@ -3,15 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from widthwise.deprecated import old_name
-from widthwise.training.trainer import (
-    MAX_TRAIN_EVALUATION,
-    PackJob,
-    PackTrainer,
-    Replica,
-    RunResult,
-    Status,
-    train_pack,
-)
+from widthwise.training.job import PackJob, Replica, RunResult, Status
+from widthwise.training.trainer import MAX_TRAIN_EVALUATION, PackTrainer, train_pack
 
 __all__ = [
     "MAX_TRAIN_EVALUATION",

@@ -6,8 +6,8 @@ checkpoint drives a :class:`PackTrainer` from evaluation to evaluation; everyone
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +21,18 @@ from widthwise.engines.captured import captured
 from widthwise.errors import InputError
 from widthwise.families import WidthFamily
 from widthwise.hardware import computing, require_precision
-from widthwise.sgd.batches import Sampling, whole_batch
-from widthwise.sgd.evaluations import EVALUATED, VALIDATED, evaluation_steps
+from widthwise.sgd.batches import whole_batch
+from widthwise.sgd.evaluations import EVALUATED, VALIDATED
 from widthwise.sgd.feeding import BatchFeed
 from widthwise.sgd.learning_rate import rate_factors
-from widthwise.sgd.recipe import Recipe
 from widthwise.training.evaluation import evaluate, evaluation_rows, largest_activation
+from widthwise.training.job import PackJob, RunResult
 from widthwise.training.networks import (
     build_modules,
     check_batch_size,
     check_network,
     network_inputs,
 )
-
-Status = Literal["ok", "diverged"]
 
 # The training loss is evaluated on at most this many examples, the first of the set.
 MAX_TRAIN_EVALUATION = 10_000
@@ -47,82 +45,6 @@ _MAX_STEPS_IN_A_CALL = 4096
 _PRODUCTS_AHEAD = 20_000_000_000
 # Examples on which a fresh pack proves itself, and on which networks are tried.
 _SAMPLE = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replica:
-    """What may differ between the runs of a pack."""
-
-    learning_rate: float
-    momentum: float
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackJob:
-    """One pack: replicas × the training they share.
-
-    Attributes:
-        widening_factor: w, given to the family.
-        batch_size: B.
-        steps: number of updates.
-        replicas: the runs.
-        sampling: "epochs" (reshuffled) or "replacement".
-        evaluations: number of evenly spaced evaluations after the one at initialization; the last
-            is at the last step.
-        late_fraction: evaluations in this last part of training are averaged.
-        recipe: loss, schedule, augmentation and the like.
-    """
-
-    widening_factor: float
-    batch_size: int
-    steps: int
-    replicas: tuple[Replica, ...]
-    sampling: Sampling = "epochs"
-    evaluations: int = 20
-    late_fraction: float = 0.25
-    recipe: Recipe = field(default_factory=Recipe)
-
-    def evaluation_steps(self) -> list[int]:
-        """Steps after which runs are evaluated, beginning with 0.
-
-        >>> job = PackJob(widening_factor=1, batch_size=1, steps=10, replicas=(), evaluations=4)
-        >>> job.evaluation_steps()
-        [0, 2, 5, 8, 10]
-        """
-        return evaluation_steps(self.steps, self.evaluations)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What became of one run.
-
-    Attributes:
-        replica: the run.
-        status: "diverged" if the loss left the finite numbers or ended above its initial value.
-        diverged_at_step: the step at whose start the loss was not finite (the last step, if it
-            only ended too high); None for a sound run.
-        late: late-time mean of each evaluated quantity; NaN if diverged.
-        plateau_slope: change of test accuracy over the late window, by a straight line; NaN if
-            diverged.
-        initial_train_loss, final_train_loss: on the training examples that are evaluated.
-        curve_steps: evaluation steps reached, (E,).
-        curves: quantity → values at those steps, each (E,).
-        num_parameters: trained parameters.
-        engine: which packing engine trained it.
-    """
-
-    replica: Replica
-    status: Status
-    diverged_at_step: int | None
-    late: dict[str, float]
-    plateau_slope: float
-    initial_train_loss: float
-    final_train_loss: float
-    curve_steps: NDArray[np.int64]
-    curves: dict[str, NDArray[np.float64]]
-    num_parameters: int
-    engine: str
 
 
 def train_pack(family: WidthFamily, dataset: Dataset, job: PackJob) -> list[RunResult]:
