@@ -22,7 +22,8 @@ from widthwise.engines.compiled import library
 from widthwise.engines.modules import NotPackableError
 from widthwise.errors import InputError
 from widthwise.sgd.recipe import Recipe
-from widthwise.training.trainer import PackJob, PackTrainer, Replica, train_pack
+from widthwise.training.job import PackJob, Replica
+from widthwise.training.trainer import PackTrainer, train_pack
 
 needs_library = pytest.mark.skipif(
     dense_engine() != "compiled", reason="the compiled library is not built"
@@ -325,6 +326,63 @@ def test_a_rows_logits_do_not_depend_on_the_others():
     whole = packed.logits(inputs)[0]
     parts = [packed.logits(part)[0] for part in inputs.split([1, 2, 50, 7])]
     assert torch.equal(torch.cat(parts), whole)
+
+
+def evaluated_by_torch(packed, inputs, labels, loss):
+    """Sums of losses and numbers of correct answers, from the logits."""
+    logits = packed.logits(inputs)
+    recipe = Recipe(loss=loss)
+    each = [
+        [loss_of(z[None], y[None], recipe) for z, y in zip(own, labels, strict=True)]
+        for own in logits
+    ]
+    return torch.tensor(each).double().sum(1), (logits.argmax(2) == labels).sum(1)
+
+
+@needs_library
+@pytest.mark.parametrize("loss", ["cross-entropy", "mean-squared-error"])
+@pytest.mark.parametrize("rows", [1, 47, 48, 49, EXAMPLES])
+def test_evaluation_is_that_of_the_logits(loss, rows):
+    """Without label smoothing, which is of training only."""
+    modules = [network([5], nn.Tanh, True) for _ in range(2)]
+    smoothing = 0.3 if loss == "cross-entropy" else 0.0
+    packed = compiled(modules, [0.0, 0.0], Recipe(loss=loss, label_smoothing=smoothing))
+    inputs, labels = (tensor[:rows] for tensor in data(torch.float32))
+    sums, correct = packed.evaluate(inputs, labels)
+    expected, right = evaluated_by_torch(packed, inputs, labels, loss)
+    torch.testing.assert_close(sums, expected, rtol=1e-6, atol=0.0)
+    assert torch.equal(correct, right)
+    assert rows == 1 or not torch.equal(sums, sums.flip(0))
+
+
+@needs_library
+def test_evaluation_has_the_same_bits_with_every_instruction_set(monkeypatch):
+    found = set()
+    for name in available():
+        monkeypatch.setenv(library.VARIABLE, name)
+        packed = compiled([network([70], nn.GELU, True)], [0.0])
+        found.add(float(packed.evaluate(*data(torch.float32))[0]))
+    assert len(found) == 1
+
+
+@needs_library
+def test_of_equal_logits_the_first_counts():
+    module = network([5], nn.ReLU, True)
+    with torch.no_grad():
+        module[2].weight.zero_()
+        module[2].bias.copy_(torch.tensor([0.0, 1.0, 1.0]))
+    inputs, labels = data(torch.float32)
+    _, correct = compiled([module], [0.0]).evaluate(inputs, labels)
+    assert int(correct) == int((labels == 1).sum()) > 0
+
+
+@needs_library
+@pytest.mark.parametrize("bad", [-1, CLASSES])
+def test_evaluation_refuses_labels_out_of_bounds(bad):
+    inputs, labels = data(torch.float32)
+    labels[-1] = bad
+    with pytest.raises(InputError, match=r"labels must lie in \[0, 3\)"):
+        compiled([network([5], nn.ReLU, True)], [0.0]).evaluate(inputs, labels)
 
 
 @needs_library

@@ -80,7 +80,8 @@ class Pack(Protocol):
 
 @runtime_checkable
 class TrainsChunks(Protocol):
-    """A pack that also makes many steps in one call, reading batches where the data set lies."""
+    """A pack that also makes many steps in one call, and evaluates a whole data set in one, reading
+    examples where they lie."""
 
     def train_steps(
         self,
@@ -105,5 +106,21 @@ class TrainsChunks(Protocol):
 
         Raises:
             InputError: if an index or a label is out of its range.
+        """
+        ...
+
+    def evaluate(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Every replica on the same examples, in evaluation mode.
+
+        Args:
+            inputs: (n, *example_shape).
+            labels: (n,) class indices.
+
+        Returns:
+            The sums of the examples' losses, without label smoothing, (R,) in float64; and how
+            many have their largest logit (the first, of equal ones) at their label, (R,) in int64.
+
+        Raises:
+            InputError: if a label is out of its range.
         """
         ...

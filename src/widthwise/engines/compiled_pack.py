@@ -127,25 +127,25 @@ class CompiledPack:
     ) -> None:
         """See :class:`widthwise.engines.base.TrainsChunks`."""
         _, num_steps, batch_size = indices.shape
-        flat = inputs.reshape(len(inputs), -1).contiguous()
+        flat = self._flat(inputs)
         labels, indices = labels.contiguous(), indices.contiguous()
         factors = rate_factors.to(torch.float64).contiguous()
         self._check(flat, labels, indices, losses, factors)
         out = losses if losses.stride(1) == 1 else torch.empty_like(losses).contiguous()
         for r, run in enumerate(self._runs):
-            failed = self._functions.train(
-                run.network,
-                flat.data_ptr(),
-                labels.data_ptr(),
-                indices[r].data_ptr(),
-                num_steps,
-                batch_size,
-                factors.data_ptr(),
-                out[:, r].data_ptr(),
-                out.stride(0),
+            _require_memory(
+                self._functions.train(
+                    run.network,
+                    flat.data_ptr(),
+                    labels.data_ptr(),
+                    indices[r].data_ptr(),
+                    num_steps,
+                    batch_size,
+                    factors.data_ptr(),
+                    out[:, r].data_ptr(),
+                    out.stride(0),
+                )
             )
-            if failed:
-                raise MemoryError("no memory for a step's outputs")
         if out is not losses:
             losses.copy_(out)
 
@@ -154,11 +154,6 @@ class CompiledPack:
     ) -> None:
         """What C takes for granted."""
         runs, num_steps, _ = indices.shape
-        if inputs.dtype != self._dtype or inputs.shape[1] != self._num_inputs:
-            raise InputError(
-                f"inputs must be {self._num_inputs} numbers of {self._dtype} each, got "
-                f"{tuple(inputs.shape)} of {inputs.dtype}"
-            )
         if losses.dtype != self._dtype or losses.shape != (num_steps, runs):
             raise InputError(
                 f"losses must be {(num_steps, runs)} of {self._dtype}, got "
@@ -170,30 +165,47 @@ class CompiledPack:
                 f"input are needed: got {runs} runs, {len(factors)} factors for {num_steps} "
                 f"steps, {len(labels)} labels for {len(inputs)} inputs"
             )
-        for what, numbers, limit in (
-            ("labels", labels, self._num_classes),
-            ("indices", indices, len(inputs)),
-        ):
-            if numbers.dtype != torch.int64:
-                raise InputError(f"{what} must be int64, got {numbers.dtype}")
-            if numbers.numel() == 0:
-                continue
-            low, high = (int(bound) for bound in torch.aminmax(numbers))
-            if low < 0 or high >= limit:
-                raise InputError(f"{what} must lie in [0, {limit}), got {low} to {high}")
+        _require_within("labels", labels, self._num_classes)
+        _require_within("indices", indices, len(inputs))
 
     def logits(self, inputs: Tensor) -> Tensor:
+        flat = self._flat(inputs)
+        out = flat.new_empty((self.num_replicas, len(flat), self._num_classes))
+        for run, own in zip(self._runs, out, strict=True):
+            _require_memory(
+                self._functions.logits(run.network, flat.data_ptr(), len(flat), own.data_ptr())
+            )
+        return out
+
+    def evaluate(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`widthwise.engines.base.TrainsChunks`."""
+        flat, labels = self._flat(inputs), labels.contiguous()
+        if len(labels) != len(flat):
+            raise InputError(f"one label an input is needed: got {len(labels)} for {len(flat)}")
+        _require_within("labels", labels, self._num_classes)
+        loss = torch.empty(self.num_replicas, dtype=torch.float64)
+        correct = torch.empty(self.num_replicas, dtype=torch.int64)
+        for r, run in enumerate(self._runs):
+            _require_memory(
+                self._functions.evaluate(
+                    run.network,
+                    flat.data_ptr(),
+                    labels.data_ptr(),
+                    len(flat),
+                    loss[r:].data_ptr(),
+                    correct[r:].data_ptr(),
+                )
+            )
+        return loss, correct
+
+    def _flat(self, inputs: Tensor) -> Tensor:
         flat = inputs.reshape(len(inputs), -1).contiguous()
         if flat.dtype != self._dtype or flat.shape[1] != self._num_inputs:
             raise InputError(
                 f"inputs must be {self._num_inputs} numbers of {self._dtype} each, got "
                 f"{tuple(flat.shape)} of {flat.dtype}"
             )
-        out = flat.new_empty((self.num_replicas, len(flat), self._num_classes))
-        for run, own in zip(self._runs, out, strict=True):
-            if self._functions.logits(run.network, flat.data_ptr(), len(flat), own.data_ptr()):
-                raise MemoryError("no memory for the outputs of a few examples")
-        return out
+        return flat
 
     def keep(self, replicas: Sequence[int]) -> None:
         self._runs = [self._runs[i] for i in replicas]
@@ -212,6 +224,22 @@ class CompiledPack:
     def restore(self, state: dict[str, Tensor]) -> None:
         for r, run in enumerate(self._runs):
             run.restore({name: tensor[r] for name, tensor in state.items()})
+
+
+def _require_within(what: str, numbers: Tensor, limit: int) -> None:
+    """In [0, limit), which C takes for granted."""
+    if numbers.dtype != torch.int64:
+        raise InputError(f"{what} must be int64, got {numbers.dtype}")
+    if numbers.numel() == 0:
+        return
+    low, high = (int(bound) for bound in torch.aminmax(numbers))
+    if low < 0 or high >= limit:
+        raise InputError(f"{what} must lie in [0, {limit}), got {low} to {high}")
+
+
+def _require_memory(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for the outputs of a few examples")
 
 
 class _Shape:

@@ -19,8 +19,9 @@ from widthwise.theory.noise import batch_size_for, learning_rate_for
 from widthwise.training import PackJob, Replica
 
 _MIN_STEPS = 8
-# Of a core, about, with networks of the sizes that studies have.
-_FLOPS_A_SECOND = 2e10
+# So many lists, or more, whose lengths are a quarter of a second to five seconds of a core.
+_LISTS = 64
+_SHORTEST_LIST, _LONGEST_LIST = 1e10, 2e11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,18 +305,22 @@ def longest_runs(settings: Iterable[RunSetting]) -> dict[tuple[float, int], int]
     return longest
 
 
-def list_size(flops: float, most: int) -> int:
-    """Runs to hand out together where an engine trains one at a time: about a second of work, so
-    that the lists of all workers end together.
+def list_size(flops: float, most: int, total: float) -> int:
+    """Runs to hand out together where an engine trains one at a time: short beside the whole, so
+    that the lists of all workers end together, but not so short that beginning one counts.
 
     Args:
         flops: of one run, with its evaluations.
         most: runs there are.
+        total: operations of all runs that are to be trained.
 
-    >>> list_size(1e9, most=100), list_size(1e11, most=100), list_size(1e9, most=3)
-    (20, 1, 3)
+    >>> list_size(1e9, most=100, total=1e13), list_size(1e9, most=100, total=1e11)
+    (100, 10)
+    >>> list_size(1e11, most=100, total=1e13), list_size(1e9, most=3, total=1e13)
+    (1, 3)
     """
-    return max(1, min(most, round(_FLOPS_A_SECOND / flops)))
+    each = min(max(total / _LISTS, _SHORTEST_LIST), _LONGEST_LIST)
+    return max(1, min(most, round(each / flops)))
 
 
 def _jobs(

@@ -140,7 +140,7 @@ def known_runs(context: Context, store: Store) -> tuple[dict[str, Run], bool]:
     stable = {
         pair: rate
         for pair in widths_to_probe(spec)
-        if (rate := store.measurement(_stability(context, *pair))) is not None
+        if (rate := store.measured.find(_stability(context, *pair))) is not None
     }
     grids = tuple(part for grid in spec.grid for part in _known_parts(grid, stable))
     known = spec.model_copy(update={"grid": grids})
@@ -223,12 +223,12 @@ def stable_learning_rates(
 
 
 def _once(store: Store, what: Mapping[str, Any], context: Context, cost: ModuleCost) -> float:
-    if (known := store.measurement(what)) is not None:
+    if (known := store.measured.find(what)) is not None:
         return float(known)
     store.prepare()
     while True:
         with store.leases.hold([sha256(canonical(what))[:32]]) as mine:
-            if (known := store.measurement(what)) is not None:
+            if (known := store.measured.find(what)) is not None:
                 return float(known)
             if mine:
                 rate = stable_learning_rate(
@@ -239,7 +239,7 @@ def _once(store: Store, what: Mapping[str, Any], context: Context, cost: ModuleC
                     cost=cost,
                     recipe=context.spec.training.recipe,
                 )
-                return float(store.keep_measurement(what, rate))
+                return float(store.measured.keep(what, rate))
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
@@ -336,14 +336,18 @@ def _lists(
             context.spec.packing.engine,
         )
     }
-    sizes = {}
-    for (width, batch), most in largest.items():
-        if width in alone:
-            cost = costs[width]
-            evaluated = (training.evaluations + 1) * context.num_evaluated
-            flops = steps[width, batch] * batch * cost.training_flops
-            sizes[width, batch] = list_size(flops + evaluated * cost.forward_flops, most)
-    return sizes
+    flops = {}
+    for width, batch in largest:
+        cost = costs[width]
+        evaluated = (training.evaluations + 1) * context.num_evaluated
+        trained = steps[width, batch] * batch
+        flops[width, batch] = trained * cost.training_flops + evaluated * cost.forward_flops
+    total = sum(most * flops[shape] for shape, most in largest.items())
+    return {
+        shape: list_size(flops[shape], most, total)
+        for shape, most in largest.items()
+        if shape[0] in alone
+    }
 
 
 class _KeptSizes:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from widthwise.engines import Pack
+from widthwise.engines import Pack, TrainsChunks
 from widthwise.engines.modules import copied
 from widthwise.sgd.losses import evaluation_losses
 from widthwise.sgd.recipe import Recipe
@@ -29,6 +29,17 @@ def evaluate(
         recipe: its loss.
         rows: examples at a time, see :func:`evaluation_rows`.
     """
+    if isinstance(packed, TrainsChunks):
+        loss, correct = packed.evaluate(inputs, labels)
+    else:
+        loss, correct = _totals(packed, inputs, labels, recipe, rows)
+    return (loss / len(labels)).cpu().numpy(), (correct.double() / len(labels)).cpu().numpy()
+
+
+def _totals(
+    packed: Pack, inputs: Tensor, labels: Tensor, recipe: Recipe, rows: int
+) -> tuple[Tensor, Tensor]:
+    """Sums of losses and numbers of correct answers, each (R,)."""
     loss = torch.zeros(packed.num_replicas, dtype=torch.float64, device=inputs.device)
     correct = torch.zeros(packed.num_replicas, dtype=torch.int64, device=inputs.device)
     for first in range(0, len(labels), rows):
@@ -36,7 +47,7 @@ def evaluate(
         logits = packed.logits(x)
         correct += (logits.argmax(2) == y).sum(1)
         loss += evaluation_losses(logits, y, recipe).sum(1, dtype=torch.float64)
-    return (loss / len(labels)).cpu().numpy(), (correct.double() / len(labels)).cpu().numpy()
+    return loss, correct
 
 
 def evaluation_rows(largest_activation: int, num_parameters: int, num_replicas: int) -> int:

@@ -74,6 +74,16 @@ static struct workspace lay_out(const struct network *net, int64_t batch, int tr
     return space;
 }
 
+/* Whether there was memory for it; it is the caller's to free. */
+static int reserved(const struct network *net, int64_t batch, int training, struct arena *arena,
+                    struct workspace *space) {
+    lay_out(net, batch, training, arena);
+    arena->memory = aligned_alloc(64, arena->used);
+    arena->used = 0;
+    if (arena->memory) *space = lay_out(net, batch, training, arena);
+    return arena->memory != 0;
+}
+
 static struct product product_of(const struct layer *layer, real *out) {
     return (struct product){.weight = layer->weight,
                             .panel_stride = padded(layer->inputs) * PANEL,
@@ -200,6 +210,7 @@ static unsigned flush_denormals(void) {
 
 WIDTHWISE_TRAIN(NAMED(widthwise_train, VARIANT));
 WIDTHWISE_LOGITS(NAMED(widthwise_logits, VARIANT));
+WIDTHWISE_EVALUATE(NAMED(widthwise_evaluate, VARIANT));
 
 int NAMED(widthwise_train, VARIANT)(const struct network *net, const void *inputs,
                                     const int64_t *labels, const int64_t *indices, int64_t steps,
@@ -207,11 +218,8 @@ int NAMED(widthwise_train, VARIANT)(const struct network *net, const void *input
                                     int64_t losses_stride) {
     if (steps < 1 || batch < 1) return 0;
     struct arena arena = {0};
-    lay_out(net, batch, 1, &arena);
-    arena.memory = aligned_alloc(64, arena.used);
-    if (!arena.memory) return 1;
-    arena.used = 0;
-    struct workspace space = lay_out(net, batch, 1, &arena);
+    struct workspace space;
+    if (!reserved(net, batch, 1, &arena, &space)) return 1;
     unsigned before = flush_denormals();
     train_steps(net, space, inputs, labels, indices, steps, batch, rate_factors, losses,
                 losses_stride);
@@ -220,30 +228,61 @@ int NAMED(widthwise_train, VARIANT)(const struct network *net, const void *input
     return 0;
 }
 
+enum { AT_ONCE = 48 }; /* rows in a forward pass alone: their outputs stay in the cache */
+
+/* Logits of up to AT_ONCE inputs, in the last layer's rows. */
+static void forward_rows(const struct network *net, struct workspace space, const real *inputs,
+                         int64_t count) {
+    const struct layer *layers = net->layers;
+    const int64_t last = net->num_layers - 1;
+    for (int64_t b = 0; b < count; b++) space.rows[b] = inputs + b * layers->inputs;
+    for (int64_t l = 0; l <= last; l++) {
+        real *y = space.layers[l].y;
+        forward_layer(layers + l, l > 0 ? space.layers[l - 1].rows : space.rows, count, 1, y);
+        if (l < last) activate(layers[l].activation, y, 0, count * padded(layers[l].outputs));
+    }
+}
+
 int NAMED(widthwise_logits, VARIANT)(const struct network *net, const void *inputs, int64_t rows,
                                      void *logits) {
-    enum { AT_ONCE = 48 }; /* rows whose outputs stay in the cache */
-    const struct layer *layers = net->layers, *last = layers + net->num_layers - 1;
+    const int64_t last = net->num_layers - 1, size = net->layers[0].inputs,
+                  classes = net->layers[last].outputs;
     struct arena arena = {0};
-    lay_out(net, AT_ONCE, 0, &arena);
-    arena.memory = aligned_alloc(64, arena.used);
-    if (!arena.memory) return 1;
-    arena.used = 0;
-    struct workspace space = lay_out(net, AT_ONCE, 0, &arena);
+    struct workspace space;
+    if (!reserved(net, AT_ONCE, 0, &arena, &space)) return 1;
     unsigned before = flush_denormals();
     for (int64_t first = 0; first < rows; first += AT_ONCE) {
         int64_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+        forward_rows(net, space, (const real *)inputs + first * size, count);
         for (int64_t b = 0; b < count; b++)
-            space.rows[b] = (const real *)inputs + (first + b) * layers->inputs;
-        for (int64_t l = 0; l < net->num_layers; l++) {
-            real *y = space.layers[l].y;
-            forward_layer(layers + l, l > 0 ? space.layers[l - 1].rows : space.rows, count, 1, y);
-            if (layers + l != last)
-                activate(layers[l].activation, y, 0, count * padded(layers[l].outputs));
+            memcpy((real *)logits + (first + b) * classes, space.layers[last].rows[b],
+                   classes * sizeof(real));
+    }
+    _mm_setcsr(before);
+    free(arena.memory);
+    return 0;
+}
+
+int NAMED(widthwise_evaluate, VARIANT)(const struct network *net, const void *inputs,
+                                       const int64_t *labels, int64_t rows, double *loss,
+                                       int64_t *correct) {
+    const int64_t last = net->num_layers - 1, size = net->layers[0].inputs,
+                  classes = net->layers[last].outputs;
+    struct arena arena = {0};
+    struct workspace space;
+    if (!reserved(net, AT_ONCE, 0, &arena, &space)) return 1;
+    unsigned before = flush_denormals();
+    *loss = 0;
+    *correct = 0;
+    for (int64_t first = 0; first < rows; first += AT_ONCE) {
+        int64_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+        forward_rows(net, space, (const real *)inputs + first * size, count);
+        for (int64_t b = 0; b < count; b++) {
+            real *z = space.layers[last].y + b * padded(classes);
+            const int64_t label = labels[first + b];
+            *correct += first_largest(z, classes) == label;
+            *loss += example_loss(net, z, classes, label, 0, 1);
         }
-        for (int64_t b = 0; b < count; b++)
-            memcpy((real *)logits + (first + b) * last->outputs,
-                   space.layers[last - layers].rows[b], last->outputs * sizeof(real));
     }
     _mm_setcsr(before);
     free(arena.memory);

@@ -45,4 +45,11 @@ struct network {
 #define WIDTHWISE_LOGITS(name)                                                                 \
     int name(const struct network *, const void *inputs, int64_t rows, void *logits)
 
+/* Over inputs (rows, n_in): the sum of their losses, without label smoothing, and how many have
+   their largest logit (the first, of equal ones) at their label. Labels are not checked here.
+   Returns as above. */
+#define WIDTHWISE_EVALUATE(name)                                                               \
+    int name(const struct network *, const void *inputs, const int64_t *labels, int64_t rows,  \
+             double *loss, int64_t *correct)
+
 #endif

@@ -57,12 +57,14 @@ class Functions:
 
     Attributes:
         instruction_set: that they use.
-        train, logits: ``widthwise_train`` and ``widthwise_logits``.
+        train, logits, evaluate: ``widthwise_train``, ``widthwise_logits``,
+            ``widthwise_evaluate``.
     """
 
     instruction_set: str
     train: Any
     logits: Any
+    evaluate: Any
 
 
 def functions(dtype: torch.dtype) -> Functions:
@@ -76,12 +78,15 @@ def functions(dtype: torch.dtype) -> Functions:
         raise NotPackableError(f"there is no compiled code for {dtype}")
     chosen = instruction_set()
     library, kind = _library(), _TYPES[dtype]
-    train = getattr(library, f"widthwise_train_{kind}_{chosen}")
-    logits = getattr(library, f"widthwise_logits_{kind}_{chosen}")
+    train, logits, evaluate = (
+        getattr(library, f"widthwise_{name}_{kind}_{chosen}")
+        for name in ("train", "logits", "evaluate")
+    )
     network, address, size = ctypes.POINTER(Network), ctypes.c_void_p, ctypes.c_int64
     train.argtypes = (network, *[address] * 3, size, size, address, address, size)
     logits.argtypes = (network, address, size, address)
-    return Functions(chosen, train, logits)
+    evaluate.argtypes = (network, address, address, size, address, address)
+    return Functions(chosen, train, logits, evaluate)
 
 
 def instruction_set() -> str:

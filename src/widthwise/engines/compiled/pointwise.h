@@ -115,6 +115,20 @@ static real squared_error(real *z, int64_t classes, int64_t label, real scale) {
     return sum / (real)classes;
 }
 
+static real example_loss(const struct network *net, real *z, int64_t classes, int64_t label,
+                         real smoothing, real scale) {
+    return net->loss == CROSS_ENTROPY ? cross_entropy(z, classes, label, smoothing, scale)
+                                      : squared_error(z, classes, label, scale);
+}
+
+/* Where the largest logit is, the first of equal ones. */
+static int64_t first_largest(const real *z, int64_t classes) {
+    int64_t found = 0;
+    for (int64_t k = 1; k < classes; k++)
+        if (z[k] > z[found]) found = k;
+    return found;
+}
+
 static real mean_loss(const struct network *net, real *logits, int64_t classes,
                       const int64_t *labels, const int64_t *index, int64_t batch) {
     const real scale = 1 / (real)batch, smoothing = (real)net->label_smoothing;
@@ -122,8 +136,7 @@ static real mean_loss(const struct network *net, real *logits, int64_t classes,
     for (int64_t b = 0; b < batch; b++) {
         real *z = logits + b * padded(classes);
         int64_t label = labels[index[b]];
-        total += net->loss == CROSS_ENTROPY ? cross_entropy(z, classes, label, smoothing, scale)
-                                            : squared_error(z, classes, label, scale);
+        total += example_loss(net, z, classes, label, smoothing, scale);
     }
     clear_padding(logits, batch, classes);
     return (real)(total / (double)batch);
