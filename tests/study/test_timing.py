@@ -11,7 +11,7 @@ from tiny_studies import clouds, fields, in_this_process
 from widthwise.families import mlp
 from widthwise.sgd.recipe import Recipe
 from widthwise.study import Study
-from widthwise.study.timing import best_size, measured_sizes, time_step
+from widthwise.study.timing import Speed, best_size, measure_speed, measured_sizes, time_step
 
 SHAPES = {
     "overhead only": (lambda n: 1.0 + 1e-3 * n, 16),
@@ -84,6 +84,24 @@ def test_steps_are_timed_as_they_are_trained():
     small = time_step(family, clouds(), Recipe(), 1.0, 4, 1, 0.0)
     large = time_step(family, clouds(num_train=2048), Recipe(), 64.0, 1024, 4, 0.0)
     assert 0 < small < large
+
+
+def test_runs_that_are_trained_one_by_one_share_no_overhead(tmp_path):
+    study = Study.create(tmp_path / "study", fields(), data=clouds())
+    pack = study.schedule.packs[0]
+    assert len(pack.runs) > 1
+    assert Speed(1.0, 0.0).seconds(pack) == pack.job.steps
+    assert Speed(1.0, 0.0, shared=False).seconds(pack) == pack.job.steps * len(pack.runs)
+
+
+@pytest.mark.parametrize("engine", ["chain", "auto"])
+def test_whose_overhead_is_shared_is_seen_from_the_engine(engine, tmp_path):
+    packing = {"size": 16, "engine": engine}
+    study = Study.create(tmp_path / "study", fields(packing=packing), data=clouds())
+    speed = measure_speed(study._context, study.schedule)
+    assert speed.shared == (engine == "chain" or dense_engine() == "chain")
+    assert min(speed.seconds_per_step, speed.seconds_per_flop) >= 0.0
+    assert speed.seconds(study.schedule.packs[0]) > 0.0
 
 
 class TestStudies:

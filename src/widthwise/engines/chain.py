@@ -37,6 +37,15 @@ def read_chain(module: nn.Module) -> tuple[ChainLayer, ...]:
     return _read_graph(trace(copy), copy)
 
 
+def is_chain(module: nn.Module) -> bool:
+    """Whether :func:`read_chain` reads it."""
+    try:
+        read_chain(module)
+    except Exception:  # as of forwards that cannot be traced, whatever they raise
+        return False
+    return True
+
+
 def _read_graph(graph: fx.Graph, module: nn.Module) -> tuple[ChainLayer, ...]:
     placeholder, *nodes, output = graph.nodes
     layers: list[ChainLayer] = []

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from widthwise.engines.chain import is_chain
 from widthwise.engines.convolution import transformed_floats
 from widthwise.errors import InputError
 from widthwise.training.evaluation import evaluation_rows, largest_activation
@@ -15,6 +16,9 @@ from widthwise.training.evaluation import evaluation_rows, largest_activation
 # small operations, whatever the number of replicas. 50 to 100 µs of a core, at 30 to 60 operations
 # a nanosecond: packs of eight MLPs of 16 to 128 units took 0.3 to 0.5 millions a replica.
 STEP_OVERHEAD = 3e6
+# The same where one run is trained at a time in compiled code: its weights pass through the
+# core's cache. 2.3 and 7.7 µs a step at 16 and 64 units with one example (docs/performance.md).
+ALONE_OVERHEAD, ALONE_OVERHEAD_A_PARAMETER = 2e4, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class ModuleCost:
             example and altogether (:mod:`widthwise.engines.winograd`).
         forward_flops: of a forward pass.
         training_flops: of a forward and backward pass.
+        is_chain: dense layers and activations in a row, whose runs share nothing in a pack.
     """
 
     num_parameters: int
@@ -40,6 +45,7 @@ class ModuleCost:
     num_kernels: int
     forward_flops: float
     training_flops: float
+    is_chain: bool
 
     def run_cost(self, steps: int, batch_size: int, *, replicas: int, evaluated: int) -> float:
         """What a run takes, in operations, as one of `replicas` in a pack.
@@ -47,8 +53,12 @@ class ModuleCost:
         Its steps, its share of what each takes beside products, and the forward passes of
         `evaluated` examples, over all evaluations.
         """
-        step = batch_size * self.training_flops + STEP_OVERHEAD / replicas
-        return steps * step + evaluated * self.forward_flops
+        beside = (
+            ALONE_OVERHEAD + ALONE_OVERHEAD_A_PARAMETER * self.num_parameters
+            if self.is_chain
+            else STEP_OVERHEAD / replicas
+        )
+        return steps * (batch_size * self.training_flops + beside) + evaluated * self.forward_flops
 
     def pack_bytes(self, batch_size: int, *, momentum: bool) -> int:
         """Memory of one replica in a pack: weights (with velocity, gradient and proof), batch,
@@ -102,4 +112,5 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
         num_kernels=sum(kernels for _, kernels in transformed),
         forward_flops=forward.get_total_flops() / n,
         training_flops=(forward.get_total_flops() + backward.get_total_flops()) / n,
+        is_chain=is_chain(module),
     )

@@ -207,30 +207,55 @@ _PROBED_PACKS = 8
 
 @dataclass(frozen=True)
 class Speed:
-    """Time of one pack step: overhead + operations / rate, on one core.
+    """Time of one step: overhead + operations / rate, on one core.
 
     Attributes:
         seconds_per_step: overhead of a step, whatever its size.
         seconds_per_flop: time of one floating-point operation.
+        shared: whether the runs of a pack share a step's overhead.
     """
 
     seconds_per_step: float
     seconds_per_flop: float
+    shared: bool = True
 
     def seconds(self, scheduled: ScheduledPack) -> float:
         """Predicted time of a whole pack."""
-        return scheduled.job.steps * self.seconds_per_step + scheduled.flops * self.seconds_per_flop
+        job = scheduled.job
+        steps = job.steps if self.shared else job.steps * len(job.replicas)
+        return steps * self.seconds_per_step + scheduled.flops * self.seconds_per_flop
 
 
 def measure_speed(context: Context, schedule: Schedule) -> Speed:
     """Time the steps of packs from the cheapest to the dearest, and fit the two numbers."""
-    timed = [_timed(context, scheduled) for scheduled in _spread_packs(schedule.packs)]
+    shared = not _one_by_one(context, schedule)
+    timed = []
+    for scheduled in _spread_packs(schedule.packs):
+        steps = scheduled.job.steps if shared else scheduled.job.steps * len(scheduled.runs)
+        each = _step_seconds(context, scheduled)
+        timed.append(
+            (scheduled.training_flops / steps, each if shared else each / len(scheduled.runs))
+        )
     flops, seconds = np.array(timed).T
     # Relative errors count: a step of 0.1 ms matters as much as one of 10 ms.
     design = np.stack([1.0 / seconds, flops / seconds], axis=1)
     scale = design.max(axis=0)
     (overhead, rate), _ = nnls(design / scale, np.ones(len(seconds)))
-    return Speed(float(overhead / scale[0]), float(rate / scale[1]))
+    return Speed(float(overhead / scale[0]), float(rate / scale[1]), shared)
+
+
+def _one_by_one(context: Context, schedule: Schedule) -> bool:
+    """As the first pack says; networks of a study are of one kind."""
+    job = schedule.packs[0].job
+    return trains_one_by_one(
+        context.family,
+        context.dataset,
+        job.recipe,
+        job.widening_factor,
+        job.replicas[0].momentum,
+        context.device,
+        context.spec.packing.engine,
+    )
 
 
 def _spread_packs(packs: Sequence[ScheduledPack]) -> list[ScheduledPack]:
@@ -239,10 +264,9 @@ def _spread_packs(packs: Sequence[ScheduledPack]) -> list[ScheduledPack]:
     return [by_step[round(i)] for i in picked]
 
 
-def _timed(context: Context, scheduled: ScheduledPack) -> tuple[float, float]:
-    """Operations and seconds of one step."""
+def _step_seconds(context: Context, scheduled: ScheduledPack) -> float:
     job = scheduled.job
-    seconds = time_step(
+    return time_step(
         context.family,
         context.dataset,
         job.recipe,
@@ -253,4 +277,3 @@ def _timed(context: Context, scheduled: ScheduledPack) -> tuple[float, float]:
         context.device,
         context.spec.packing.engine,
     )
-    return scheduled.training_flops / job.steps, seconds
