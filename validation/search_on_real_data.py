@@ -18,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -136,8 +136,8 @@ def say(text: str) -> None:
 class Comparison:
     """The methods, one after the other, and what they cost."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.size: Size = QUICK if options.quick else WHOLE
+    def __init__(self, options: argparse.Namespace, seed: int = 0) -> None:
+        self.size: Size = replace(QUICK if options.quick else WHOLE, seed=seed)
         self.options, self.directory = options, Path(options.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.problem = problem_of(self.size)
@@ -169,7 +169,7 @@ class Comparison:
         columns = results.select("widening_factor", "learning_rate", "batch_size", "seed")
         runs = [Run(*index[w, rate, b], seed) for w, rate, b, seed in columns.iter_rows()]
         seconds = sum(line.get("seconds", 0.0) for line in read_lines(kept))
-        return self.line("Widthwise: adaptive search, packs", runs, seconds, "measured", law)
+        return self.line("Widthwise: adaptive search", runs, seconds, "measured", law)
 
     def optuna_loops(
         self, pool: ProcessPoolExecutor, fused: bool | None
@@ -177,7 +177,8 @@ class Comparison:
         """Until the rule is met or the time is over; looks are not counted."""
         kept = self.directory / "optuna_loops.jsonl"
         lines = read_lines(kept)
-        trajectory = Trajectory(self.problem, tpe, self.options.policy)
+        sampler = partial(tpe, repetition=self.size.seed)
+        trajectory = Trajectory(self.problem, sampler, self.options.policy)
         seconds, done, runs = 0.0, [], []
         for number in itertools.count():
             if number < len(lines):
@@ -257,8 +258,8 @@ class Comparison:
         )
 
 
-def tpe(width: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(seed=width)
+def tpe(width: int, repetition: int = 0) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=len(WIDTHS) * repetition + width)
 
 
 def gp(width: int) -> optuna.samplers.BaseSampler:
@@ -402,7 +403,7 @@ def print_introduction(comparison: Comparison) -> None:
     print("and fused SGD; looking whether the rule is met and starting processes are not in its")
     print(f"time, but in ours. It looks every {TRIALS_BETWEEN_LOOKS} trials; ours trains at least")
     print(f"{RUNS_AT_ONCE} runs a round, {SEEDS_AT_ONCE} of a setting, and")
-    print("has to bracket every optimum besides. Our packs hold at most 8 runs, whatever is best.")
+    print("has to bracket every optimum besides.")
     print("Runs of equal width, setting and seed start from the same weights and see the same")
     print("batches in all methods. A trial is the next seed of the setting chosen; a diverged run")
     print(f"counts as {CHANCE:g} for Optuna. In the grid every second setting is run. PyTorch")

@@ -11,7 +11,13 @@ from torch import nn
 from widthwise.errors import InputError
 from widthwise.families.size import TensorsBelow
 from widthwise.study import Study, StudySpec
-from widthwise.study.limits import LimitsSpec, refuse_many_runs, refuse_many_steps
+from widthwise.study.cost import module_cost
+from widthwise.study.limits import (
+    LimitsSpec,
+    refuse_many_flops,
+    refuse_many_runs,
+    refuse_many_steps,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,7 @@ def test_refused_before_anything_is_made(override, message):
         (["training.steps=1000000000000"], r"limits.steps = 100000000000 steps .* got 8e\+12"),
         (["training.steps=1000000000000", "grid.seeds=[0]"], "limits.steps"),
         (["limits.steps=10"], "at most limits.steps = 10 steps together, got 192"),
+        (["limits.flops=1e6"], r"limits.flops = 1e\+06 operations together, got 1.2e\+06; train"),
         (["limits.runs=7"], "at most limits.runs = 7 runs, got 8; ask for fewer"),
         (["grid.widening_factor=1000000000"], "needs about 96000 MB, got packing.memory_mb"),
         (["family.base_width=1000000000000"], "raise it, or build narrower networks"),
@@ -69,6 +76,29 @@ def test_epochs_and_physical_time_are_counted_too():
         steps({"epochs": 2}, **noise)  # 4 runs of at least 2 × 64/16 steps
     with pytest.raises(InputError, match=r"got 1.6e\+03;"):
         steps({"physical_time": 1e5}, **noise)  # ε is at most 0.25 × 1000
+
+
+def test_operations_are_those_of_training_and_evaluation():
+    """6 – 4w – 3 units: 36w products forward, 2 · 36w + 12w backward, but for the inputs'."""
+    spec = StudySpec.parse(fields())
+    costs = {
+        float(w): module_cost(
+            nn.Sequential(nn.Linear(6, 4 * w), nn.ReLU(), nn.Linear(4 * w, 3)),
+            torch.zeros(2, 6),
+            torch.zeros(2, dtype=torch.int64),
+        )
+        for w in (1, 2)
+    }
+    trained, evaluated = 24 * 8, 9 * 104  # examples of a run
+    expected = sum(4 * (trained * 168 * w + evaluated * 72 * w) for w in (1, 2))
+
+    def refuse(limit):
+        limits = LimitsSpec(flops=limit)
+        refuse_many_flops(spec.grid, spec.training, 64, 104, costs, limits)
+
+    refuse(expected)
+    with pytest.raises(InputError, match=r"got 1.2e\+06; train less"):
+        refuse(expected - 1)
 
 
 def test_many_runs_name_the_seeds_that_may_be_one():

@@ -4,11 +4,12 @@ size is made.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from widthwise.errors import InputError
-from widthwise.study.grid_spec import Frozen, GridSpec, Whole
+from widthwise.study.cost import ModuleCost
+from widthwise.study.grid_spec import Frozen, GridSpec, Positive, Whole
 
 # Larger stable learning rates are not known; only for how few steps a physical time can be.
 _LARGEST_RATE = 1e3
@@ -23,10 +24,13 @@ class LimitsSpec(Frozen):
     Attributes:
         runs: settings × seeds of all grids together.
         steps: updates of all runs together.
+        flops: floating-point operations of all runs together, evaluations included. 10^19 are six
+            years of a CPU's core, or some two days of a large GPU.
     """
 
     runs: Whole = 10**6
     steps: Whole = 10**11
+    flops: Positive = 1e19
 
 
 def refuse_long_lists(fields: Mapping[str, Any], limits: LimitsSpec) -> None:
@@ -85,6 +89,40 @@ def refuse_many_steps(
         )
 
 
+def refuse_many_flops(
+    grids: tuple[GridSpec, ...],
+    training: Any,
+    num_train: int,
+    num_evaluated: int,
+    costs: Mapping[float, ModuleCost],
+    limits: LimitsSpec,
+) -> None:
+    """Count the operations of all runs; where they depend on what is measured, the fewest possible.
+
+    Args:
+        grids, training, num_train, limits: as for :func:`refuse_many_steps`.
+        num_evaluated: examples of an evaluation.
+        costs: widening factor → cost of its network.
+
+    Raises:
+        InputError: if there are more than the limit.
+    """
+    flops = 0.0
+    for grid in grids:
+        runs_a_width = _num_runs(grid) / len(grid.widening_factor)
+        examples = _mean(steps * batch for steps, batch in _runs(grid, training, num_train))
+        evaluated = (training.evaluations + 1) * num_evaluated
+        for width in grid.widening_factor:
+            cost = costs[width]
+            each = examples * cost.training_flops + evaluated * cost.forward_flops
+            flops += runs_a_width * each
+    if flops > limits.flops:
+        raise InputError(
+            f"the runs of a study must take at most limits.flops = {limits.flops:g} operations "
+            f"together, got {flops:.3g}; train less or narrower networks, or raise the limit"
+        )
+
+
 def _written_counts(grids: Any) -> Iterator[tuple[str, int, Any]]:
     """(key, how many values it stands for, what a seed may be meant by), where a number says so."""
     listed = grids if isinstance(grids, list | tuple) else [grids]
@@ -118,17 +156,27 @@ def _num_runs(grid: GridSpec) -> int:
 
 
 def _num_steps(grid: GridSpec, training: Any, num_train: int) -> float:
+    return _mean(steps for steps, _ in _runs(grid, training, num_train)) * _num_runs(grid)
+
+
+def _runs(grid: GridSpec, training: Any, num_train: int) -> list[tuple[float, int]]:
+    """Steps and batch size of the runs of a width, each as often as the others; where they depend
+    on what is measured, the smallest possible."""
     if training.steps is not None:
-        return float(training.steps) * _num_runs(grid)
+        return [(float(training.steps), batch) for batch in grid.batch_size or (1,)]
     if training.epochs is not None:
         largest = grid.max_batch_size or max(1, num_train // 4)
         sizes = grid.batch_size or (min(largest, num_train),)
-        each = [training.epochs * (num_train // size) for size in sizes]
-    else:
-        most = grid.stability_margin * (grid.max_stable_learning_rate or _LARGEST_RATE)
-        rates = grid.learning_rate or (most,)
-        each = [
-            training.physical_time * (1.0 - momentum) / rate
-            for rate, momentum in itertools.product(rates, grid.momentum)
-        ]
-    return float(sum(each)) / len(each) * _num_runs(grid)
+        return [(float(training.epochs * (num_train // size)), size) for size in sizes]
+    most = grid.stability_margin * (grid.max_stable_learning_rate or _LARGEST_RATE)
+    return [
+        (training.physical_time * (1.0 - momentum) / rate, batch)
+        for rate, momentum, batch in itertools.product(
+            grid.learning_rate or (most,), grid.momentum, grid.batch_size or (1,)
+        )
+    ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)

@@ -11,7 +11,7 @@ from widthwise.runs.key import Run
 from widthwise.study.asked import OWN_STORE, Asked, is_begun
 from widthwise.study.context import Context, describe, make_context, on_this_machine
 from widthwise.study.extending import change_between, refuse_unrelated
-from widthwise.study.limits import refuse_many_runs, refuse_many_steps
+from widthwise.study.limits import refuse_many_flops, refuse_many_runs, refuse_many_steps
 from widthwise.study.record import StudyRecord, read_record
 from widthwise.study.scheduling import known_runs
 from widthwise.study.spec import StudySpec
@@ -66,7 +66,15 @@ def pose(directory: Path, asked: StudySpec, data: Dataset | None, *, yes: bool) 
     record = describe(context, asked, in_memory=data is not None)
     if before is not None and _same_question(before, record):
         return Posed(before, context)
-    context.costs()  # every network fits the data, or nothing is begun
+    costs = context.costs()  # every network fits the data, or nothing is begun
+    refuse_many_flops(
+        asked.grid,
+        asked.training,
+        dataset.num_train,
+        context.num_evaluated,
+        costs,
+        asked.limits,
+    )
     check_variation(context)
     known, is_all = known_runs(context, record.store_in(directory))
     change = None if before is None else _change(directory, before, record, known, is_all, yes=yes)
