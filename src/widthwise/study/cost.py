@@ -1,11 +1,14 @@
 """What a run costs before it is run: operations and memory, counted on the module itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from widthwise.engines.chain import is_chain
 from widthwise.engines.convolution import transformed_floats
@@ -89,9 +92,9 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
     leaves = [m for m in module.modules() if not any(True for _ in m.children())]
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
     try:
-        with FlopCounterMode(display=False) as forward, torch.enable_grad():
+        with Operations() as forward, torch.enable_grad():
             loss = functional.cross_entropy(module(inputs), targets)
-        with FlopCounterMode(display=False) as backward:
+        with Operations() as backward:
             loss.backward()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise InputError(
@@ -110,7 +113,44 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
         num_inputs=inputs[0].numel(),
         num_tiles=sum(tiles for tiles, _ in transformed),
         num_kernels=sum(kernels for _, kernels in transformed),
-        forward_flops=forward.get_total_flops() / n,
-        training_flops=(forward.get_total_flops() + backward.get_total_flops()) / n,
+        forward_flops=forward.total / n,
+        training_flops=(forward.total + backward.total) / n,
         is_chain=is_chain(module),
     )
+
+
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts floating-point operations as ``torch.utils.flop_counter.FlopCounterMode`` does, by the
+    same formulas, without importing TorchDynamo for it, which takes seconds.
+
+    Attributes:
+        total: so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """If it should, TorchDynamo would have to be imported."""
+        return False
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:  # it may be made of operations that have one
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=result)
+        return result

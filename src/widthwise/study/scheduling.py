@@ -323,26 +323,30 @@ def _lists(
 ) -> dict[tuple[float, int], int]:
     """Sizes at the widths whose engine trains one run at a time: nothing needs measuring."""
     training = context.spec.training
-    alone = {
-        width
-        for width in {width for width, _ in largest}
-        if trains_one_by_one(
-            context.family,
-            context.dataset,
-            training.recipe,
-            width,
-            momentum,
-            context.device,
-            context.spec.packing.engine,
-        )
-    }
+    alone = {width for width, _ in largest if costs[width].is_chain}
+    # Tried at one width: their networks differ in nothing but size.
+    if not alone or not trains_one_by_one(
+        context.family,
+        context.dataset,
+        training.recipe,
+        min(alone),
+        momentum,
+        context.device,
+        context.spec.packing.engine,
+    ):
+        return {}
     flops = {}
     for width, batch in largest:
         cost = costs[width]
         evaluated = (training.evaluations + 1) * context.num_evaluated
         trained = steps[width, batch] * batch
         flops[width, batch] = trained * cost.training_flops + evaluated * cost.forward_flops
-    total = sum(most * flops[shape] for shape, most in largest.items())
+    search = context.spec.search
+    total = (
+        sum(most * flops[shape] for shape, most in largest.items())
+        if search is None
+        else search.runs_at_once * sum(flops.values()) / max(1, len(flops))  # of a round
+    )
     return {
         shape: list_size(flops[shape], most, total)
         for shape, most in largest.items()
