@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: study lint check test clean
+.PHONY: study lint check test sanitize clean
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
@@ -22,6 +22,14 @@ check: lint
 # Everything, as continuous integration runs it.
 test: lint
 	$(BIN)/pytest -n 2
+
+# The compiled engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer; some minutes.
+SANITIZED = $(shell cc -print-file-name=libasan.so) $(shell cc -print-file-name=libubsan.so)
+sanitize: $(STAMP)
+	CFLAGS="-fsanitize=address,undefined -g -O1" $(BIN)/python -W ignore -m widthwise.engines.compiled.build
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 LD_PRELOAD="$(SANITIZED)" \
+	  $(BIN)/pytest -p no:cacheprovider tests/engines/test_compiled.py; \
+	  result=$$?; $(BIN)/python -W ignore -m widthwise.engines.compiled.build; exit $$result
 
 clean:
 	rm -rf $(VENV) studies
