@@ -198,6 +198,10 @@ MLP_CELLS = (
     Cell("mlp", 1024, 16),
     Cell("mlp", 1024, 128),
 )
+# Where studies live.
+SMALL_MLP_CELLS = tuple(
+    Cell("mlp", width, batch_size) for width in (16, 32, 64, 128) for batch_size in (1, 4, 16)
+)
 # Fewer replicas of wide ones, whose steps take long; the pack does not gain from more.
 CNN_CELLS = (
     Cell("cnn", 8, 32, num_replicas=32),

@@ -113,11 +113,11 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
 
 
 def available(every: Sequence[Way]) -> list[Way]:
-    """The ways whose packages are installed; the others are named on standard error."""
+    """The ways for which all is installed; the others are named on standard error."""
     for way in every:
-        if not way.available:
-            print(f"{way.name}: skipped, {way.requires} is not installed", file=sys.stderr)
-    return [way for way in every if way.available]
+        if way.missing is not None:
+            print(f"{way.name}: skipped, {way.missing} is not installed", file=sys.stderr)
+    return [way for way in every if way.missing is None]
 
 
 def announce(cell: Cell) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class Way:
         device: on which it trains, "cpu" or a card.
         options: for the module's ``start``.
         requires: package without which the way is skipped.
+        compiler: whether it is skipped without a C++ compiler too.
     """
 
     name: str
@@ -40,10 +42,16 @@ class Way:
     device: str = "cpu"
     options: dict[str, Any] = field(default_factory=dict)
     requires: str = "torch"
+    compiler: bool = False
 
     @property
-    def available(self) -> bool:
-        return importlib.util.find_spec(self.requires) is not None
+    def missing(self) -> str | None:
+        """What it needs and this machine has not."""
+        if importlib.util.find_spec(self.requires) is None:
+            return self.requires
+        if self.compiler and shutil.which(os.environ.get("CXX", "g++")) is None:
+            return "a C++ compiler"
+        return None
 
     @property
     def trains(self) -> bool:
@@ -60,8 +68,10 @@ GROUP_TITLES = {
     "default-layout loops": "the loops in PyTorch's default memory format",
     "channels-last loops": "the loops in channels-last",
     "plain loops": "the loops as they are usually written, with the allocator as it is",
+    "compiled loops": "the loops under torch.compile",
     "ensembles": "torch.func and JAX",
     "torch.func": "torch.func",
+    "JAX": "JAX",
     "JAX ensembles": "JAX with vmap and scan",
     "JAX loops": "JAX, one replica after the other",
 }
@@ -88,10 +98,34 @@ def mlp_ways(num_cores: int) -> tuple[Way, ...]:
         _per_core("loops", n, **loops),
         _per_core("loops, fused SGD", n, options={"fused": True}, **loops),
         _threaded("loops", n, **loops),
+        _per_core(
+            "loops, torch.compile",
+            n,
+            groups=("compiled loops",),
+            module="loops",
+            options={"compiled": True},
+            compiler=True,
+        ),
         _threaded("torch.func", n, **functorch),
         _per_core("torch.func", n, **functorch),
         _threaded("JAX", n, **jax),
         _per_core("JAX", n, pinned=_CAN_PIN, **jax),
+        *peaks(n),
+    )
+
+
+def small_mlp_ways(num_cores: int) -> tuple[Way, ...]:
+    """Ways of training small dense networks on this many cores: JAX in the forms that were the best
+    in some cell, and the loops that users have."""
+    n = num_cores
+    jax: dict[str, Any] = {"groups": ("JAX",), "module": "jax_scan", "requires": "jax"}
+    alone: dict[str, Any] = {**jax, "options": {"one_by_one": True}}
+    return (
+        ours(n),
+        _per_core("loops", n, groups=("loops",), module="loops"),
+        _threaded("JAX", n, **jax),
+        _per_core("JAX", n, pinned=_CAN_PIN, **jax),
+        _per_core("JAX, one run at a time", n, pinned=_CAN_PIN, **alone),
         *peaks(n),
     )
 

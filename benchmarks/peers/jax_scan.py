@@ -1,5 +1,6 @@
 """JAX: vmap over replicas, lax.scan over the steps of a block, all of it one compiled program."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,14 +17,17 @@ _LAYOUT: Layout = "NCHW"
 
 
 class _Runner:
-    def __init__(self, task: Task, data: Dataset) -> None:
+    def __init__(self, task: Task, data: Dataset, one_by_one: bool) -> None:
         self._task = task
         self._inputs = inputs = images(data.train_inputs, _LAYOUT)
         self._labels = labels = jax.numpy.asarray(data.train_labels)
+        # Seeds that one call trains together.
+        self._groups = [(seed,) for seed in task.seeds] if one_by_one else [task.seeds]
         family = task.cell.family()
-        self._parameters = stacked(
-            [parameters(family.build(1.0, seed).state_dict(), _LAYOUT) for seed in task.seeds]
-        )
+        self._parameters = [
+            stacked([parameters(family.build(1.0, seed).state_dict(), _LAYOUT) for seed in group])
+            for group in self._groups
+        ]
         self._step = 0
         gradients = jax.vmap(jax.grad(partial(loss, _LAYOUT)))
 
@@ -37,26 +41,31 @@ class _Runner:
 
         # Compiled here: compilation is not timed.
         self._train = (
-            jax.jit(train, donate_argnums=0).lower(self._parameters, self._draw()).compile()
+            jax.jit(train, donate_argnums=0)
+            .lower(self._parameters[0], self._draw(self._groups[0]))
+            .compile()
         )
 
-    def _draw(self) -> Any:
-        drawn = [draw(self._task, s, self._step, len(self._labels)) for s in self._task.seeds]
+    def _draw(self, seeds: Sequence[int]) -> Any:
+        drawn = [draw(self._task, seed, self._step, len(self._labels)) for seed in seeds]
         return np.stack(drawn, axis=1).astype(np.int32)
 
     def block(self) -> None:
-        self._parameters = self._train(self._parameters, self._draw())
+        for i, group in enumerate(self._groups):
+            self._parameters[i] = self._train(self._parameters[i], self._draw(group))
         jax.block_until_ready(self._parameters)
         self._step += self._task.steps
 
     def losses(self) -> list[float]:
         each = jax.jit(partial(loss, _LAYOUT))
         networks = [
-            jax.tree.map(lambda leaf, i=i: leaf[i], self._parameters)
-            for i in range(len(self._task.seeds))
+            jax.tree.map(lambda leaf, i=i: leaf[i], together)
+            for group, together in zip(self._groups, self._parameters, strict=True)
+            for i in range(len(group))
         ]
         return [float(each(network, self._inputs, self._labels)) for network in networks]
 
 
-def start(task: Task, data: Dataset) -> _Runner:
-    return _Runner(task, data)
+def start(task: Task, data: Dataset, *, one_by_one: bool = False) -> _Runner:
+    """All replicas together, or ``one_by_one``: each scanned over its steps alone."""
+    return _Runner(task, data, one_by_one)

@@ -10,7 +10,12 @@ from widthwise.data import Dataset
 
 class _Runner:
     def __init__(
-        self, task: Task, data: Dataset, fused: bool | None, layout: torch.memory_format
+        self,
+        task: Task,
+        data: Dataset,
+        fused: bool | None,
+        layout: torch.memory_format,
+        compiled: bool,
     ) -> None:
         self._task, self._data = task, data
         self._inputs, self._labels = tensors(data, task.device)
@@ -27,17 +32,19 @@ class _Runner:
             for module in self._modules
         ]
         self._criterion = nn.CrossEntropyLoss()
+        # Modules of one shape share what is compiled, in the first block that is trained.
+        self._forwards = [torch.compile(m) if compiled else m for m in self._modules]
         self._step = 0
 
     def block(self) -> None:
         labels, criterion = self._labels, self._criterion
-        for seed, module, optimizer in zip(
-            self._task.seeds, self._modules, self._optimizers, strict=True
+        for seed, forward, optimizer in zip(
+            self._task.seeds, self._forwards, self._optimizers, strict=True
         ):
             drawn = torch.from_numpy(draw(self._task, seed, self._step, len(labels)))
             for batch in drawn.to(self._task.device):
                 optimizer.zero_grad(set_to_none=True)
-                loss = criterion(module(self._gather(batch)), labels.index_select(0, batch))
+                loss = criterion(forward(self._gather(batch)), labels.index_select(0, batch))
                 loss.backward()
                 optimizer.step()
         self._step += self._task.steps
@@ -51,9 +58,14 @@ class _Runner:
 
 
 def start(
-    task: Task, data: Dataset, *, fused: bool | None = None, channels_last: bool = False
+    task: Task,
+    data: Dataset,
+    *,
+    fused: bool | None = None,
+    channels_last: bool = False,
+    compiled: bool = False,
 ) -> _Runner:
     """``fused`` goes to ``torch.optim.SGD`` (None is its default); ``channels_last`` is the memory
-    format of images and convolutions."""
+    format of images and convolutions; ``compiled`` puts the module under ``torch.compile``."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return _Runner(task, data, fused, layout)
+    return _Runner(task, data, fused, layout, compiled)

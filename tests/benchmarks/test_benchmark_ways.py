@@ -60,6 +60,7 @@ def test_jax_trains_alike(cell):
 
     reference = _losses(loops.start, _task(cell))
     require_agreement("scan", _losses(jax_scan.start, _task(cell)), reference)
+    require_agreement("alone", _losses(jax_scan.start, _task(cell), one_by_one=True), reference)
     require_agreement("one after the other", _losses(jax_loops.start, _task(cell)), reference)
 
 

@@ -19,7 +19,7 @@ from benchmarks.cells import CNN_CELLS, MLP_CELLS, Cell
 from benchmarks.planning import largest_pack, measured_pack_size
 from benchmarks.summary import against_best, fastest, geometric_mean, overall, paired_ratios
 from benchmarks.timing import Measurement, WayFailedError, num_turns, require_agreement
-from benchmarks.ways import GROUP_TITLES, OURS, PEAK_ONE, cnn_ways, mlp_ways
+from benchmarks.ways import GROUP_TITLES, OURS, PEAK_ONE, Way, cnn_ways, mlp_ways, small_mlp_ways
 from widthwise import hardware
 from widthwise.engines import pooling
 from widthwise.study.spec import PackingSpec
@@ -107,7 +107,7 @@ def test_losses_that_differ_are_caught():
         require_agreement("burst", [float("nan")], [1.0])
 
 
-@pytest.mark.parametrize("ways", [mlp_ways, cnn_ways])
+@pytest.mark.parametrize("ways", [mlp_ways, small_mlp_ways, cnn_ways])
 def test_ways_share_all_cores_and_count_in_groups_that_have_a_title(ways):
     for way in ways(4):
         if way.name != PEAK_ONE:
@@ -115,6 +115,20 @@ def test_ways_share_all_cores_and_count_in_groups_that_have_a_title(ways):
         if way.trains and way.name != OURS:
             assert set(way.groups) <= set(GROUP_TITLES)
     assert len({way.name for way in ways(4)}) == len(ways(4))
+
+
+def test_what_a_way_lacks_is_named(monkeypatch, capsys):
+    def way(**needs):
+        return Way(name="one", groups=("loops",), module="loops", processes=1, threads=1, **needs)
+
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    ways = [way(), way(requires="no_such_package"), way(compiler=True)]
+    assert comparison.available(ways) == ways[:1]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "one: skipped, no_such_package is not installed",
+        "one: skipped, a C++ compiler is not installed",
+    ]
 
 
 @pytest.mark.slow
