@@ -2,14 +2,15 @@
 its modules.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from widthwise.engines.base import Pack, TrainsChunks
 from widthwise.engines.draws import Draws, OwnDropout
-from widthwise.engines.modules import copied, mixed_examples
+from widthwise.engines.modules import copied, first_line, mixed_examples
 from widthwise.errors import InputError
 from widthwise.sgd.losses import loss_and_gradient
 from widthwise.sgd.recipe import Recipe
@@ -126,6 +127,7 @@ def _prove(
     compare: "_Comparison",
 ) -> None:
     """All steps begin with the same weights, so that only buffers differ from one to the next."""
+    own_buffers = [{name for name, _ in module.named_buffers()} for module in modules]
     _prove_logits(packed, modules, batches[0][0], compare)
     start = {
         name: tensor.clone()
@@ -138,9 +140,10 @@ def _prove(
         losses = next(iter(before[0].values())).new_empty(len(modules), dtype=_type_of(modules[0]))
         packed.step(batch, targets.expand(len(modules), -1), losses, number=number)
         for i, module in enumerate(modules):
-            gradients = _gradients(module, inputs, targets, recipe, seeds[i], number)
+            with _by_itself("training"):
+                gradients = _gradients(module, inputs, targets, recipe, seeds[i], number)
             _compare_step(module, before[i], packed.parameters(i), gradients, compare)
-            _compare_buffers(module, packed.buffers(i), compare)
+            _compare_buffers(module, own_buffers[i], packed.buffers(i), compare)
         packed.restore({**packed.state(), **start})
     if isinstance(packed, TrainsChunks):
         for rows in (1, len(batches[0][0])):
@@ -177,9 +180,21 @@ def _prove_chunk(packed: Pack, inputs: Tensor, targets: Tensor, batch_size: int)
 def _prove_logits(
     packed: Pack, modules: Sequence[nn.Module], inputs: Tensor, compare: "_Comparison"
 ) -> None:
-    own = torch.stack([evaluated(module, inputs) for module in modules])
+    with _by_itself("evaluation"):
+        own = torch.stack([evaluated(module, inputs) for module in modules])
     largest = float(own.abs().max()) if own.numel() else 0.0
     compare("the logits", packed.logits(inputs.clone()), own, largest)
+
+
+@contextmanager
+def _by_itself(mode: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # it runs the user's code, which may raise anything
+        raise InputError(
+            f"a network must run on the examples by itself, but in {mode} mode its forward or its "
+            f"backward pass raised {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def _compare_step(
@@ -191,10 +206,10 @@ def _compare_step(
 ) -> None:
     largest = max((_largest(g) for g in gradients.values()), default=0.0)
     for name, parameter in module.named_parameters():
-        moved = before[name] - after[name]
+        moved = _minus(before[name], after[name])
         gradient = gradients.get(name, torch.zeros_like(moved))
         # Forward may have changed the weight itself, as an embedding with max_norm does.
-        gradient = gradient + (before[name] - parameter.detach())
+        gradient = gradient + _minus(before[name], parameter.detach())
         # What the update rounds away when it is added to the weight is no error of the step.
         resolution = 0.0
         if moved.is_floating_point():
@@ -205,8 +220,13 @@ def _compare_step(
             parameter.copy_(before[name])
 
 
-def _compare_buffers(module: nn.Module, buffers: dict[str, Tensor], compare: "_Comparison") -> None:
+def _compare_buffers(
+    module: nn.Module, names: Container[str], buffers: dict[str, Tensor], compare: "_Comparison"
+) -> None:
+    """Of these names: others, which forward made, are constants."""
     for name, theirs in module.named_buffers():
+        if name not in names:
+            continue
         if name not in buffers:
             raise DisagreementError(
                 f"a pack must have every buffer of its modules, but {name!r} is missing"
@@ -296,6 +316,11 @@ class _Comparison:
             if self._tolerance is None or not dtype.is_floating_point
             else max(own, self._tolerance)
         )
+
+
+def _minus(a: Tensor, b: Tensor) -> Tensor:
+    """Of booleans, which PyTorch does not subtract, as numbers."""
+    return a.char() - b.char() if a.dtype == torch.bool else a - b
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

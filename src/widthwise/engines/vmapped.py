@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widthwise.engines.draws import Draws, OwnDropout
 from widthwise.engines.modules import aliases, copied, first_line, without_gradient_at
+from widthwise.engines.recurrent import PLAIN_RECURRENCE
 from widthwise.errors import InputError
 
 _Tensors = dict[str, Tensor]
@@ -34,6 +35,7 @@ class _OneReplica(OwnDropout):
             args = (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
         if func is functional.embedding:
             return _embedding(*args, **(kwargs or {}))
+        func = PLAIN_RECURRENCE.get(func, func)
         return super().__torch_function__(func, types, args, kwargs)
 
 
@@ -60,6 +62,7 @@ def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
     skeleton = copied(module).to("meta")  # in which nothing is shared any more
     names = aliases(module)
     path = _innermost_path(skeleton)
+    layers = [(layer, dict(layer._buffers)) for layer in skeleton.modules()]
 
     def one(
         tensors: _Tensors, inputs: Tensor, replica: Tensor, draws: Draws | None
@@ -94,6 +97,10 @@ def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
                 f"({kind}) raised {type(error).__name__}: {first_line(error)}; "
                 "rewrite that layer (random numbers: nn.Dropout is supported)"
             ) from error
+        finally:
+            # Those that forward made may hold what is none outside vmap; it makes them again.
+            for layer, buffers in layers:
+                layer._buffers = dict(buffers)
         logits: Tensor = output
         return logits
 
