@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import torch
@@ -67,6 +68,27 @@ def own_dropout(seed: int, step: int) -> ExitStack:
     stack.enter_context(mock.patch.object(functional, "dropout", with_axes(None)))
     for name in ("dropout1d", "dropout2d", "dropout3d"):
         stack.enter_context(mock.patch.object(functional, name, with_axes(2)))
+    kernel = functional.scaled_dot_product_attention
+
+    def attention(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        if dropout_p == 0.0:
+            return kernel(query, key, value, attn_mask, 0.0, is_causal, **options)
+        # Values that are one at one position give the kernel's weights.
+        unit = torch.eye(key.shape[-2], dtype=value.dtype).expand(*value.shape[:-1], -1)
+        weights = kernel(query, key, unit, attn_mask, 0.0, is_causal, **options)
+        if value.shape[-3] != weights.shape[-3]:
+            value = value.repeat_interleave(weights.shape[-3] // value.shape[-3], -3)
+        return functional.dropout(weights, dropout_p) @ value
+
+    stack.enter_context(mock.patch.object(functional, "scaled_dot_product_attention", attention))
     return stack
 
 

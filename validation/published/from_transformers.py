@@ -43,7 +43,7 @@ class Masked(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
-        mask = torch.ones_like(tokens, dtype=torch.int64)
+        mask = torch.ones(tokens.shape, dtype=torch.int64)
         return self.model(tokens.long(), attention_mask=mask).logits
 
 

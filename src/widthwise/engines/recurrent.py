@@ -47,8 +47,14 @@ def _layers(cell: _Cell, has_memory: bool) -> Callable[..., tuple[Tensor, ...]]:
         train: bool,
         bidirectional: bool,
         batch_first: bool = False,
+        *,
+        drop: Callable[[Tensor, float, bool], Tensor] = functional.dropout,
     ) -> tuple[Tensor, ...]:
-        """The kernel's outputs (T, B, features), or (B, T, features), and its last states."""
+        """The kernel's outputs (T, B, features), or (B, T, features), and its last states.
+
+        Args:
+            drop: applied between layers.
+        """
         if not isinstance(num_layers, int) or isinstance(num_layers, bool):
             raise NotImplementedError("packed sequences")
         states = list(start) if has_memory else [start]
@@ -67,7 +73,7 @@ def _layers(cell: _Cell, has_memory: bool) -> Callable[..., tuple[Tensor, ...]]:
                 last.append(end)
             x = torch.cat(found, -1)
             if layer < num_layers - 1:
-                x = functional.dropout(x, dropout, train)
+                x = drop(x, dropout, train)
         outputs = x.transpose(0, 1) if batch_first else x
         return outputs, *(torch.stack(ends) for ends in zip(*last, strict=True))
 
@@ -115,12 +121,15 @@ def _once(cell: _Cell, has_memory: bool) -> Callable[..., Any]:
 
 _elman_tanh, _elman_relu = _elman_cell(torch.tanh), _elman_cell(torch.relu)
 
-# PyTorch's kernel → the same in plain operations.
-PLAIN_RECURRENCE: dict[Any, Callable[..., Any]] = {
+# PyTorch's kernel → the same in plain operations: layers over a sequence, and single steps.
+LAYERED_RECURRENCE: dict[Any, Callable[..., Any]] = {
     _kernels.lstm: _layers(_lstm_cell, has_memory=True),
     _kernels.gru: _layers(_gru_cell, has_memory=False),
     _kernels.rnn_tanh: _layers(_elman_tanh, has_memory=False),
     _kernels.rnn_relu: _layers(_elman_relu, has_memory=False),
+}
+PLAIN_RECURRENCE: dict[Any, Callable[..., Any]] = {
+    **LAYERED_RECURRENCE,
     _kernels.lstm_cell: _once(_lstm_cell, has_memory=True),
     _kernels.gru_cell: _once(_gru_cell, has_memory=False),
     _kernels.rnn_tanh_cell: _once(_elman_tanh, has_memory=False),

@@ -28,6 +28,8 @@ class _OneReplica(OwnDropout):
     gradient by other means.
     """
 
+    instead = PLAIN_RECURRENCE
+
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
@@ -35,7 +37,6 @@ class _OneReplica(OwnDropout):
             args = (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
         if func is functional.embedding:
             return _embedding(*args, **(kwargs or {}))
-        func = PLAIN_RECURRENCE.get(func, func)
         return super().__torch_function__(func, types, args, kwargs)
 
 

@@ -222,9 +222,16 @@ class _Runs:
             else:
                 with torch.no_grad():
                     mine.copy_(buffer)
-        watcher = _Watcher(Draws([self._seed], 0), self._inputs.device, self._seen)
+        draws = Draws([self._seed], 0)
+        watcher = _Watcher(draws, self._inputs.device, self._seen)
         with torch.set_grad_enabled(self._mode == "training"), watcher:
             output = self._copy(inputs.clone())
+        if draws.used and self._mode == "evaluation":
+            raise InputError(
+                "forward draws dropout in evaluation mode too, so that no accuracy would be that "
+                "of the network; call it with training=self.training (attention: with "
+                "dropout_p=0.0 in evaluation)"
+            )
         if not isinstance(output, Tensor):
             raise TypeError("forward returns something else than one tensor")
         return output.detach()
