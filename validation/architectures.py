@@ -155,12 +155,11 @@ def page(rows: Sequence[Row]) -> str:
         "reasons [below](#refused).",
         f"Each was built narrow and shallow with {len(LEARNING_RATES)} seeds and random weights, "
         f"and trained for {STEPS} steps of SGD in float64 (momentum {MOMENTUM}, batches of {BATCH} "
-        f"random examples, learning rates {rates}; MNASNet, which training at these tears apart, "
-        "at a thousandth of them): once as a pack, once by `torch.optim.SGD` replica by replica. "
-        "The difference is the largest of losses, weights, buffers and logits in evaluation mode, "
-        f"each relative to its own scale; above {TOLERANCE:g} it would be a fault. Dropout is as "
-        "each package sets it if nothing else is said, with the masks of each replica's own "
-        "stream, but off inside attention.",
+        f"random examples, learning rates {rates}; MNASNet, in which rounding grows a "
+        "hundredfold a step at these rates, at a thousandth of them): once as a pack, once by "
+        "`torch.optim.SGD` replica by replica. The difference is the largest of losses, weights, "
+        f"buffers and logits in evaluation mode, each relative to its own scale; above {TOLERANCE:g} "
+        "it would be a fault. Dropout, where it is on, has the masks of each replica's own stream.",
         "Written by `python -m validation.architectures --output validation/architectures.md`, "
         f"with Python {platform.python_version()}, {versions}.",
         "\n".join(

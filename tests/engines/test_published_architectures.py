@@ -5,6 +5,7 @@ initial weights: nothing is downloaded. What no engine can serve is refused by n
 validation/architectures.md has many more.
 """
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -52,6 +53,7 @@ ARCHITECTURES = {
         "text transformer (x-transformers)",
         "transformer with ALiBi and sandwich norm (x-transformers)",
         "two-layer LSTM in both directions (PyTorch)",
+        "transformer encoder with dropout (PyTorch)",
     )
 }
 # These run in packed form; the others under vmap, which is slower: a change here is news.
@@ -139,3 +141,9 @@ def test_an_impossible_layer_is_refused_by_name(layer_and_reason):
     example = torch.ones(5, 4, dtype=torch.float64), torch.zeros(5, dtype=torch.int64)
     with pytest.raises(InputError, match=rf"(?s)'1\.1' \({layer.__name__}\).*{reason}"):
         pack(modules, [0.1, 0.2], example=example)
+
+
+def test_the_page_has_every_network_of_the_lists():
+    page = (Path(__file__).parents[2] / "validation" / "architectures.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.+?) \| \w+ \| (\S+) \| ", page, re.M)
+    assert set(EVERY) <= {f"{name} ({package})" for name, package in rows}

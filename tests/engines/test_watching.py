@@ -5,6 +5,7 @@ import copy
 import itertools
 import random
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -891,3 +892,39 @@ def test_a_network_that_does_not_run_by_itself_is_told_so():
 
     with pytest.raises(InputError, match=r"run on the examples by itself, .*RuntimeError: .*dtype"):
         packed(lambda: network(act=act)().double(), dtype=torch.float64)
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+OUTPUTS = {
+    "dataclass": (lambda y: Output(y, y), "got Output with 'logits' and 'hidden'; pack a module"),
+    "dictionary": (lambda y: {"logits": y}, "got dict with 'logits'; pack a module"),
+    "tuple": (lambda y: (y, y), "got tuple of 2; pack a module"),
+    "nothing": (lambda y: None, "got NoneType; pack a module"),
+    "a sequence an example": (lambda y: y.unsqueeze(1), r"\(8, classes\), got shape \(8, 1, 3\)"),
+    "a number an example": (lambda y: y[:, 0], r"\(8, classes\), got shape \(8,\)"),
+    "complex": (lambda y: y * 1j, r"a real number .* type torch\.complex64"),
+    "too few": (lambda y: y[:, :2], "the targets reach 2 and it returns 2"),
+    "without gradient": (lambda y: y.detach(), "by itself, but in training mode .* grad"),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_outputs_that_are_no_logits_get_a_sentence(case):
+    change, sentence = OUTPUTS[case]
+
+    class Changed(Base):
+        def forward(self, x):
+            return change(super().forward(x))
+
+    with pytest.raises(InputError, match=sentence):
+        packed(Changed)
+
+
+def test_parameters_without_a_shape_get_a_sentence():
+    with pytest.raises(InputError, match=r"'0\.weight' has no shape yet; call the module once"):
+        packed(lambda: nn.Sequential(nn.LazyLinear(6), nn.Tanh(), nn.Linear(6, 3)))

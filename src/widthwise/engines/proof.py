@@ -2,8 +2,9 @@
 its modules.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from widthwise.engines.modules import copied, first_line, mixed_examples
 from widthwise.errors import InputError
 from widthwise.sgd.losses import loss_and_gradient
 from widthwise.sgd.recipe import Recipe
+from widthwise.text import listing
 
 # Rounding of sums in another order, with a wide margin; a wrong formula is off by far more.
 TOLERANCES = {
@@ -34,22 +36,47 @@ class DisagreementError(InputError):
     """A pack computes something else than its modules."""
 
 
-def require_finite(modules: Sequence[nn.Module], inputs: Tensor) -> None:
-    """Make sure that freshly initialized modules give numbers.
+def require_logits(modules: Sequence[nn.Module], inputs: Tensor, targets: Tensor) -> None:
+    """Make sure that freshly initialized modules give a number for every class.
 
     Raises:
-        InputError: with the largest, if one is infinite or none.
+        InputError: naming what they give instead.
     """
     for module in modules:
         try:
-            own = evaluated(copied(module), inputs)
+            own: Any = evaluated(copied(module), inputs)
         except Exception:  # it runs the user's code; whoever packs it names the layer that raises
             return
+        if not isinstance(own, Tensor):
+            raise InputError(
+                "forward must return one tensor, a number for every example and class, got "
+                f"{_described(own)}; pack a module whose forward returns that tensor"
+            )
+        if own.ndim != 2 or len(own) != len(inputs) or not own.is_floating_point():
+            raise InputError(
+                "forward must return a real number for every example and class, "
+                f"({len(inputs)}, classes), got shape {tuple(own.shape)} and type {own.dtype}"
+            )
+        if int(targets.max()) >= own.shape[1]:
+            raise InputError(
+                f"forward must return a number for every class, but the targets reach "
+                f"{int(targets.max())} and it returns {own.shape[1]}"
+            )
         if not bool(torch.isfinite(own).all()):
             raise InputError(
                 "the outputs of a freshly initialized module must be finite numbers, got "
                 f"{float(own.abs().max())}; look at its initialization and at the data"
             )
+
+
+def _described(value: Any) -> str:
+    """An output that is no tensor, and the names of the tensors in it."""
+    kind = type(value).__name__
+    held = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    names = [repr(name) for name, part in held.items() if isinstance(part, Tensor)]
+    if isinstance(value, tuple | list):
+        kind += f" of {len(value)}"
+    return f"{kind} with {listing(names)}" if names else kind
 
 
 def prove(
@@ -138,11 +165,14 @@ def _prove(
     for number, (inputs, targets) in enumerate(batches):
         batch = inputs.expand(len(modules), *inputs.shape).contiguous()
         losses = next(iter(before[0].values())).new_empty(len(modules), dtype=_type_of(modules[0]))
+        with _by_itself("training"):
+            gradients = [
+                _gradients(module, inputs, targets, recipe, seed, number)
+                for module, seed in zip(modules, seeds, strict=True)
+            ]
         packed.step(batch, targets.expand(len(modules), -1), losses, number=number)
         for i, module in enumerate(modules):
-            with _by_itself("training"):
-                gradients = _gradients(module, inputs, targets, recipe, seeds[i], number)
-            _compare_step(module, before[i], packed.parameters(i), gradients, compare)
+            _compare_step(module, before[i], packed.parameters(i), gradients[i], compare)
             _compare_buffers(module, own_buffers[i], packed.buffers(i), compare)
         packed.restore({**packed.state(), **start})
     if isinstance(packed, TrainsChunks):

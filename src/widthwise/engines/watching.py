@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from widthwise.engines.draws import Draws, OwnDropout
 from widthwise.engines.modules import copied, mixed_examples
@@ -62,6 +63,11 @@ def check_parameters(modules: Sequence[nn.Module]) -> None:
 
 
 def _check_parameter(name: str, parameter: nn.Parameter) -> None:
+    if is_lazy(parameter):
+        raise InputError(
+            f"parameter {name!r} has no shape yet; call the module once on an example before it is "
+            "packed"
+        )
     hooks = getattr(parameter, "_backward_hooks", None)
     if hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
         how = "register_hook" if hooks else "register_post_accumulate_grad_hook"
