@@ -158,8 +158,9 @@ def page(rows: Sequence[Row]) -> str:
         f"random examples, learning rates {rates}; MNASNet, in which rounding grows a "
         "hundredfold a step at these rates, at a thousandth of them): once as a pack, once by "
         "`torch.optim.SGD` replica by replica. The difference is the largest of losses, weights, "
-        f"buffers and logits in evaluation mode, each relative to its own scale; above {TOLERANCE:g} "
-        "it would be a fault. Dropout, where it is on, has the masks of each replica's own stream.",
+        "buffers and logits in evaluation mode, each relative to its own scale; above "
+        f"{TOLERANCE:g} it would be a fault. Dropout, where it is on, has the masks of each "
+        "replica's own stream.",
         "Written by `python -m validation.architectures --output validation/architectures.md`, "
         f"with Python {platform.python_version()}, {versions}.",
         "\n".join(
