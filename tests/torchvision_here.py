@@ -1,20 +1,17 @@
-"""PyPI's torchvision, beside a CPU build of PyTorch too."""
+"""torchvision for tests; without it they are skipped."""
+
+import sys
+from pathlib import Path
 
 import pytest
-import torch
+
+sys.path.append(str(Path(__file__).parents[1]))  # validation is not part of the package
+
+from validation import torchvision_here
 
 
 def import_torchvision():
-    """torchvision's compiled operators need the CUDA build of PyTorch. Without them its import
-    stops at two of object detection; their signatures, without any kernel, satisfy it.
-    """
-    for name in (None, "nms", "qnms"):
-        if name is not None:
-            signature = "(Tensor boxes, Tensor scores, float threshold) -> Tensor"
-            torch.library.define(f"torchvision::{name}", signature)
-        try:
-            return pytest.importorskip("torchvision", reason="torchvision is not installed")
-        except RuntimeError as error:
-            if "nms does not exist" not in str(error):
-                raise
-    raise AssertionError("torchvision needs more operators than nms and qnms")
+    try:
+        return torchvision_here.import_torchvision()
+    except ImportError:
+        pytest.skip("torchvision is not installed", allow_module_level=True)

@@ -5,6 +5,7 @@ import copy
 import itertools
 import random
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -490,6 +491,51 @@ def test_a_buffer_that_nobody_uses_leaves_a_chain_a_chain():
     assert (engine, error < 1e-10) == ("chain", True)
 
 
+def table_of_positions(self, x):
+    if self.table is None:
+        self.register_buffer("table", torch.arange(6.0) * self.slope, persistent=False)
+    return x + self.table
+
+
+def first_batch(self, x):
+    if self.table is None:
+        self.table = x.detach().std(0)
+    return x / self.table
+
+
+def first_weights(self, x):
+    if self.table is None:
+        self.table = self.h.weight.detach().mean(0)
+    return x + self.table
+
+
+def only_in_training(self, x):
+    if self.training and self.table is None:
+        self.table = x.detach().mean(0)
+    return x if self.training or self.table is None else x - self.table
+
+
+def without_table(self):
+    self.register_buffer("slope", torch.tensor(0.1))
+    self.register_buffer("table", None)
+
+
+def test_a_buffer_that_forward_makes_of_constants_is_made_again():
+    build = network(without_table, table_of_positions)
+    error, engine = follows(build)
+    assert (engine, error < 1e-10) == ("vmap", True)
+    ours, modules = packed(build)
+    ours.logits(torch.ones(2, 6))
+    assert set(ours.buffers(0)) == {"slope"}
+    assert modules[0].table is None
+
+
+@pytest.mark.parametrize("act", [first_batch, first_weights, only_in_training])
+def test_a_buffer_that_forward_makes_of_what_it_meets_first_is_refused(act):
+    with pytest.raises(InputError, match="'table'"):
+        packed(network(without_table, act))
+
+
 BUFFERS = {
     "boolean": torch.tensor([True, False]),
     "infinite": torch.tensor([1.0, float("-inf"), float("inf")]),
@@ -577,6 +623,34 @@ def test_complex_parameters_get_a_sentence():
 
     with pytest.raises(InputError, match=r"must be real, but 'z' is torch\.complex64"):
         packed(network(begin, lambda self, x: (x * self.z).real))
+
+
+FROZEN = {
+    "boolean": torch.tensor([True, False, True, True, False, True]),
+    "integer": torch.tensor([2, 3, 0, 1, -2, 5]),
+    "half": torch.linspace(-1, 1, 6, dtype=torch.float16),
+    "bfloat16": torch.linspace(-1, 1, 6, dtype=torch.bfloat16),
+    "float64": torch.linspace(-1, 1, 6, dtype=torch.float64),
+    "complex": torch.linspace(-1, 1, 6) * torch.tensor(1 + 1j),
+}
+
+
+@pytest.mark.parametrize("case", FROZEN)
+@pytest.mark.parametrize("first", [True, False])
+def test_frozen_parameters_of_every_type(case, first):
+    def begin(self):
+        layers = self.a, self.h, self.b
+        if first:
+            del self.a, self.h, self.b
+        self.k = nn.Parameter(FROZEN[case].clone(), requires_grad=False)
+        self.a, self.h, self.b = layers
+
+    def act(self, x):
+        return x * (self.k.real if self.k.is_complex() else self.k).to(x.dtype)
+
+    ours, modules = packed(network(begin, act))
+    assert ours.engine == "vmap", ours.reason
+    assert torch.equal(ours.parameters(1)["k"], modules[1].k)
 
 
 def test_a_frozen_integer_parameter_that_comes_first_does_not_set_the_type_of_the_rates():
@@ -810,3 +884,47 @@ def test_options_of_the_update_do_not_reach_the_proof():
     error, _ = largest_error(seeded(network()), RATES, MOMENTA, inputs, targets, recipe=recipe)
     assert error < 1e-10
     assert recipe != PLAIN
+
+
+def test_a_network_that_does_not_run_by_itself_is_told_so():
+    def act(self, x):
+        return x @ torch.ones(6, 6)  # of one type, whatever the network is
+
+    with pytest.raises(InputError, match=r"run on the examples by itself, .*RuntimeError: .*dtype"):
+        packed(lambda: network(act=act)().double(), dtype=torch.float64)
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+OUTPUTS = {
+    "dataclass": (lambda y: Output(y, y), "got Output with 'logits' and 'hidden'; pack a module"),
+    "dictionary": (lambda y: {"logits": y}, "got dict with 'logits'; pack a module"),
+    "tuple": (lambda y: (y, y), "got tuple of 2; pack a module"),
+    "nothing": (lambda y: None, "got NoneType; pack a module"),
+    "a sequence an example": (lambda y: y.unsqueeze(1), r"\(8, classes\), got shape \(8, 1, 3\)"),
+    "a number an example": (lambda y: y[:, 0], r"\(8, classes\), got shape \(8,\)"),
+    "complex": (lambda y: y * 1j, r"a real number .* type torch\.complex64"),
+    "too few": (lambda y: y[:, :2], "the targets reach 2 and it returns 2"),
+    "without gradient": (lambda y: y.detach(), "by itself, but in training mode .* grad"),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_outputs_that_are_no_logits_get_a_sentence(case):
+    change, sentence = OUTPUTS[case]
+
+    class Changed(Base):
+        def forward(self, x):
+            return change(super().forward(x))
+
+    with pytest.raises(InputError, match=sentence):
+        packed(Changed)
+
+
+def test_parameters_without_a_shape_get_a_sentence():
+    with pytest.raises(InputError, match=r"'0\.weight' has no shape yet; call the module once"):
+        packed(lambda: nn.Sequential(nn.LazyLinear(6), nn.Tanh(), nn.Linear(6, 3)))

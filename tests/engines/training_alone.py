@@ -1,16 +1,18 @@
 """The reference of the packing tests: one module, ``torch.optim.SGD``, a plain loop."""
 
 import copy
-from contextlib import ExitStack
-from unittest import mock
+import sys
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+sys.path.append(str(Path(__file__).parents[2]))  # validation is not part of the package
+
+from validation.published.comparison import own_dropout
 from widthwise.engines import pack
 from widthwise.engines.compiled.library import instruction_set
-from widthwise.engines.draws import keep_mask
 from widthwise.engines.modules import NotPackableError
 from widthwise.sgd.recipe import Recipe
 
@@ -47,25 +49,6 @@ def loss_of(logits, targets, recipe):
     if recipe.loss == "mean-squared-error":
         return functional.mse_loss(logits, functional.one_hot(targets, 3).to(logits.dtype))
     return functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-
-
-def own_dropout(seed, step):
-    """Dropout written out, with the masks that a replica with this seed draws."""
-    calls = iter(range(1000))
-
-    def with_axes(axes):
-        def dropout(x, p=0.5, training=True, inplace=False):
-            if not training or p == 0:
-                return x
-            shape = list(x.shape) if axes is None else [*x.shape[:axes], *[1] * (x.ndim - axes)]
-            return x * keep_mask(seed, step, next(calls), shape, p).to(x.dtype) / (1 - p)
-
-        return dropout
-
-    stack = ExitStack()
-    stack.enter_context(mock.patch.object(functional, "dropout", with_axes(None)))
-    stack.enter_context(mock.patch.object(functional, "dropout2d", with_axes(2)))
-    return stack
 
 
 def train_alone(module, rate, momentum, inputs, targets, *, recipe=PLAIN, factors=None, seed=0):
@@ -139,11 +122,11 @@ def largest_error(make, rates, momenta, inputs, targets, *, recipe=PLAIN, factor
         )
         parameters, buffers = packed.parameters(i), packed.buffers(i)
         assert set(parameters) == {name for name, _ in alone.named_parameters()}
-        assert set(buffers) == {name for name, _ in alone.named_buffers()}
+        assert set(buffers) == {name for name, _ in module.named_buffers()}
         for name, parameter in alone.named_parameters():
             compare(parameters[name], parameter)
-        for name, buffer in alone.named_buffers():
-            compare(buffers[name], buffer)
+        for name, buffer in buffers.items():
+            compare(buffer, alone.get_buffer(name))
         with torch.no_grad():
             compare(packed.logits(inputs[0, 0])[i], alone.eval()(inputs[0, 0]))
     return max(errors), packed

@@ -13,7 +13,7 @@ from widthwise.engines.compiled_pack import CompiledPack, require_compiled
 from widthwise.engines.layer_rules import LAYER_RULES
 from widthwise.engines.modules import NotPackableError, check_alike, copied, first_line
 from widthwise.engines.program import Program
-from widthwise.engines.proof import prove, require_finite
+from widthwise.engines.proof import prove, require_logits
 from widthwise.engines.python_state import changed, python_state
 from widthwise.engines.vmapped import vmapped_forward
 from widthwise.engines.watching import Watched, check_parameters, watch
@@ -91,7 +91,7 @@ def _choose(
         watched = watch(modules[0], example[0], seeds[0])
         pair = _pair(modules)
         few, few_seeds = [modules[i] for i in pair], [seeds[i] for i in pair]
-        require_finite(few, example[0])
+        require_logits(few, *example)
 
     def proved(build: _Build) -> _Build:
         if example is not None:
@@ -244,5 +244,5 @@ def _check(
         raise InputError(f"momentum must lie in [0, 1), got {momenta.tolist()}")
     if not any(parameter.requires_grad for parameter in modules[0].parameters()):
         raise InputError("the modules have no parameters to train")
-    check_alike(modules)
     check_parameters(modules)
+    check_alike(modules)

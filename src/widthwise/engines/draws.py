@@ -4,14 +4,17 @@ Drawn by NumPy rather than by PyTorch, because ``vmap`` forbids random operation
 because a stream a replica is what keeps runs independent of the company they are in.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from widthwise.engines.inner_dropout import without_inner_dropout
 
 _STREAM = 0x6472_6F70  # keeps these draws apart from anything else seeded by the same number
 
@@ -75,7 +78,12 @@ class OwnDropout(TorchFunctionMode):
     Args:
         draws: of this step, for all replicas; None leaves dropout to PyTorch.
         replica: which of them this is, a 0-d tensor that ``vmap`` may run over.
+
+    Attributes:
+        instead: functions of PyTorch → what is called for them.
     """
+
+    instead: ClassVar[Mapping[Any, Callable[..., Any]]] = {}
 
     def __init__(self, draws: Draws | None, replica: Tensor) -> None:
         super().__init__()
@@ -86,7 +94,12 @@ class OwnDropout(TorchFunctionMode):
     ) -> Any:
         if self._draws is not None and func in _DROPOUTS:
             return self._dropout(_DROPOUTS[func], *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        if self._draws is not None:
+            own = partial(self._dropout, None)
+            found = without_inner_dropout(own, func, tuple(args), kwargs or {})
+            if found is not NotImplemented:
+                return found
+        return self.instead.get(func, func)(*args, **(kwargs or {}))
 
     def _dropout(
         self,

@@ -2,17 +2,20 @@
 its modules.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from widthwise.engines.base import Pack, TrainsChunks
 from widthwise.engines.draws import Draws, OwnDropout
-from widthwise.engines.modules import copied, mixed_examples
+from widthwise.engines.modules import copied, first_line, mixed_examples
 from widthwise.errors import InputError
 from widthwise.sgd.losses import loss_and_gradient
 from widthwise.sgd.recipe import Recipe
+from widthwise.text import listing
 
 # Rounding of sums in another order, with a wide margin; a wrong formula is off by far more.
 TOLERANCES = {
@@ -33,22 +36,47 @@ class DisagreementError(InputError):
     """A pack computes something else than its modules."""
 
 
-def require_finite(modules: Sequence[nn.Module], inputs: Tensor) -> None:
-    """Make sure that freshly initialized modules give numbers.
+def require_logits(modules: Sequence[nn.Module], inputs: Tensor, targets: Tensor) -> None:
+    """Make sure that freshly initialized modules give a number for every class.
 
     Raises:
-        InputError: with the largest, if one is infinite or none.
+        InputError: naming what they give instead.
     """
     for module in modules:
         try:
-            own = evaluated(copied(module), inputs)
+            own: Any = evaluated(copied(module), inputs)
         except Exception:  # it runs the user's code; whoever packs it names the layer that raises
             return
+        if not isinstance(own, Tensor):
+            raise InputError(
+                "forward must return one tensor, a number for every example and class, got "
+                f"{_described(own)}; pack a module whose forward returns that tensor"
+            )
+        if own.ndim != 2 or len(own) != len(inputs) or not own.is_floating_point():
+            raise InputError(
+                "forward must return a real number for every example and class, "
+                f"({len(inputs)}, classes), got shape {tuple(own.shape)} and type {own.dtype}"
+            )
+        if int(targets.max()) >= own.shape[1]:
+            raise InputError(
+                f"forward must return a number for every class, but the targets reach "
+                f"{int(targets.max())} and it returns {own.shape[1]}"
+            )
         if not bool(torch.isfinite(own).all()):
             raise InputError(
                 "the outputs of a freshly initialized module must be finite numbers, got "
                 f"{float(own.abs().max())}; look at its initialization and at the data"
             )
+
+
+def _described(value: Any) -> str:
+    """An output that is no tensor, and the names of the tensors in it."""
+    kind = type(value).__name__
+    held = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    names = [repr(name) for name, part in held.items() if isinstance(part, Tensor)]
+    if isinstance(value, tuple | list):
+        kind += f" of {len(value)}"
+    return f"{kind} with {listing(names)}" if names else kind
 
 
 def prove(
@@ -126,6 +154,7 @@ def _prove(
     compare: "_Comparison",
 ) -> None:
     """All steps begin with the same weights, so that only buffers differ from one to the next."""
+    own_buffers = [{name for name, _ in module.named_buffers()} for module in modules]
     _prove_logits(packed, modules, batches[0][0], compare)
     start = {
         name: tensor.clone()
@@ -136,11 +165,15 @@ def _prove(
     for number, (inputs, targets) in enumerate(batches):
         batch = inputs.expand(len(modules), *inputs.shape).contiguous()
         losses = next(iter(before[0].values())).new_empty(len(modules), dtype=_type_of(modules[0]))
+        with _by_itself("training"):
+            gradients = [
+                _gradients(module, inputs, targets, recipe, seed, number)
+                for module, seed in zip(modules, seeds, strict=True)
+            ]
         packed.step(batch, targets.expand(len(modules), -1), losses, number=number)
         for i, module in enumerate(modules):
-            gradients = _gradients(module, inputs, targets, recipe, seeds[i], number)
-            _compare_step(module, before[i], packed.parameters(i), gradients, compare)
-            _compare_buffers(module, packed.buffers(i), compare)
+            _compare_step(module, before[i], packed.parameters(i), gradients[i], compare)
+            _compare_buffers(module, own_buffers[i], packed.buffers(i), compare)
         packed.restore({**packed.state(), **start})
     if isinstance(packed, TrainsChunks):
         for rows in (1, len(batches[0][0])):
@@ -177,9 +210,21 @@ def _prove_chunk(packed: Pack, inputs: Tensor, targets: Tensor, batch_size: int)
 def _prove_logits(
     packed: Pack, modules: Sequence[nn.Module], inputs: Tensor, compare: "_Comparison"
 ) -> None:
-    own = torch.stack([evaluated(module, inputs) for module in modules])
+    with _by_itself("evaluation"):
+        own = torch.stack([evaluated(module, inputs) for module in modules])
     largest = float(own.abs().max()) if own.numel() else 0.0
     compare("the logits", packed.logits(inputs.clone()), own, largest)
+
+
+@contextmanager
+def _by_itself(mode: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # it runs the user's code, which may raise anything
+        raise InputError(
+            f"a network must run on the examples by itself, but in {mode} mode its forward or its "
+            f"backward pass raised {type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def _compare_step(
@@ -191,10 +236,10 @@ def _compare_step(
 ) -> None:
     largest = max((_largest(g) for g in gradients.values()), default=0.0)
     for name, parameter in module.named_parameters():
-        moved = before[name] - after[name]
+        moved = _minus(before[name], after[name])
         gradient = gradients.get(name, torch.zeros_like(moved))
         # Forward may have changed the weight itself, as an embedding with max_norm does.
-        gradient = gradient + (before[name] - parameter.detach())
+        gradient = gradient + _minus(before[name], parameter.detach())
         # What the update rounds away when it is added to the weight is no error of the step.
         resolution = 0.0
         if moved.is_floating_point():
@@ -205,8 +250,13 @@ def _compare_step(
             parameter.copy_(before[name])
 
 
-def _compare_buffers(module: nn.Module, buffers: dict[str, Tensor], compare: "_Comparison") -> None:
+def _compare_buffers(
+    module: nn.Module, names: Container[str], buffers: dict[str, Tensor], compare: "_Comparison"
+) -> None:
+    """Of these names: others, which forward made, are constants."""
     for name, theirs in module.named_buffers():
+        if name not in names:
+            continue
         if name not in buffers:
             raise DisagreementError(
                 f"a pack must have every buffer of its modules, but {name!r} is missing"
@@ -296,6 +346,11 @@ class _Comparison:
             if self._tolerance is None or not dtype.is_floating_point
             else max(own, self._tolerance)
         )
+
+
+def _minus(a: Tensor, b: Tensor) -> Tensor:
+    """Of booleans, which PyTorch does not subtract, as numbers."""
+    return a.char() - b.char() if a.dtype == torch.bool else a - b
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widthwise.engines.draws import Draws, OwnDropout
 from widthwise.engines.modules import aliases, copied, first_line, without_gradient_at
+from widthwise.engines.recurrent import PLAIN_RECURRENCE
 from widthwise.errors import InputError
 
 _Tensors = dict[str, Tensor]
@@ -26,6 +27,8 @@ class _OneReplica(OwnDropout):
     ``vmap`` keeps the padding index of the first replica only, so its row is looked up without a
     gradient by other means.
     """
+
+    instead = PLAIN_RECURRENCE
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -60,6 +63,7 @@ def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
     skeleton = copied(module).to("meta")  # in which nothing is shared any more
     names = aliases(module)
     path = _innermost_path(skeleton)
+    layers = [(layer, dict(layer._buffers)) for layer in skeleton.modules()]
 
     def one(
         tensors: _Tensors, inputs: Tensor, replica: Tensor, draws: Draws | None
@@ -94,6 +98,10 @@ def vmapped_forward(module: nn.Module) -> Callable[..., Tensor]:
                 f"({kind}) raised {type(error).__name__}: {first_line(error)}; "
                 "rewrite that layer (random numbers: nn.Dropout is supported)"
             ) from error
+        finally:
+            # Those that forward made may hold what is none outside vmap; it makes them again.
+            for layer, buffers in layers:
+                layer._buffers = dict(buffers)
         logits: Tensor = output
         return logits
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from widthwise.engines.draws import Draws, OwnDropout
 from widthwise.engines.modules import copied, mixed_examples
@@ -17,12 +18,20 @@ from widthwise.engines.python_state import Snapshot, changed, python_state
 from widthwise.errors import InputError
 
 _HOOKING = (Tensor.register_hook, Tensor.register_post_accumulate_grad_hook)
+# How far weights are moved to see what is made of them.
+_MOVED = 0.1
 # Types in which a forward may compute that are coarser than a network's own, coarsest first.
 _COARSE = (torch.bfloat16, torch.float16, torch.float32)
 _KEPT = (
     "{what} changes when forward runs in {mode}, and may decide what later steps compute. Replicas "
     "of a pack, and runs that are saved and go on, keep parameters and buffers only: make it a "
     "buffer, or a constant"
+)
+_MADE = (
+    "forward makes the buffer {name!r} of the batch or of the weights that it meets first, in "
+    "{mode}, and keeps it. Replicas of a pack, and runs that are saved and go on, have the buffers "
+    "that a fresh module has, and others only if they come out the same every time: make it in "
+    "__init__"
 )
 # Rounding of sums in no fixed order, in units of the type's resolution.
 _REPEATABLE = 100
@@ -54,6 +63,11 @@ def check_parameters(modules: Sequence[nn.Module]) -> None:
 
 
 def _check_parameter(name: str, parameter: nn.Parameter) -> None:
+    if is_lazy(parameter):
+        raise InputError(
+            f"parameter {name!r} has no shape yet; call the module once on an example before it is "
+            "packed"
+        )
     hooks = getattr(parameter, "_backward_hooks", None)
     if hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
         how = "register_hook" if hooks else "register_post_accumulate_grad_hook"
@@ -125,6 +139,12 @@ def computing_type(module: nn.Module) -> torch.dtype:
     return next(p.dtype for p in module.parameters() if p.requires_grad)
 
 
+def made_buffers(before: nn.Module, after: nn.Module) -> dict[str, Tensor]:
+    """Those that the module has after its forward and had not before."""
+    had = {name for name, _ in before.named_buffers(remove_duplicate=False)}
+    return {name: b for name, b in after.named_buffers() if name not in had}
+
+
 class _Runs:
     """Runs of one copy of a module.
 
@@ -167,11 +187,31 @@ class _Runs:
         except Exception:  # examples that are none to the user's code
             self.once(self._inputs)
         again = self.once(self._inputs)
+        self._check_made()
         moving = changed(self._first, python_state(self._copy))
         if moving:
             raise InputError(_KEPT.format(what=moving[0], mode=self._mode))
         if not _same(self.output, again):
             raise InputError(_KEPT.format(what=self.kept(), mode=self._mode))
+
+    def _check_made(self) -> None:
+        """Buffers that forward makes, such as tables of positions, are constants."""
+        made = made_buffers(self._module, self._copy)
+        if not made:
+            return
+        moved = copied(self._module)
+        with torch.no_grad():
+            for parameter in moved.parameters():
+                if parameter.requires_grad:
+                    parameter.mul_(1 + _MOVED).add_(_MOVED)
+        copy = copied(moved)
+        for mine, theirs in zip(copy.modules(), self._copy.modules(), strict=True):
+            mine.training = theirs.training
+        _Runs(moved, copy, self._inputs, self._seed, self._mode).once(self._inputs.flip(0))
+        again = made_buffers(moved, copy)
+        for name, buffer in made.items():
+            if name not in again or not _equal(buffer, again[name]):
+                raise InputError(_MADE.format(name=name, mode=self._mode))
 
     def once(self, inputs: Tensor) -> Tensor:
         """A run from the buffers and parameters of the module."""
@@ -188,9 +228,16 @@ class _Runs:
             else:
                 with torch.no_grad():
                     mine.copy_(buffer)
-        watcher = _Watcher(Draws([self._seed], 0), self._inputs.device, self._seen)
+        draws = Draws([self._seed], 0)
+        watcher = _Watcher(draws, self._inputs.device, self._seen)
         with torch.set_grad_enabled(self._mode == "training"), watcher:
             output = self._copy(inputs.clone())
+        if draws.used and self._mode == "evaluation":
+            raise InputError(
+                "forward draws dropout in evaluation mode too, so that no accuracy would be that "
+                "of the network; call it with training=self.training (attention: with "
+                "dropout_p=0.0 in evaluation)"
+            )
         if not isinstance(output, Tensor):
             raise TypeError("forward returns something else than one tensor")
         return output.detach()
