@@ -12,6 +12,7 @@ from widthwise.hardware import (
     bf16_units,
     computing,
     describe_hardware,
+    idle_card_note,
     precision_note,
     require_precision,
     resolve_device,
@@ -75,7 +76,7 @@ class TestResolveDevice:
         [
             ("auto", [], "cpu"),
             ("cpu", [], "cpu"),
-            ("auto", [(9, 0)], "cuda:0"),
+            ("auto", [(9, 0)], "cpu"),  # until an engine has been tried on one
             ("cpu", [(9, 0)], "cpu"),
             ("cuda", [(9, 0)], "cuda:0"),
             ("cuda:1", [(9, 0), (8, 0)], "cuda:1"),
@@ -84,6 +85,13 @@ class TestResolveDevice:
     def test_names_of_devices(self, cards, name, capabilities, expected):
         cards(*capabilities)
         assert resolve_device(name) == torch.device(expected)
+
+    def test_a_card_that_is_left_idle_is_said(self, cards):
+        cards((9, 0))
+        assert "CUDA device is here" in idle_card_note("auto")
+        assert idle_card_note("cpu") is None
+        cards()
+        assert idle_card_note("auto") is None
 
     @pytest.mark.parametrize(
         ("name", "capabilities", "message"),

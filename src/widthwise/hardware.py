@@ -30,12 +30,9 @@ _AMPERE = (8, 0)
 def resolve_device(name: str) -> torch.device:
     """The device a name stands for.
 
-    "auto" depends on the machine: resolve it once when a study begins and record the answer, so
-    that one study is never computed on two kinds of device.
-
     Args:
-        name: "auto" (the first CUDA device if there is one, else the CPU), "cpu", "cuda" or
-            "cuda:N".
+        name: "auto" (the CPU, also where there is a CUDA device: no engine has been tried on one
+            yet), "cpu", "cuda" or "cuda:N".
 
     Raises:
         InputError: if the name is none of these, or there is no such device.
@@ -45,10 +42,9 @@ def resolve_device(name: str) -> torch.device:
     """
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:
         raise InputError(f'device must be "auto", "cpu", "cuda" or "cuda:N", got {name!r}')
-    available = torch.cuda.is_available()
-    if name == "cpu" or (name == "auto" and not available):
+    if name in ("auto", "cpu"):
         return torch.device("cpu")
-    if not available:
+    if not torch.cuda.is_available():
         raise InputError(
             f"device {name!r} needs a CUDA device, but PyTorch {torch.__version__} finds none "
             'here; take "cpu" or "auto"'
@@ -60,6 +56,16 @@ def resolve_device(name: str) -> torch.device:
             f'from 0, got {name!r}; take "cuda"'
         )
     return torch.device("cuda", index)
+
+
+def idle_card_note(name: str) -> str | None:
+    """What to say where a device of this name leaves a CUDA device idle; None for nothing."""
+    if name != "auto" or not torch.cuda.is_available():
+        return None
+    return (
+        "a CUDA device is here, but nothing of Widthwise has been tried on one yet: "
+        'hardware.device = "auto" takes the CPU, "cuda" the card'
+    )
 
 
 def card_memory(device: torch.device) -> int | None:

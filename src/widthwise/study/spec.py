@@ -134,7 +134,7 @@ class HardwareSpec(Frozen):
     """Where packs are trained.
 
     Attributes:
-        device: "cpu", "cuda", "cuda:1", …; "auto" is a CUDA device if there is one where it runs.
+        device: "cpu", "cuda", "cuda:1", …; "auto" is the CPU, until a CUDA device has been tried.
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"

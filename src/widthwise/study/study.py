@@ -18,7 +18,7 @@ from widthwise.files import (
     make_directory,
     whole_path,
 )
-from widthwise.hardware import precision_note
+from widthwise.hardware import idle_card_note, precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.folder import Damage, Folder
@@ -170,9 +170,12 @@ class Study:
             reporter.warn(str(damage))
         with reporter.waiting("laying out the runs"):
             scheduler = self._scheduler
-        note = precision_note(self.spec.training.precision, scheduler.context.device)
-        if note is not None:
-            reporter.note(note)
+        for note in (
+            precision_note(self.spec.training.precision, scheduler.context.device),
+            idle_card_note(self.spec.hardware.device),
+        ):
+            if note is not None:
+                reporter.note(note)
         context = scheduler.context
         for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
