@@ -135,11 +135,12 @@ def test_sentence_says_it_all():
         ((0.84, 1.42), "grows with the widening factor, whether in proportion is not decided"),
         (
             (0.32, 0.78),
-            "exact proportion (exponent 1) is excluded, near proportion (0.75 to 1.25) is not",
+            "grows with the widening factor, less than in exact proportion; near proportion "
+            "(0.75 to 1.25) is not excluded: ",
         ),
         (
             (1.1, 1.6),
-            "grows with the widening factor; exact proportion (exponent 1) is excluded",
+            "grows with the widening factor, faster than in exact proportion; near proportion",
         ),
         ((0.16, 0.45), "grows by less than in proportion to the widening factor: "),
         ((-0.1, 0.45), "grows by less than in proportion to the widening factor, if at all: "),
@@ -152,6 +153,21 @@ def test_an_open_verdict_still_says_what_is_excluded(interval, said):
     found = fit_law([1, 2, 4], [optimum_at(math.log(w), spread=0.0) for w in (1, 2, 4)])
     law = replace(found, interval=interval, verdict=verdict_of(interval))
     assert law.verdict == "inconclusive"
+    assert said in law.sentence()
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.36, 0.54), "grows with the widening factor, less than in proportion: "),
+        ((1.3, 2.0), "grows with the widening factor, faster than in proportion: "),
+        ((-1.2, -0.3), "falls as the widening factor grows: "),
+    ],
+)
+def test_neither_in_proportion_nor_constant(interval, said):
+    found = fit_law([1, 2, 4], [optimum_at(math.log(w), spread=0.0) for w in (1, 2, 4)])
+    law = replace(found, interval=interval, verdict=verdict_of(interval))
+    assert law.verdict == "other"
     assert said in law.sentence()
 
 

@@ -600,3 +600,29 @@ class TestCompare:
         one_clear_line(
             *call("compare", *places), "differ in precision, device and packing only, got family"
         )
+
+
+class TestWork:
+    @pytest.fixture
+    def begun(self, tmp_path):
+        Study.create(tmp_path / "s", write_spec(tmp_path))
+        return tmp_path / "s"
+
+    def test_until_nothing_is_left_without_a_report(self, begun, call):
+        code, out, _ = call("work", begun, "-q")
+        assert (code, out) == (0, "nothing is left: 6 of 6 runs have landed\n")
+        assert not (begun / "report.html").exists()
+        code, out, _ = call("work", begun, "--json", "-q")
+        assert (code, json.loads(out)) == (0, {"done": True, "landed": 6, "asked": 6})
+
+    def test_until_the_time_is_over(self, begun, call):
+        code, out, _ = call("work", begun, "-q", "--for", "0.000001s")
+        assert (code, out) == (0, "the time is over: 0 of 6 runs have landed\n")
+        assert call("work", begun, "-q", "--for", "1h")[1].startswith("nothing is left: 6 of 6")
+
+    @pytest.mark.parametrize("time", ["2", "h", "-1s", "0s", "2d", "infs", "1e400s"])
+    def test_times_that_are_none(self, begun, call, time):
+        one_clear_line(*call("work", begun, f"--for={time}"), "--for must be a number of seconds")
+
+    def test_a_study_that_has_not_begun(self, tmp_path, call):
+        one_clear_line(*call("work", tmp_path), "study.json")

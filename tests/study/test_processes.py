@@ -262,3 +262,40 @@ class TestWorkersKilled:
         finish(process)
         assert len(landed(place)) == NUM_RUNS
         same_runs(place.results(), reference)
+
+
+class TestWork:
+    def test_beside_a_worker_that_is_killed_and_started_again(self, reference, tmp_path):
+        place = Place(tmp_path)
+        with LEADING:
+            Study.create(place.study, place.folder / "spec.toml")
+        command = ["work", str(place.study)]
+        steady = place.popen(["-m", "widthwise", *command], stderr=subprocess.PIPE)
+        moments = random.Random(4)
+        with place.popen(["-c", NURSERY], stdin=subprocess.PIPE) as nursery:
+            for _ in range(4):
+                nursery.stdin.write("|".join([*command, "-q"]) + "\n")
+                nursery.stdin.flush()
+                child = int(nursery.stdout.readline())
+                time.sleep(moments.uniform(0.0, 2.0))
+                os.killpg(child, signal.SIGKILL)
+                nursery.stdout.readline()
+            nursery.stdin.close()
+        out, _ = finish(steady)
+        assert out == f"nothing is left: {NUM_RUNS} of {NUM_RUNS} runs have landed\n"
+        assert len(landed(place)) == NUM_RUNS
+        same_runs(place.results(), reference)
+        assert not (place.study / "report.html").exists()
+
+    def test_other_files_are_refused_in_a_line(self, tmp_path):
+        place = Place(tmp_path)
+        with LEADING:
+            Study.create(place.study, place.folder / "spec.toml")
+        family = place.folder / "family.py"
+        family.write_text(family.read_text().replace("4 * width", "5 * width"))
+        process = place.popen(["-m", "widthwise", "work", str(place.study)], stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2
+        assert len(err.splitlines()) == 1
+        assert "family.py" in err
+        assert landed(place) == {}

@@ -110,6 +110,8 @@ class Clock:
 
 
 class TestTally:
+    landed = frozenset()
+
     @pytest.fixture
     def clock(self, monkeypatch):
         clock = Clock()
@@ -120,7 +122,7 @@ class TestTally:
         # A second for each of the two packs.
         self.packs = list(study.schedule.packs)
         assert len(self.packs) == 2
-        return progress._Tally(study.schedule, Speed(1 / 24, 0.0), workers, 8)
+        return progress._Tally(study.schedule, Speed(1 / 24, 0.0), workers, 8, lambda: self.landed)
 
     def test_by_hand(self, study, clock):
         tally = self.tally(study)
@@ -140,6 +142,18 @@ class TestTally:
         tally = self.tally(study)
         tally.update(Finished("another", "landed", 1))
         assert (tally.runs_done, tally.num_diverged) == (0, 0)
+
+    def test_what_others_land_counts(self, study, clock):
+        tally = self.tally(study)
+        first, second = (pack.keys for pack in self.packs)
+        self.landed = {*first, second[0]}
+        clock.now = 1.0
+        tally.update(Progressed(self.packs[1].name, 6, 0))
+        assert tally.runs_done == 0  # looked at every few seconds
+        clock.now = 10.0
+        tally.update(Progressed(self.packs[1].name, 12, 0))
+        assert tally.runs_done == len(first)  # half of the second pack is no pack
+        assert tally.seconds_left == pytest.approx(10.0 / 3)  # three quarters took ten seconds
 
     def test_two_workers_take_half_as_long(self, study, clock):
         assert self.tally(study, workers=2).seconds_left == pytest.approx(1.0)

@@ -82,15 +82,24 @@ class Law:
                 if low <= 1.0 <= high:
                     return f"{grows}, whether in proportion is not decided"
                 least, most = ZONES["proportional"]
+                how = "less" if high < 1.0 else "faster"
                 return (
-                    f"{grows}; exact proportion (exponent 1) is excluded, near proportion "
-                    f"({least:g} to {most:g}) is not"
+                    f"{grows}, {how} than in exact proportion; near proportion "
+                    f"({least:g} to {most:g}) is not excluded"
                 )
             if high < ZONES["proportional"][0] and low > ZONES["constant"][0]:
                 return (
                     "The best normalized noise scale grows by less than in proportion to the "
                     f"widening factor{'' if low > 0.0 else ', if at all'}"
                 )
+        if self.verdict == "other":
+            if high < ZONES["constant"][0]:
+                return "The best normalized noise scale falls as the widening factor grows"
+            how = "less" if high < ZONES["proportional"][0] else "faster"
+            return (
+                "The best normalized noise scale grows with the widening factor, "
+                f"{how} than in proportion"
+            )
         return _FINDINGS[self.verdict]
 
     def _exponent(self) -> str:
@@ -112,10 +121,6 @@ class Law:
 _FINDINGS: dict[Verdict, str] = {
     "proportional": "The best normalized noise scale grows in proportion to the widening factor",
     "constant": "The best normalized noise scale does not change with the widening factor",
-    "other": (
-        "The best normalized noise scale changes with the widening factor, "
-        "neither in proportion nor not at all"
-    ),
     "inconclusive": "The data do not decide how the best normalized noise scale changes with width",
 }
 

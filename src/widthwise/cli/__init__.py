@@ -29,6 +29,7 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
         "widthwise widen --learning-rate 1 --batch-size 64 -w 4 --parameterization ntk",
     ),
     (studies.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
+    (studies.work, "widthwise work studies/three-seeds --for 2h"),
     (studies.status, "widthwise status studies/three-seeds"),
     (studies.report, "widthwise report studies/three-seeds"),
     (studies.verify, "widthwise verify studies/three-seeds"),

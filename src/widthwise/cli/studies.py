@@ -1,5 +1,6 @@
 """Commands that run studies and show what they found."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -105,6 +106,44 @@ def run(
             _show_report(study, as_json)
         raise
     _show_report(study, as_json)
+
+
+def work(
+    directory: _Directory,
+    time: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="Stop after 90s, 30m or 2h; default: never."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train runs of a study that has begun, until nothing is left; write no report.
+
+    Any number of these can work on one study, on all machines that reach its folder, and beside
+    `run`: each takes what no other holds. Who can write to the folder can run code here.
+    """
+    from widthwise.study import Study
+
+    seconds = None if time is None else _seconds(time)
+    study = Study.open(directory)
+    done = study.run(workers, progress=not quiet, seconds=seconds)
+    now = study.status()
+    if as_json:
+        print_json({"done": done, "landed": now.runs_landed, "asked": now.runs_planned})
+        return
+    left = "nothing is left" if done else "the time is over"
+    print(f"{left}: {now.runs_landed} of {now.runs_planned} runs have landed")
+
+
+def _seconds(time: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", time)
+    if found is None or float(found[1]) <= 0:
+        raise InputError(
+            f"--for must be a number of seconds, minutes or hours, as in 90s, 30m or 2h, got "
+            f"{time!r}"
+        )
+    return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
 
 
 def report(directory: _Directory, as_json: AsJson = False) -> None:

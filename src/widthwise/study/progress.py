@@ -1,7 +1,7 @@
 """What a user sees while a study runs: a bar on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import Protocol
@@ -14,6 +14,11 @@ from widthwise.study.schedule import Schedule
 from widthwise.study.timing import Speed
 
 _SECONDS_BETWEEN_LINES = 10.0
+# Between looks at what other processes have landed.
+_SECONDS_BETWEEN_LOOKS = 5.0
+
+# Keys of all runs that have landed, whoever trained them.
+Landed = Callable[[], Collection[str]]
 
 
 class ProgressReporter(Protocol):
@@ -31,8 +36,10 @@ class ProgressReporter(Protocol):
         """Around something that takes seconds and has no progress."""
         ...
 
-    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
-        """Before the first pack: the estimated cost."""
+    def begin(
+        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+    ) -> None:
+        """Before the first pack: the estimated cost. What others land counts too."""
         ...
 
     def showing(self) -> AbstractContextManager[object]:
@@ -62,7 +69,9 @@ class _Silent:
     def waiting(self, what: str) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
+    def begin(
+        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+    ) -> None:
         pass
 
     def showing(self) -> AbstractContextManager[object]:
@@ -75,7 +84,10 @@ class _Silent:
 class _Tally:
     """How much is done, in the seconds that packs were predicted to take."""
 
-    def __init__(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
+    def __init__(
+        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+    ) -> None:
+        self._landed = landed
         self._packs = {pack.name: pack for pack in missing.packs}
         self._predicted = {pack.name: speed.seconds(pack) for pack in missing.packs}
         self._share = dict.fromkeys(self._packs, 0.0)
@@ -85,17 +97,29 @@ class _Tally:
         self.total = sum(self._predicted.values())
         self.num_runs = num_asked
         self._before = num_asked - missing.num_runs
-        self._started = monotonic()
+        self._started = self._looked = monotonic()
 
     def update(self, event: Progressed | Finished) -> None:
+        if monotonic() - self._looked >= _SECONDS_BETWEEN_LOOKS:
+            self._looked = monotonic()
+            self._count_others()
         if event.key not in self._packs:  # put together anew
             return
         if isinstance(event, Progressed):
             self._share[event.key] = event.steps / self._packs[event.key].job.steps
         elif event.outcome != "busy":
-            self._share[event.key] = 1.0
-            self._finished.add(event.key)
+            self._finish(event.key)
         self._diverged[event.key] = max(self._diverged[event.key], event.diverged)
+
+    def _count_others(self) -> None:
+        landed = self._landed()
+        for name, pack in self._packs.items():
+            if name not in self._finished and all(key in landed for key in pack.keys):
+                self._finish(name)
+
+    def _finish(self, name: str) -> None:
+        self._share[name] = 1.0
+        self._finished.add(name)
 
     @property
     def done(self) -> float:
@@ -139,8 +163,10 @@ class _Lines(_Silent):
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
-    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
-        self._tally = _Tally(missing, speed, workers, num_asked)
+    def begin(
+        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+    ) -> None:
+        self._tally = _Tally(missing, speed, workers, num_asked, landed)
         self.note(_estimate(missing, speed, workers, num_asked))
 
     def update(self, event: Progressed | Finished) -> None:
@@ -164,8 +190,10 @@ class _Bar(_Silent):
     def waiting(self, what: str) -> AbstractContextManager[object]:
         return self._console.status(f"{what} …")
 
-    def begin(self, missing: Schedule, speed: Speed, workers: int, num_asked: int) -> None:
-        self._tally = _Tally(missing, speed, workers, num_asked)
+    def begin(
+        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+    ) -> None:
+        self._tally = _Tally(missing, speed, workers, num_asked, landed)
         self.note(_estimate(missing, speed, workers, num_asked))
 
     @contextmanager

@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -56,6 +56,7 @@ class Runner:
         reporter: shown what goes on.
         executor: does the training.
         workers: how many packs it trains at a time.
+        until: when to stop, by :func:`time.monotonic`; None when nothing is left.
     """
 
     directory: Path
@@ -65,9 +66,10 @@ class Runner:
     reporter: ProgressReporter
     executor: Executor
     workers: int
+    until: float | None = None
 
-    def run(self) -> None:
-        """Train whatever is not there yet.
+    def run(self) -> bool:
+        """Train whatever is not there yet; whether nothing is left.
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
@@ -76,8 +78,9 @@ class Runner:
         speed: Speed | None = None
         trained = False
         failures = _Failures()
-        with closing(self.executor):
+        with closing(self.executor), suppress(_TimeOverError):
             while True:
+                self._watch_time()
                 rounds = self.scheduler.rounds
                 asked = self.scheduler.asked(rounds)
                 asked.write(self.directory)
@@ -90,10 +93,15 @@ class Runner:
                     trained = True
                 failures.raise_if_any()
                 if not self._begin_round(rounds):
-                    break
-        self.store.compact_if_many()
-        if not trained:
-            self.reporter.note(f"all {len(asked.runs)} runs are there")
+                    self.store.compact_if_many()
+                    if not trained:
+                        self.reporter.note(f"all {len(asked.runs)} runs are there")
+                    return True
+        return False
+
+    def _watch_time(self) -> None:
+        if self.until is not None and monotonic() >= self.until:
+            raise _TimeOverError
 
     def _train(
         self,
@@ -103,7 +111,8 @@ class Runner:
         failures: "_Failures",
         num_asked: int,
     ) -> None:
-        self.reporter.begin(missing, speed, min(self.workers, len(missing.packs)), num_asked)
+        at_once = min(self.workers, len(missing.packs))
+        self.reporter.begin(missing, speed, at_once, num_asked, self.store.keys)
         with self.reporter.showing():
             while True:
                 self._pass(missing.packs, failures)
@@ -112,6 +121,7 @@ class Runner:
                 missing = self.scheduler.schedule(rounds, landed)
                 if not missing.packs:
                     return
+                self._watch_time()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)  # another process trains them
 
     def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> None:
@@ -119,6 +129,7 @@ class Runner:
         for pack in packs:
             self._submit(pack)
         for event in self.executor.events():
+            self._watch_time()
             match event:
                 case Failed(message=message, reason="bad input"):
                     raise InputError(message)
@@ -158,6 +169,10 @@ class Runner:
             return True
         self.reporter.note(f"search ended after {known} rounds: {rounds.reason}")
         return False
+
+
+class _TimeOverError(Exception):
+    """The time that was given is over."""
 
 
 @dataclass

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, Self
 
 import polars as pl
@@ -145,20 +146,27 @@ class Study:
         *,
         progress: bool = True,
         executor: str | MakeExecutor = "local",
-    ) -> None:
-        """Train whatever is not there yet. Interrupt it at any time; run it again to go on.
+        seconds: float | None = None,
+    ) -> bool:
+        """Train whatever is not there yet; whether nothing is left. Interrupt it at any time; run
+        it again to go on. Any number of processes, on all machines that reach its store, can do
+        that at once: each takes runs that no other holds.
 
         Args:
             workers: processes, one core each; None takes every core available.
             progress: show what is going on, on standard error.
             executor: who trains the packs: a name in :data:`widthwise.execution.EXECUTORS`, or a
                 function of the number of workers that makes an executor.
+            seconds: how long at most; None until nothing is left.
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
             StudyError: if runs could not be trained, all others having landed.
         """
         refuse_while_importing()
+        if seconds is not None and not seconds > 0.0:
+            raise InputError(f"seconds must be above 0, got {seconds}", fields=("seconds",))
+        until = None if seconds is None else monotonic() + seconds
         self._require_new()
         make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
         reporter = make_reporter(progress)
@@ -180,7 +188,7 @@ class Study:
         for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
-        Runner(
+        done = Runner(
             directory=self.directory,
             store=self._store,
             scheduler=scheduler,
@@ -188,8 +196,10 @@ class Study:
             reporter=reporter,
             executor=make_executor(at_once),
             workers=at_once,
+            until=until,
         ).run()
         self._store.sweep()
+        return done
 
     def probe(
         self,
