@@ -1,0 +1,36 @@
+"""docs/performance.md says what the benchmarks' records hold."""
+
+import json
+import re
+from statistics import geometric_mean, median
+
+from pages import ROOT
+
+PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+def cells(name):
+    record = (ROOT / "docs" / "benchmarks" / f"{name}.json").read_text(encoding="utf-8")
+    return json.loads(record)["cells"]
+
+
+def speedup(cell):
+    return median(p / c for p, c in zip(cell["packed"], cell["compiled"], strict=True))
+
+
+def share(cell):
+    return 100 * median(f / c for f, c in zip(cell["floor"], cell["compiled"], strict=True))
+
+
+def test_compiled_against_packed():
+    for batches, label in (((1, 2, 4, 8), "B = 1, 2, 4, 8"), ((16, 32), "B = 16, 32")):
+        ratios = [speedup(c) for c in cells("compiled") if c["batch_size"] in batches]
+        said = f"{geometric_mean(ratios):.1f} ({min(ratios):.1f}–{max(ratios):.1f})"
+        assert f"| {label} | {said} |" in PAGE
+
+
+def test_share_of_the_floor():
+    wide = geometric_mean(share(c) for c in cells("compiled") if c["width"] >= 64)
+    narrow = geometric_mean(share(c) for c in cells("compiled") if c["width"] <= 32)
+    found = re.search(r"at (\d+) % of the floor for H ≥ 64 and at (\d+) % for H ≤ 32", PAGE)
+    assert [int(part) for part in found.groups()] == [round(wide), round(narrow)]
