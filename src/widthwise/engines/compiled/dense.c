@@ -176,6 +176,7 @@ static void train_steps(const struct network *net, struct workspace space, const
                            batch * padded(layer->inputs));
                 clear_padding(below->gradient, batch, layer->inputs);
             }
+            if (adds_to_weights(&rule, batch)) multiply(gradient, rule.step, outputs);
             struct update u = {.rows = l > 0 ? work[l - 1].rows : space.rows,
                                .gradient = gradient,
                                .gradient_stride = outputs,

@@ -249,34 +249,44 @@ INLINE struct update update_at_panel(struct update u, int64_t panel) {
     return u;
 }
 
-INLINE void update_tile(const int HEIGHT, const int PANELS, const int MODE,
+INLINE void update_tile(const int HEIGHT, const int PANELS, const int MODE, const int INTO,
                         const struct update *u, int64_t first) {
+    real *weight = u->weight + first * PANEL, *velocity = u->velocity + first * PANEL;
+    const ptrdiff_t panel_stride = u->panel_stride;
     sums_t sums;
     UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++)
-        sums[i][v][0] = zero();
+        sums[i][v][0] = INTO ? load(weight + place(v, panel_stride) + i * PANEL) : zero();
     accumulate(HEIGHT, PANELS, 1, 1, u->rows, first, 0, u->batch, u->gradient, u->gradient_stride,
                PANEL, sums);
     const struct rule rule = *u->rule; /* a copy, which no store can change */
-    real *weight = u->weight + first * PANEL, *velocity = u->velocity + first * PANEL;
-    const ptrdiff_t panel_stride = u->panel_stride;
     UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
         ptrdiff_t at = place(v, panel_stride) + i * PANEL;
-        updated(MODE, &rule, sums[i][v][0], weight + at, velocity + at);
+        if (INTO) store(weight + at, sums[i][v][0]);
+        else updated(MODE, &rule, sums[i][v][0], weight + at, velocity + at);
     }
 }
 
-INLINE void update_tiles(const int HEIGHT, const int PANELS, const int MODE,
+INLINE void update_tiles(const int HEIGHT, const int PANELS, const int MODE, const int INTO,
                          const struct update *u, int64_t from, int64_t to) {
-    for (; from + HEIGHT <= to; from += HEIGHT) update_tile(HEIGHT, PANELS, MODE, u, from);
-    for (; from + 4 <= to; from += 4) update_tile(4, PANELS, MODE, u, from);
-    for (; from < to; from++) update_tile(1, PANELS, MODE, u, from);
+    for (; from + HEIGHT <= to; from += HEIGHT) update_tile(HEIGHT, PANELS, MODE, INTO, u, from);
+    for (; from + 4 <= to; from += 4) update_tile(4, PANELS, MODE, INTO, u, from);
+    for (; from < to; from++) update_tile(1, PANELS, MODE, INTO, u, from);
+}
+
+/* Whether a step is added to the weights term by term, the gradient having been scaled by it: an
+   operation less a weight. With one term that rounds no more often. */
+INLINE int adds_to_weights(const struct rule *rule, int64_t batch) {
+    return rule->mode == PLAIN && batch == 1;
 }
 
 typedef void update_function(const struct update *, int64_t, int64_t);
 
 #define DEFINE_MODE(height, panels, mode)                                                      \
     NOINLINE void update_##mode##_##panels(const struct update *u, int64_t from, int64_t to) { \
-        update_tiles(height, panels, mode, u, from, to);                                       \
+        if (mode == PLAIN && adds_to_weights(u->rule, u->batch))                               \
+            update_tiles(height, panels, mode, 1, u, from, to);                                \
+        else                                                                                   \
+            update_tiles(height, panels, mode, 0, u, from, to);                                \
     }
 #define DEFINE(height, panels)                                                                 \
     DEFINE_MODE(height, panels, PLAIN)                                                         \
@@ -318,6 +328,7 @@ static void update_bias(const struct rule *rule, const real *gradient, ptrdiff_t
 INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
                        const struct update *u, const struct product *p, rows_t next_rows) {
     const int SPLIT = HEIGHT == 1 ? 4 : HEIGHT == 2 ? 2 : 1; /* split_of, as a constant */
+    const int INTO = MODE == PLAIN && HEIGHT == 1; /* adds_to_weights, as a constant */
     enum { MAX_BLOCK = 4 };
     const int BLOCK = PANELS * PARTS >= 4 ? SPLIT : SPLIT > 4 / (PANELS * PARTS) ? SPLIT : 4 / (PANELS * PARTS);
     sums_t sums;
@@ -341,7 +352,8 @@ INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
     {                                                                                          \
         vec w[MAX_BLOCK][MAX_VECTORS];                                                         \
         UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
-            UNROLL for (int v = 0; v < PANELS * PARTS; v++) w[j][v] = zero();                  \
+            UNROLL for (int v = 0; v < PANELS * PARTS; v++) w[j][v] =                          \
+                INTO ? load(weight + place(v, panel_stride) + (k + j) * PANEL) : zero();       \
         UNROLL for (int i = 0; i < HEIGHT; i++)                                                \
             UNROLL for (int j = 0; j < (BLOCK); j++) {                                         \
                 vec a = broadcast(row[i][k + j]);                                              \
@@ -351,7 +363,8 @@ INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
         UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
             UNROLL for (int v = 0; v < PANELS * PARTS; v++) {                                  \
                 ptrdiff_t at = place(v, panel_stride) + (k + j) * PANEL;                       \
-                w[j][v] = updated(MODE, &rule, w[j][v], weight + at, velocity + at);           \
+                if (INTO) store(weight + at, w[j][v]);                                         \
+                else w[j][v] = updated(MODE, &rule, w[j][v], weight + at, velocity + at);      \
             }                                                                                  \
         UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
             UNROLL for (int i = 0; i < HEIGHT; i++) {                                          \
