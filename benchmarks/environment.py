@@ -7,9 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.cells import LEARNING_RATE
 from benchmarks.ways import cores
-from widthwise.engines.pooling import kernels
+from widthwise.engines.pooling import passes_of
 
 
 def environment(script: str, argv: Sequence[str] | None, **others: Any) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def environment(script: str, argv: Sequence[str] | None, **others: Any) -> dict[
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "jax", "numpy", "widthwise")},
-        "max-pooling": "PyTorch's" if kernels() is None else f"compiled, numba {_version('numba')}",
+        "max-pooling": "PyTorch's" if passes_of(torch.float32) is None else "compiled, AVX2",
         **{label.replace("_", " "): value for label, value in others.items()},
         "learning rate": LEARNING_RATE,
     }

@@ -4,7 +4,7 @@ Run from the repository root, on a machine with nothing else to do:
 
     python -m benchmarks.pooling --output docs/benchmarks/pooling.md
 
-Needs Numba (``pip install 'widthwise[fast]'``). Takes half a minute on one core.
+Needs the compiled library, as a C compiler builds it. Takes half a minute on one core.
 """
 
 import sys
@@ -34,9 +34,9 @@ _BYTES = 4 + (4 + 1) / 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parsed(parser_of("pooling", __doc__), argv)
-    if pooling.kernels() is None:
-        print("error: this needs Numba, which compiles: pip install 'widthwise[fast]'",
-              file=sys.stderr)  # fmt: skip
+    if pooling.passes_of(torch.float32) is None:
+        print("error: this needs the compiled library; with a C compiler: "
+              "python -m widthwise.engines.compiled.build", file=sys.stderr)  # fmt: skip
         return 2
     prepare_process()
     rows, record = [], []
@@ -88,7 +88,7 @@ def time_shape(
     for _ in range(rounds + 1):  # the first warms up
         for name in (COMPILED, OPERATIONS):
             spent = {"forward": [], "backward": []}  # type: dict[str, list[float]]
-            with _without_kernels(name == OPERATIONS):
+            with _without_passes(name == OPERATIONS):
                 end = perf_counter() + seconds
                 while not spent["backward"] or perf_counter() < end:
                     out = _timed(
@@ -104,10 +104,10 @@ def time_shape(
     return {d: {name: each[1:] for name, each in ways.items()} for d, ways in times.items()}
 
 
-def _without_kernels(without: bool) -> Any:
+def _without_passes(without: bool) -> Any:
     """PyTorch's operations within, if so."""
-    kernels = pooling.kernels
-    return mock.patch.object(pooling, "kernels", (lambda: None) if without else kernels)
+    passes_of = pooling.passes_of
+    return mock.patch.object(pooling, "passes_of", (lambda _: None) if without else passes_of)
 
 
 def _timed(function: Callable[[], Any], spent: dict[str, list[float]], direction: str) -> Tensor:

@@ -178,8 +178,8 @@ def bf16_units() -> tuple[BF16Unit, ...]:
 def installed_versions() -> tuple[tuple[str, str], ...]:
     """(name, version) of Python and of what computes the results."""
     versions = [("python", platform.python_version())]
-    for name in ("widthwise", "torch", "numpy", "scipy", "polars", "numba"):
-        with suppress(PackageNotFoundError):  # numba is optional
+    for name in ("widthwise", "torch", "numpy", "scipy", "polars"):
+        with suppress(PackageNotFoundError):
             versions.append((name, version(name)))
     return tuple(versions)
 

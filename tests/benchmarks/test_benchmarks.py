@@ -22,6 +22,7 @@ from benchmarks.timing import Measurement, WayFailedError, num_turns, require_ag
 from benchmarks.ways import GROUP_TITLES, OURS, PEAK_ONE, Way, cnn_ways, mlp_ways, small_mlp_ways
 from widthwise import hardware
 from widthwise.engines import pooling
+from widthwise.engines.compiled.library import VARIABLE
 from widthwise.study.spec import PackingSpec
 
 FAKE = {"ours": [1.0, 2.0, 4.0], "slow": [3.0, 6.0, 12.0], "fast": [2.0, 4.0, 20.0]}
@@ -267,9 +268,11 @@ def test_the_benchmark_of_precision_needs_units_for_bf16(monkeypatch, capsys):
     assert "needs a CPU with AMX-BF16 or AVX512-BF16" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(pooling.kernels() is None, reason="numba is not installed")
+@pytest.mark.skipif(
+    pooling.passes_of(torch.float32) is None, reason="the compiled library is not built"
+)
 def test_pooling_is_timed_both_ways():
-    times = bench_pooling.time_shape((2, 4, 4), rounds=2, seconds=0.001)
+    times = bench_pooling.time_shape((2, 8, 4), rounds=2, seconds=0.001)
     assert set(times) == {"forward", "backward"}
     for ways in times.values():
         assert set(ways) == {bench_pooling.COMPILED, bench_pooling.OPERATIONS}
@@ -280,7 +283,7 @@ def test_pooling_is_timed_both_ways():
     assert row == ["32, 64, 16×16", *(["200", "50", "4.00 (4.00–4.00)", "55"] * 2)]
 
 
-def test_the_benchmark_of_pooling_needs_numba(monkeypatch, capsys):
-    monkeypatch.setattr(pooling, "kernels", lambda: None)
+def test_the_benchmark_of_pooling_needs_the_library(monkeypatch, capsys):
+    monkeypatch.setenv(VARIABLE, "none")
     assert bench_pooling.main([]) == 2
-    assert "needs Numba" in capsys.readouterr().err
+    assert "needs the compiled library" in capsys.readouterr().err

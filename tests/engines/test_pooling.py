@@ -1,34 +1,34 @@
 """2×2 max-pooling with bias and rectifier in one pass: the same numbers, gradients and choices."""
 
+import itertools
 import math
-import sys
-from importlib.util import find_spec
+from dataclasses import replace
 
 import pytest
 import torch
-from engines.training_alone import batches, largest_error, seeded
+from engines.training_alone import batches, dense_engine, largest_error, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
 from widthwise.engines import pack, pooling
+from widthwise.engines.compiled import library
 from widthwise.engines.pooling import FusedPool, max_pool
 from widthwise.engines.program import Program
 from widthwise.sgd.recipe import Recipe
 
-HAS_NUMBA = find_spec("numba") is not None
-needs_numba = pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
-WAYS = [pytest.param(True, marks=needs_numba, id="compiled"), pytest.param(False, id="PyTorch's")]
+needs_library = pytest.mark.skipif(
+    dense_engine() != "compiled", reason="the compiled library is not built"
+)
+WAYS = [pytest.param(True, marks=needs_library, id="compiled"), pytest.param(False, id="PyTorch's")]
 
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    """Both ways; without Numba only PyTorch's."""
-    if request.param:
-        assert pooling.kernels() is not None
-    else:
-        monkeypatch.setattr(pooling, "kernels", lambda: None)
+    """Both ways; without the library only PyTorch's."""
+    if not request.param:
+        monkeypatch.setattr(pooling, "passes_of", lambda dtype: None)
     return request.param
 
 
@@ -52,67 +52,100 @@ def ours(value, bias, rectify):
     return max_pool(value, bias, rectify=rectify)
 
 
+def draw(*shape, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=dtype)
+
+
+def error(dtype, channels, size, rectify, with_bias):
+    """Largest difference of values and gradients from PyTorch's, in roundings of numbers near 1."""
+    value = draw(3, 2, channels, *size, dtype=dtype)
+    bias = draw(2, channels, dtype=dtype, seed=1) if with_bias else None
+    pull = draw(3, 2, channels, size[0] // 2, size[1] // 2, dtype=dtype, seed=2)
+    expected = gradients(own, value, bias, rectify, pull)
+    got = gradients(ours, value, bias, rectify, pull)
+    largest = max(float((a - b).abs().max()) for a, b in zip(got, expected, strict=True))
+    return largest / torch.finfo(dtype).eps
+
+
+# Of two replicas: whole vectors of channels, one and a part, and in double two and a part.
+@pytest.mark.parametrize("channels", [4, 5, 8, 11])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("size", [(2, 2), (6, 4), (5, 7), (3, 2)], ids=str)
 @pytest.mark.parametrize("rectify", [True, False], ids=["rectified", "plain"])
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
-def test_values_and_gradients(way, dtype, size, rectify, with_bias):
-    generator = torch.Generator().manual_seed(0)
+def test_values_and_gradients(way, channels, dtype, size, rectify, with_bias):
+    assert (pooling._passes(torch.empty(1, 2 * channels, 2, 2, dtype=dtype)) is not None) == way
+    assert error(dtype, channels, size, rectify, with_bias) <= 20
 
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
 
-    value, bias = draw(3, 2, 5, *size), draw(2, 5) if with_bias else None
-    pull = draw(3, 2, 5, size[0] // 2, size[1] // 2)
-    expected = gradients(own, value, bias, rectify, pull)
-    for got, wanted in zip(gradients(ours, value, bias, rectify, pull), expected, strict=True):
-        assert torch.allclose(got, wanted, rtol=0, atol=20 * torch.finfo(dtype).eps)
+@needs_library
+@pytest.mark.parametrize("fault", ["no bias", "no rectifier", "the first pixel"])
+def test_a_wrong_pass_is_noticed(fault, monkeypatch):
+    right = pooling.passes_of(torch.float32)
+
+    def forward(sizes, image, bias, rectify, out, chosen):
+        bias = None if fault == "no bias" else bias
+        right.forward(sizes, image, bias, rectify and fault != "no rectifier", out, chosen)
+
+    def backward(sizes, gradient, chosen, to_image, to_bias):
+        zeros = torch.zeros(sizes.batch * sizes.height * sizes.width * sizes.channels).byte()
+        chosen = zeros.data_ptr() if fault == "the first pixel" else chosen
+        right.backward(sizes, gradient, chosen, to_image, to_bias)
+
+    wrong = replace(right, forward=forward, backward=backward)
+    monkeypatch.setattr(pooling, "passes_of", lambda dtype: wrong)
+    assert error(torch.float32, 4, (6, 4), True, True) > 1e4
 
 
 @pytest.mark.slow
 @given(
     numbers=st.lists(st.integers(-2, 2), min_size=32, max_size=32),
-    biases=st.lists(st.integers(-1, 1), min_size=2, max_size=2),
+    biases=st.lists(st.integers(-1, 1), min_size=8, max_size=8),
     rectify=st.booleans(),
 )
 @pytest.mark.parametrize("compiled", WAYS)
 def test_among_equals_the_first_is_chosen(compiled, numbers, biases, rectify):
-    value = torch.tensor(numbers, dtype=torch.float32).view(1, 2, 1, 4, 4)
-    bias = torch.tensor(biases, dtype=torch.float32).view(2, 1)
-    pull = torch.arange(1.0, 9.0).view(1, 2, 1, 2, 2)
+    value = torch.tensor(numbers, dtype=torch.float32).view(1, 2, 4, 2, 2)
+    bias = torch.tensor(biases, dtype=torch.float32).view(2, 4)
+    pull = torch.arange(1.0, 9.0).view(1, 2, 4, 1, 1)
     expected = gradients(own, value, bias, rectify, pull)
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
-            patch.setattr(pooling, "kernels", lambda: None)
+            patch.setattr(pooling, "passes_of", lambda dtype: None)
         got = gradients(ours, value, bias, rectify, pull)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_what_is_not_a_number_is_not_hidden(way):
-    for position in range(4):
-        value = torch.zeros(1, 1, 1, 2, 2)
-        value.view(-1)[position] = math.nan
-        assert max_pool(value, None, rectify=True).isnan().all()
-    value = torch.tensor([math.inf, -math.inf, math.nan, 0.0]).view(1, 1, 1, 2, 2)
-    assert max_pool(value, None, rectify=False).isnan().all()
-    assert max_pool(torch.full((1, 1, 1, 2, 2), -math.inf), None, rectify=False) == -math.inf
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rectify", [True, False], ids=["rectified", "plain"])
+def test_what_is_not_a_number_is_not_hidden(way, rectify, dtype):
+    """Every window of NaN, infinities, a negative and a positive number: a channel each."""
+    numbers = (math.nan, math.inf, -math.inf, -1.0, 2.0)
+    windows = torch.tensor(list(itertools.product(numbers, repeat=4)), dtype=dtype)
+    value, bias = windows.view(1, 1, -1, 2, 2), torch.zeros(1, len(windows), dtype=dtype)
+    pull = torch.arange(1.0, 1.0 + len(windows), dtype=dtype).view(1, 1, -1, 1, 1)
+    expected = gradients(own, value, bias, rectify, pull)
+    got = gradients(ours, value, bias, rectify, pull)
+    for ours_, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours_, theirs, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(got[0].isnan().flatten(), windows.isnan().any(1))
 
 
 def test_gradient_of_the_bias_keeps_its_digits(way):
     """A sum of 65,536 numbers, in float32 one after the other, would lose three digits more."""
     generator = torch.Generator().manual_seed(0)
-    value = torch.randn(64, 1, 1, 64, 64, generator=generator)
-    pull = 1.0 + torch.rand(64, 1, 1, 32, 32, generator=generator)
-    bias = torch.zeros(1, 1)
-    exact = pull.double().sum()
-    _, _, to_bias = gradients(ours, value, bias, False, pull)
-    assert abs(float(to_bias) / float(exact) - 1.0) < 2e-6
+    value = torch.randn(64, 1, 8, 64, 64, generator=generator)
+    pull = 1.0 + torch.rand(64, 1, 8, 32, 32, generator=generator)
+    exact = pull.double().sum((0, 3, 4))
+    _, _, to_bias = gradients(ours, value, torch.zeros(1, 8), False, pull)
+    assert (to_bias / exact - 1.0).abs().max() < 2e-6
 
 
 def test_an_image_in_any_memory_layout(way):
-    value = torch.arange(96.0).sin().view(2, 2, 2, 3, 4).transpose(3, 4)
+    value = torch.arange(192.0).sin().view(2, 2, 4, 3, 4).transpose(3, 4)
     assert torch.equal(ours(value, None, True), own(value, None, True))
-    pull = torch.ones(2, 2, 2, 1, 2).transpose(3, 4)[:, :, :, :1, :1].expand(-1, -1, -1, 2, 1)
+    pull = torch.ones(2, 2, 4, 1, 1).expand(-1, -1, -1, 2, 1)
     got = gradients(ours, value, None, True, pull)
     assert all(
         torch.equal(a, b) for a, b in zip(got, gradients(own, value, None, True, pull), strict=True)
@@ -214,25 +247,34 @@ def never(*_):
     pytest.fail("compiled")
 
 
-@pytest.mark.parametrize("why", ["bfloat16", "threads", "DISABLE_JIT", "no numba"])
-def test_where_the_kernels_do_not_serve_pytorchs_operations_do(why, monkeypatch):
-    value = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+WHY = ["bfloat16", "threads", "few channels", "the environment says so", "no library"]
+
+
+@pytest.mark.parametrize("why", WHY)
+def test_where_the_library_does_not_serve_pytorchs_operations_do(why, monkeypatch, tmp_path):
+    channels = 3 if why == "few channels" else 4
+    value, bias = draw(2, 2, channels, 4, 4), torch.ones(2, channels)
     monkeypatch.setattr(pooling._CompiledPool, "forward", never)
     if why == "bfloat16":
         value = value.bfloat16()
     elif why == "threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    elif why == "DISABLE_JIT":
-        numba = pytest.importorskip("numba")
-        monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
-        monkeypatch.setattr(pooling, "kernels", pooling.kernels.__wrapped__)
-    else:
-        monkeypatch.setitem(sys.modules, "numba", None)
-        monkeypatch.setattr(pooling, "kernels", pooling.kernels.__wrapped__)
-    bias = torch.ones(2, 3)
+    elif why == "the environment says so":
+        monkeypatch.setenv(library.VARIABLE, "none")
+    elif why == "no library":
+        monkeypatch.setattr(library, "_library", library._library.__wrapped__)
+        monkeypatch.setattr(library, "LIBRARY", tmp_path / "none.so")
+        monkeypatch.setattr(pooling, "_found", pooling._found.__wrapped__)
     out = max_pool(value, bias, rectify=True)
     assert out.dtype == value.dtype
     assert torch.equal(out, own(value, bias.to(value.dtype), True))
+
+
+@needs_library
+def test_elsewhere_the_library_does(monkeypatch):
+    monkeypatch.setattr(pooling._CompiledPool, "forward", never)
+    with pytest.raises(pytest.fail.Exception, match="compiled"):
+        max_pool(draw(2, 2, 4, 4, 4), torch.ones(2, 4), rectify=True)
 
 
 def test_bf16_trains_with_pooling():
@@ -243,24 +285,3 @@ def test_bf16_trains_with_pooling():
     losses = torch.empty(1)
     packed.step(inputs[0], targets[0], losses)
     assert losses.isfinite().all()
-
-
-@pytest.mark.slow
-@needs_numba
-def test_without_a_place_to_keep_them_they_are_compiled_all_the_same(monkeypatch):
-    import numba
-
-    from widthwise.engines import pooling_kernels
-
-    original = numba.njit
-
-    def njit(**options):
-        if options.get("cache"):
-            raise RuntimeError("no locator available")
-        return original(**options)
-
-    monkeypatch.setattr(pooling_kernels.numba, "njit", njit)
-    compiled = pooling_kernels._compiled(pooling_kernels.pool.py_func)
-    image, out = torch.arange(4.0).view(1, 2, 2, 1), torch.empty(1, 1, 1, 1)
-    compiled(image.numpy(), torch.ones(1).numpy(), True, out.numpy(), out.byte().numpy())
-    assert out.item() == 4.0

@@ -4,21 +4,83 @@ import io
 import re
 
 import pytest
+from engines.training_alone import dense_engine
 from rich.console import Console
 from tiny_studies import clouds, fields, in_this_process, landed_files
 
+from widthwise.engines.compiled import library
 from widthwise.execution import Finished, Progressed
 from widthwise.study import Study, progress
 from widthwise.study.timing import Speed
 
 LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")
 
+# Of compiled code nothing is said, whether this machine has it or not.
+PACKED = {"size": 16, "engine": "chain"}
+
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     in_this_process(monkeypatch)
     grid = {"learning_rate": [0.1, 1e30]}
-    return Study.create(tmp_path / "s", fields(grid=grid), data=clouds())
+    return Study.create(tmp_path / "s", fields(grid=grid, packing=PACKED), data=clouds())
+
+
+SLOWER = "training without compiled code, which is slower: "
+BUILD = (
+    "there is no compiled library; with a C compiler: python -m widthwise.engines.compiled.build"
+)
+
+
+NORMALIZED = """
+from torch import nn
+
+def build(w):
+    width = 4 * int(w)
+    layers = nn.Linear(6, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, 3)
+    return nn.Sequential(nn.Flatten(), *layers)
+"""
+
+
+class TestWithoutCompiledCode:
+    @pytest.fixture
+    def no_library(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(library, "_library", library._library.__wrapped__)
+        monkeypatch.setattr(library, "LIBRARY", tmp_path / "none.so")
+
+    def lines(self, tmp_path, monkeypatch, capsys, **changes):
+        in_this_process(monkeypatch)
+        study = Study.create(tmp_path / "s", fields(**changes), data=clouds())
+        study.run(1)
+        said = capsys.readouterr().err.splitlines()
+        study.run(1)
+        assert SLOWER not in capsys.readouterr().err  # nothing was left to train
+        return [line for line in said if line.startswith(SLOWER)]
+
+    @pytest.mark.slow
+    def test_dense_networks_are_slower_and_a_line_says_why(
+        self, no_library, tmp_path, monkeypatch, capsys
+    ):
+        assert self.lines(tmp_path, monkeypatch, capsys) == [SLOWER + BUILD]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("why", ["another engine", "other networks", "not wanted"])
+    def test_others_are_not(self, why, no_library, tmp_path, monkeypatch, capsys):
+        changes = {}
+        if why == "another engine":
+            changes = {"packing": PACKED}
+        elif why == "other networks":
+            path = tmp_path / "net.py"
+            path.write_text(NORMALIZED)
+            changes = {"family": {"kind": f"{path}:build", "parameterization": "standard"}}
+        else:
+            monkeypatch.setenv(library.VARIABLE, "none")
+        assert self.lines(tmp_path, monkeypatch, capsys, **changes) == []
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(dense_engine() != "compiled", reason="the compiled library is not built")
+    def test_nothing_is_said_where_it_is(self, tmp_path, monkeypatch, capsys):
+        assert self.lines(tmp_path, monkeypatch, capsys) == []
 
 
 class TestLines:
@@ -59,7 +121,7 @@ class TestLines:
         study.run(1)
         capsys.readouterr()
         grid = {"learning_rate": [0.1, 1e30], "seeds": 3}
-        Study.create(study.directory, fields(grid=grid)).run(1)
+        Study.create(study.directory, fields(grid=grid, packing=PACKED)).run(1)
         first, second, *lines = capsys.readouterr().err.splitlines()
         assert first == (
             "the study changes (grid[0].seeds: [0, 1] became [0, 1, 2]): 8 runs of it are there, "

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from widthwise.engines.autograd_pack import AutogradPack, Forward
 from widthwise.engines.base import EngineChoice, Pack
-from widthwise.engines.chain import ChainLayer, read_chain
+from widthwise.engines.chain import ChainLayer, is_chain, read_chain
 from widthwise.engines.chain_pack import ChainPack
+from widthwise.engines.compiled.library import lacking
 from widthwise.engines.compiled_pack import CompiledPack, require_compiled
 from widthwise.engines.layer_rules import LAYER_RULES
 from widthwise.engines.modules import NotPackableError, check_alike, copied, first_line
@@ -75,6 +76,12 @@ def pack(
     _check(modules, rates, decays, numbers)
     build = _choose(modules, example, recipe or Recipe(), numbers, engine)
     return build(modules, rates, decays, recipe or Recipe(), numbers)
+
+
+def not_compiled(module: nn.Module, recipe: Recipe) -> str | None:
+    """Why compiled code, which is for such a module on a CPU, does not train it on this machine, in
+    one line; None if it does, if it is for others, or if none is wanted."""
+    return lacking() if _in_float32(module, recipe) and is_chain(module) else None
 
 
 def _choose(

@@ -1,13 +1,14 @@
 """2×2 max-pooling of all replicas, with the bias before it and the rectifier beside it.
 
 max-pool(x + b) = max-pool(x) + b and max-pool(relu(x)) = relu(max-pool(x)), gradients included: a
-quarter of the numbers to add to and to cut, and to sum for the gradient of b. Where Numba is
-installed, a CPU does all three in one compiled pass; elsewhere they are PyTorch's operations.
+quarter of the numbers to add to and to cut, and to sum for the gradient of b. On a CPU, where there
+is the compiled library, all three are one pass of it; elsewhere they are PyTorch's operations.
+``compiled/pooling.c`` says how.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,6 +16,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from widthwise.engines.compiled.library import (
+    VARIABLE,
+    Images,
+    PoolingFunctions,
+    pooling_functions,
+)
 from widthwise.engines.modules import NotPackableError
 from widthwise.engines.values import Run, merge, split
 
@@ -56,10 +63,12 @@ def max_pool(value: Tensor, bias: Tensor | None, *, rectify: bool) -> Tensor:
     """
     replicas, image = value.shape[1], merge(value)
     flat = None if bias is None else bias.flatten()
-    if _compiled_serves(image):
+    passes = _passes(image)
+    if passes is not None:
+        added = None if flat is None else flat.to(image.dtype)
+        assert added is None or len(added) == image.shape[1], "C reads a bias for each channel"
         image = image.contiguous(memory_format=torch.channels_last)
-        added = image.new_zeros(image.shape[1]) if flat is None else flat
-        out: Tensor = _CompiledPool.apply(image, added, rectify)  # type: ignore[no-untyped-call]
+        out: Tensor = _CompiledPool.apply(image, added, rectify, passes)  # type: ignore[no-untyped-call]
     else:
         out = functional.max_pool2d(image, SIZE)
         if flat is not None:
@@ -68,61 +77,68 @@ def max_pool(value: Tensor, bias: Tensor | None, *, rectify: bool) -> Tensor:
     return split(out, replicas)
 
 
+def passes_of(dtype: torch.dtype) -> PoolingFunctions | None:
+    """The compiled passes; None where there are none, or the environment says so."""
+    return _found(dtype, os.environ.get(VARIABLE))
+
+
 @cache
-def kernels() -> ModuleType | None:
-    """The compiled passes; None without Numba, or where it is told not to compile."""
+def _found(dtype: torch.dtype, wanted: str | None) -> PoolingFunctions | None:
+    """Looked for once for each value of the environment's variable."""
     try:
-        import numba
-
-        from widthwise.engines import pooling_kernels
-    except ImportError:
+        return pooling_functions(dtype)
+    except NotPackableError:
         return None
-    return None if getattr(numba.config, "DISABLE_JIT", False) else pooling_kernels
 
 
-def _compiled_serves(image: Tensor) -> bool:
-    """A kernel runs on one core: with several threads PyTorch's operations are left to use them."""
-    return (
-        image.device.type == "cpu"
-        and image.dtype in (torch.float32, torch.float64)
-        and torch.get_num_threads() == 1
-        and min(image.shape[2:]) >= SIZE
-        and kernels() is not None
-    )
+def _passes(image: Tensor) -> PoolingFunctions | None:
+    """Those that serve this image, (B, N, H, W). They run on one core: with several threads
+    PyTorch's operations are left to use them."""
+    if image.device.type != "cpu" or torch.get_num_threads() != 1 or min(image.shape[2:]) < SIZE:
+        return None
+    passes = passes_of(image.dtype)
+    return None if passes is None or image.shape[1] < passes.min_channels else passes
 
 
 class _CompiledPool(torch.autograd.Function):
     """On (B, N, H, W) in channels-last memory. The derivative has no derivative."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, bias: Tensor, rectify: bool) -> Tensor:
+    def forward(
+        ctx: Any, image: Tensor, bias: Tensor | None, rectify: bool, passes: PoolingFunctions
+    ) -> Tensor:
         batch, channels, height, width = image.shape
+        sizes = Images(batch, height, width, channels)
         shape = (batch, height // SIZE, width // SIZE, channels)
         out, chosen = image.new_empty(shape), image.new_empty(shape, dtype=torch.uint8)
-        images, added = image.detach().permute(0, 2, 3, 1), bias.detach().contiguous()
-        _kernels().pool(images.numpy(), added.numpy(), rectify, out.numpy(), chosen.numpy())
+        added = None if bias is None else bias.contiguous()
+        passes.forward(
+            sizes,
+            image.data_ptr(),
+            None if added is None else added.data_ptr(),
+            rectify,
+            out.data_ptr(),
+            chosen.data_ptr(),
+        )
         ctx.save_for_backward(chosen)
-        ctx.shape = (batch, height, width, channels)
+        ctx.sizes, ctx.passes = sizes, passes
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         (chosen,) = ctx.saved_tensors
-        _, height, width, channels = ctx.shape
-        to_image, to_bias = gradient.new_empty(ctx.shape), gradient.new_zeros(channels)
-        if height % SIZE:
-            to_image[:, -1] = 0.0
-        if width % SIZE:
-            to_image[:, :, -1] = 0.0
+        sizes = ctx.sizes
+        image = (sizes.batch, sizes.height, sizes.width, sizes.channels)
+        to_image = gradient.new_empty(image)
+        to_bias = gradient.new_empty((2, sizes.channels))
         gradients = gradient.permute(0, 2, 3, 1).contiguous()
-        _kernels().pool_backward(
-            gradients.numpy(), chosen.numpy(), to_image.numpy(), to_bias.numpy()
+        ctx.passes.backward(
+            sizes,
+            gradients.data_ptr(),
+            chosen.data_ptr(),
+            to_image.data_ptr(),
+            to_bias.data_ptr(),
         )
-        return to_image.permute(0, 3, 1, 2), to_bias, None
-
-
-def _kernels() -> ModuleType:
-    compiled = kernels()
-    assert compiled is not None, "asked for without them"
-    return compiled
+        of_bias = to_bias[0] if ctx.needs_input_grad[1] else None
+        return to_image.permute(0, 3, 1, 2), of_bias, None, None

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import torch
 
+from widthwise.engines.build import not_compiled
 from widthwise.errors import InputError, StudyError
 from widthwise.execution import (
     Emit,
@@ -87,6 +88,8 @@ class Runner:
                 missing = self.scheduler.schedule(rounds, self.store.keys())
                 if missing.packs:
                     if speed is None:
+                        if (note := _slower(self.scheduler.context)) is not None:
+                            self.reporter.note(note)
                         with self.reporter.waiting("measuring this machine's speed"):
                             speed = measure_speed(self.scheduler.context, missing)
                     self._train(rounds, missing, speed, failures, len(asked.runs))
@@ -173,6 +176,16 @@ class Runner:
 
 class _TimeOverError(Exception):
     """The time that was given is over."""
+
+
+def _slower(context: Context) -> str | None:
+    """What to know if this machine lacks the compiled code that the networks are for; as the
+    narrowest one says, for they differ in nothing but size."""
+    if context.device.type != "cpu" or context.spec.packing.engine != "auto":
+        return None
+    module = context.family.build(min(context.costs()), seed=0)
+    reason = not_compiled(module, context.spec.training.recipe)
+    return None if reason is None else f"training without compiled code, which is slower: {reason}"
 
 
 @dataclass

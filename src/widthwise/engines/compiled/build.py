@@ -5,6 +5,7 @@ it before there is a package (``hatch_build.py``), developers by hand, after cha
 """
 
 import hashlib
+import itertools
 import os
 import platform
 import shlex
@@ -15,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
-LIBRARY = SOURCES / "libwidthwise_dense.so"
+LIBRARY = SOURCES / "libwidthwise.so"
 
 # Every variant is the same source; they differ in type and in what the compiler may use.
 TYPES = {"float": [], "double": ["-DREAL_IS_DOUBLE"]}
 INSTRUCTION_SETS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx2", "-mfma"]}
+_PARTS = {"dense.c": ("avx2", "avx512"), "pooling.c": ("avx2",)}
 # No contraction: which products are fused with a sum is written in the source, so that every
 # compiler and every tile gives the same bits.
 _FLAGS = ["-std=gnu11", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra"]
@@ -50,15 +52,12 @@ def build(target: Path = LIBRARY) -> Path:
     flags = [*_FLAGS, *shlex.split(os.environ.get("CFLAGS", ""))]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as scratch:
         commands, objects = [], []
-        for kind, defines in TYPES.items():
-            for name, machine in INSTRUCTION_SETS.items():
-                made = f"{scratch}/{kind}_{name}.o"
-                variant = f"-DVARIANT={kind}_{name}"
-                source = str(SOURCES / "dense.c")
-                commands.append(
-                    [*compiler, *flags, *machine, *defines, variant, "-c", source, "-o", made]
-                )
-                objects.append(made)
+        parts = [(part, name) for part, names in _PARTS.items() for name in names]
+        for (part, name), kind in itertools.product(parts, TYPES):
+            objects.append(f"{scratch}/{part}_{kind}_{name}.o")
+            variant = [*INSTRUCTION_SETS[name], *TYPES[kind], f"-DVARIANT={kind}_{name}"]
+            files = ["-c", str(SOURCES / part), "-o", objects[-1]]
+            commands.append([*compiler, *flags, *variant, *files])
         _run_together(commands)
         stamp = f'-DSOURCE_HASH="{source_hash()}"'
         library = f"{scratch}/library.so"

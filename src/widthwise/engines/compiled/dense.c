@@ -17,10 +17,6 @@
 #include "pointwise.h"
 #include "tiles.h"
 
-#ifndef VARIANT
-#error "compile with -DVARIANT=<type>_<instruction set>"
-#endif
-
 /* What one layer needs while it trains: y, which becomes the gradient by the layer's product;
    slope of the activation; W'; and the rows of y. */
 struct work {
@@ -206,17 +202,13 @@ static unsigned flush_denormals(void) {
     return before;
 }
 
-#define NAMED_(name, variant) name##_##variant
-#define NAMED(name, variant) NAMED_(name, variant)
+WIDTHWISE_TRAIN(NAMED(widthwise_train));
+WIDTHWISE_LOGITS(NAMED(widthwise_logits));
+WIDTHWISE_EVALUATE(NAMED(widthwise_evaluate));
 
-WIDTHWISE_TRAIN(NAMED(widthwise_train, VARIANT));
-WIDTHWISE_LOGITS(NAMED(widthwise_logits, VARIANT));
-WIDTHWISE_EVALUATE(NAMED(widthwise_evaluate, VARIANT));
-
-int NAMED(widthwise_train, VARIANT)(const struct network *net, const void *inputs,
-                                    const int64_t *labels, const int64_t *indices, int64_t steps,
-                                    int64_t batch, const double *rate_factors, void *losses,
-                                    int64_t losses_stride) {
+int NAMED(widthwise_train)(const struct network *net, const void *inputs, const int64_t *labels,
+                           const int64_t *indices, int64_t steps, int64_t batch,
+                           const double *rate_factors, void *losses, int64_t losses_stride) {
     if (steps < 1 || batch < 1) return 0;
     struct arena arena = {0};
     struct workspace space;
@@ -244,8 +236,8 @@ static void forward_rows(const struct network *net, struct workspace space, cons
     }
 }
 
-int NAMED(widthwise_logits, VARIANT)(const struct network *net, const void *inputs, int64_t rows,
-                                     void *logits) {
+int NAMED(widthwise_logits)(const struct network *net, const void *inputs, int64_t rows,
+                            void *logits) {
     const int64_t last = net->num_layers - 1, size = net->layers[0].inputs,
                   classes = net->layers[last].outputs;
     struct arena arena = {0};
@@ -264,9 +256,9 @@ int NAMED(widthwise_logits, VARIANT)(const struct network *net, const void *inpu
     return 0;
 }
 
-int NAMED(widthwise_evaluate, VARIANT)(const struct network *net, const void *inputs,
-                                       const int64_t *labels, int64_t rows, double *loss,
-                                       int64_t *correct) {
+int NAMED(widthwise_evaluate)(const struct network *net, const void *inputs,
+                              const int64_t *labels, int64_t rows, double *loss,
+                              int64_t *correct) {
     const int64_t last = net->num_layers - 1, size = net->layers[0].inputs,
                   classes = net->layers[last].outputs;
     struct arena arena = {0};

@@ -1,8 +1,9 @@
 /* Vectors of the machine's width, and panels of sixteen lanes made of them.
 
    REAL_IS_DOUBLE chooses the type, the compiler's flags choose the instruction set: AVX512F, or
-   AVX2 with FMA. Everything outside this file is written in panels, so that both sets do the same
-   operations on the same lanes in the same order, and give the same bits. */
+   AVX2 with FMA; VARIANT, at the end of names, says which. What sums over lanes is written in
+   panels, so that both sets do the same operations on the same lanes in the same order, and give
+   the same bits. */
 #ifndef WIDTHWISE_LANES_H
 #define WIDTHWISE_LANES_H
 
@@ -22,6 +23,11 @@
 
 #define GLUE_(a, b, c) a##b##c
 #define GLUE(a, b, c) GLUE_(a, b, c)
+
+#ifndef VARIANT
+#error "compile with -DVARIANT=<type>_<instruction set>"
+#endif
+#define NAMED(name) GLUE(name, _, VARIANT)
 
 #ifdef REAL_IS_DOUBLE
 typedef double real;
@@ -55,6 +61,7 @@ enum {
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef whole wholes __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint8_t bytes __attribute__((vector_size(VECTOR_BYTES / REAL_BYTES))); /* a byte a lane */
 typedef real anywhere __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
 INLINE vec load(const real *from) { return *(const anywhere *)from; }
@@ -110,6 +117,28 @@ INLINE vec choose(wholes mask, vec yes, vec no) {
 #else
 #define EACH_LEVEL(LEVEL) LEVEL(2) LEVEL(1)
 #endif
+
+#define NUMBER_(i, s) (i)
+INLINE wholes lane_numbers(void) { return (wholes){EACH_LANE(NUMBER_, 0)}; }
+
+/* Lanes that hold 0 to 255, each kept in a byte. */
+INLINE void store_bytes(uint8_t *to, wholes x) {
+#if defined(__AVX512F__) || defined(__clang__)
+    const bytes narrow = __builtin_convertvector(x, bytes);
+#else /* of which GCC would take every lane by itself */
+#define FIRST_BYTE_(i, s) ((i) * (s))
+    typedef uint8_t all_bytes __attribute__((vector_size(VECTOR_BYTES)));
+    const all_bytes first = {EACH_LANE(FIRST_BYTE_, REAL_BYTES)};
+    const all_bytes narrow = __builtin_shuffle((all_bytes)x, first);
+#endif
+    __builtin_memcpy(to, &narrow, WIDTH);
+}
+
+INLINE wholes load_bytes(const uint8_t *from) {
+    bytes x;
+    __builtin_memcpy(&x, from, WIDTH);
+    return __builtin_convertvector(x, wholes);
+}
 
 /* Transposes WIDTH vectors in place. */
 INLINE void transpose_vectors(vec *a) {

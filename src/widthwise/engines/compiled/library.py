@@ -11,8 +11,9 @@ import torch
 from widthwise.engines.compiled.build import INSTRUCTION_SETS, LIBRARY, source_hash
 from widthwise.engines.modules import NotPackableError
 
-# Forces one instruction set, or with "none" the packed engines.
+# Forces one instruction set, or with "none" PyTorch's operations.
 VARIABLE = "WIDTHWISE_INSTRUCTION_SET"
+_AVX2_BYTES = 32
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 _BUILD = "python -m widthwise.engines.compiled.build"
 
@@ -51,9 +52,20 @@ class Network(ctypes.Structure):
     )
 
 
+class Images(ctypes.Structure):
+    """``struct images`` of pooling.h."""
+
+    _fields_ = (
+        ("batch", ctypes.c_int64),
+        ("height", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+    )
+
+
 @dataclass(frozen=True)
 class Functions:
-    """The library's functions for one type, see dense.h.
+    """The library's functions of dense networks for one type, see dense.h.
 
     Attributes:
         instruction_set: that they use.
@@ -74,19 +86,50 @@ def functions(dtype: torch.dtype) -> Functions:
         NotPackableError: if there are none: no library, a stale one, a processor without FMA, or
             the environment variable says so.
     """
-    if dtype not in _TYPES:
-        raise NotPackableError(f"there is no compiled code for {dtype}")
     chosen = instruction_set()
-    library, kind = _library(), _TYPES[dtype]
-    train, logits, evaluate = (
-        getattr(library, f"widthwise_{name}_{kind}_{chosen}")
-        for name in ("train", "logits", "evaluate")
-    )
+    train, logits, evaluate = _variants(dtype, chosen, "train", "logits", "evaluate")
     network, address, size = ctypes.POINTER(Network), ctypes.c_void_p, ctypes.c_int64
     train.argtypes = (network, *[address] * 3, size, size, address, address, size)
     logits.argtypes = (network, address, size, address)
     evaluate.argtypes = (network, address, address, size, address, address)
     return Functions(chosen, train, logits, evaluate)
+
+
+@dataclass(frozen=True)
+class PoolingFunctions:
+    """The library's passes of max-pooling for one type, see pooling.h.
+
+    Attributes:
+        min_channels: that an image must have, to fill a vector.
+        forward, backward: ``widthwise_pool``, ``widthwise_pool_backward``.
+    """
+
+    min_channels: int
+    forward: Any
+    backward: Any
+
+
+def pooling_functions(dtype: torch.dtype) -> PoolingFunctions:
+    """The same of max-pooling, which uses AVX2 wherever there is compiled code.
+
+    Raises:
+        NotPackableError: as :func:`functions`.
+    """
+    instruction_set()
+    forward, backward = _variants(dtype, "avx2", "pool", "pool_backward")
+    images, address = ctypes.POINTER(Images), ctypes.c_void_p
+    forward.argtypes = (images, address, address, ctypes.c_int64, address, address)
+    backward.argtypes = (images, *[address] * 4)
+    forward.restype = backward.restype = None
+    return PoolingFunctions(_AVX2_BYTES // dtype.itemsize, forward, backward)
+
+
+def _variants(dtype: torch.dtype, instructions: str, *names: str) -> list[Any]:
+    """These functions of the library, for this type and instruction set."""
+    if dtype not in _TYPES:
+        raise NotPackableError(f"there is no compiled code for {dtype}")
+    variant = f"{_TYPES[dtype]}_{instructions}"
+    return [getattr(_library(), f"widthwise_{name}_{variant}") for name in names]
 
 
 def instruction_set() -> str:
@@ -106,6 +149,17 @@ def instruction_set() -> str:
         if getattr(library, f"widthwise_can_run_{name}")():
             return name
     raise NotPackableError(f"the processor has no {asked or 'AVX2 with FMA'}")
+
+
+def lacking() -> str | None:
+    """Why there is no compiled code here, in one line; None if there is, or none is wanted."""
+    if os.environ.get(VARIABLE) == "none":
+        return None
+    try:
+        instruction_set()
+    except NotPackableError as error:
+        return str(error)
+    return None
 
 
 @functools.cache
