@@ -928,3 +928,40 @@ def test_outputs_that_are_no_logits_get_a_sentence(case):
 def test_parameters_without_a_shape_get_a_sentence():
     with pytest.raises(InputError, match=r"'0\.weight' has no shape yet; call the module once"):
         packed(lambda: nn.Sequential(nn.LazyLinear(6), nn.Tanh(), nn.Linear(6, 3)))
+
+
+class Overwriting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer(x.sub_(0.5).cumsum(1))
+
+
+def test_a_forward_that_overwrites_its_input_is_refused():
+    """Evaluation reads the data set where it lies: the next one would meet other examples."""
+    inputs, targets = torch.randn(8, 6), torch.randint(3, (8,))
+    kept = inputs.clone()
+    with pytest.raises(InputError, match=r"leave its input as it is.*begin with x = x.clone\(\)"):
+        pack([Overwriting(), Overwriting()], [0.1, 0.1], example=(inputs, targets))
+    assert torch.equal(inputs, kept)
+
+
+def test_one_that_copies_it_first_is_followed():
+    class Copying(Overwriting):
+        def forward(self, x):
+            return super().forward(x.clone())
+
+    inputs, targets = torch.randn(8, 6), torch.randint(3, (8,))
+    packed = pack([Copying(), Copying()], [0.1, 0.1], example=(inputs, targets))
+    assert torch.equal(packed.logits(inputs), packed.logits(inputs))
+
+
+@pytest.mark.parametrize("how", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_hooks_on_a_layers_gradient_are_named(how):
+    modules = [nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)) for _ in range(2)]
+    getattr(modules[1][0], how)(lambda layer, *gradients: None)
+    example = torch.randn(8, 6), torch.randint(3, (8,))
+    with pytest.raises(InputError, match=r"layer '0' has a hook on its gradient .*do in forward"):
+        pack(modules, [0.1, 0.1], example=example)

@@ -213,7 +213,13 @@ def _prove_logits(
     with _by_itself("evaluation"):
         own = torch.stack([evaluated(module, inputs) for module in modules])
     largest = float(own.abs().max()) if own.numel() else 0.0
-    compare("the logits", packed.logits(inputs.clone()), own, largest)
+    given = inputs.clone()
+    compare("the logits", packed.logits(given), own, largest)
+    if not torch.equal(given.nan_to_num(), inputs.nan_to_num()):
+        raise InputError(
+            "forward must leave its input as it is, for evaluation reads examples where they lie, "
+            "but it overwrites it; begin with x = x.clone()"
+        )
 
 
 @contextmanager

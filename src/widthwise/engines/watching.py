@@ -60,6 +60,13 @@ def check_parameters(modules: Sequence[nn.Module]) -> None:
     for module in modules:
         for name, parameter in module.named_parameters():
             _check_parameter(name, parameter)
+        for path, layer in module.named_modules():
+            if layer._backward_hooks or layer._backward_pre_hooks:
+                raise InputError(
+                    f"layer {path or 'module'!r} has a hook on its gradient "
+                    "(register_full_backward_hook or …_pre_hook), which the replicas of a pack "
+                    "would not call; do in forward what it does"
+                )
 
 
 def _check_parameter(name: str, parameter: nn.Parameter) -> None:
