@@ -4,14 +4,18 @@ import json
 import re
 from statistics import geometric_mean, median
 
+import pytest
 from pages import ROOT
 
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
 
+def record(name):
+    return json.loads((ROOT / "docs" / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def cells(name):
-    record = (ROOT / "docs" / "benchmarks" / f"{name}.json").read_text(encoding="utf-8")
-    return json.loads(record)["cells"]
+    return record(name)["cells"]
 
 
 def speedup(cell):
@@ -34,3 +38,30 @@ def test_share_of_the_floor():
     narrow = geometric_mean(share(c) for c in cells("compiled") if c["width"] <= 32)
     found = re.search(r"at (\d+) % of the floor for H ≥ 64 and at (\d+) % for H ≤ 32", PAGE)
     assert [int(part) for part in found.groups()] == [round(wide), round(narrow)]
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "digits"),
+    [
+        ("small_mlp_peers", "JAX", 2),
+        ("small_mlp_peers", "loops", 1),
+        ("mlp_peers", "loops", 2),
+        ("mlp_peers", "compiled loops", 2),
+        ("mlp_peers", "ensembles", 2),
+    ],
+)
+def test_means_against_peers(name, group, digits):
+    mean = record(name)["geometric_means"][group]
+    center, low, high = (f"{mean[part]:.{digits}f}" for part in ("center", "low", "high"))
+    assert f"| {center} ({low}–{high}) | Zen 3 |" in PAGE
+
+
+def test_lowest_and_highest_cell_against_jax():
+    ratios = []
+    for cell in cells("small_mlp_peers"):
+        times = cell["times"]
+        forms = (way for way in times if way.startswith("JAX"))
+        best = min(forms, key=lambda way: median(times[way]))
+        ratios.append(median(b / o for b, o in zip(times[best], times["Widthwise"], strict=True)))
+    assert f"{min(ratios):.2f} in the lowest" in PAGE
+    assert f"{max(ratios):.2f} in the highest" in PAGE
