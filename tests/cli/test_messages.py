@@ -67,6 +67,8 @@ BAD = [
     ("run", "{}/spec.json", "--engine", "fastest"),
     ("run", "{}/spec.json", "--store", "{}/spec.json", "-q"),
     ("run", "{}/spec.json", "--retrain-where", "speed=3", "-q"),
+    ("work", "{}"),
+    ("work", "{}", "--for", "2"),
     ("status", "{}"),
     ("report", "{}"),
     ("verify", "{}"),

@@ -111,7 +111,7 @@ CASES = {
 def pair(request, monkeypatch):
     """The same pack twice: its steps recorded, and made one by one, with CUDA's operations."""
     monkeypatch.setattr(chain_pack, "needs_copies", lambda device: True)
-    monkeypatch.setattr(pooling, "kernels", lambda: None)
+    monkeypatch.setattr(pooling, "passes_of", lambda dtype: None)
     build, recipe, momenta = CASES[request.param]
     direct = packed(build, recipe, momenta)
     recorder = TapeRecorder()

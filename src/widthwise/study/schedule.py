@@ -316,7 +316,7 @@ def list_size(flops: float, most: int, total: float) -> int:
 
     >>> list_size(1e9, most=100, total=1e13), list_size(1e9, most=100, total=1e11)
     (100, 10)
-    >>> list_size(1e11, most=100, total=1e13), list_size(1e9, most=3, total=1e13)
+    >>> list_size(1e12, most=100, total=1e13), list_size(1e9, most=3, total=1e13)
     (1, 3)
     """
     each = min(max(total / _LISTS, _SHORTEST_LIST), _LONGEST_LIST)

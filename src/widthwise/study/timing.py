@@ -247,7 +247,7 @@ def measure_speed(context: Context, schedule: Schedule) -> Speed:
 def _one_by_one(context: Context, schedule: Schedule) -> bool:
     """As the first pack says; networks of a study are of one kind."""
     job = schedule.packs[0].job
-    return trains_one_by_one(
+    return context.costs()[job.widening_factor].is_chain and trains_one_by_one(
         context.family,
         context.dataset,
         job.recipe,
