@@ -32,7 +32,12 @@ class StoppedError(Exception):
 
 
 def study_in(directory, family, size=16):
-    asked = fields(family=family, grid=GRID, packing={"size": size, "engine": "compiled"})
+    asked = fields(
+        family=family,
+        grid=GRID,
+        training={"steps": 320, "evaluations": 8},
+        packing={"size": size, "engine": "compiled"},
+    )
     return Study.create(directory, asked, data=clouds(num_validation=8))
 
 
@@ -68,7 +73,7 @@ def test_in_any_company_and_by_any_number_of_workers(size, workers, family, expe
     assert_frame_equal(found, expected, check_exact=True)
 
 
-@pytest.mark.parametrize("most", [1, 5])
+@pytest.mark.parametrize("most", [1, 35])
 def test_for_any_cut_into_calls(most, family, expected, tmp_path, monkeypatch):
     monkeypatch.setattr("widthwise.training.trainer._MAX_STEPS_IN_A_CALL", most)
     study = study_in(tmp_path / "study", family)
@@ -113,6 +118,17 @@ def test_with_every_instruction_set(family, expected, tmp_path, monkeypatch):
         found = finished(tmp_path / name, family, workers=2)
         assert_frame_equal(found, expected, check_exact=True)
     assert os.environ[library.VARIABLE] == "avx512"
+
+
+def test_calls_that_end_within_a_block_are_seen(family, expected, tmp_path, monkeypatch):
+    """What cuts into calls would do to the bits if they were made anywhere."""
+    monkeypatch.setattr("widthwise.engines.compiled_pack.CompiledPack.steps_of_block", 1)
+    monkeypatch.setattr("widthwise.training.trainer._MAX_STEPS_IN_A_CALL", 35)
+    study = study_in(tmp_path / "study", family)
+    for pack in study.schedule.packs:
+        study_call(study, pack)
+    with pytest.raises(AssertionError):
+        assert_frame_equal(bits(study), expected, check_exact=True)
 
 
 def test_a_difference_of_one_bit_is_seen(family, expected, tmp_path):

@@ -81,7 +81,15 @@ class Pack(Protocol):
 @runtime_checkable
 class TrainsChunks(Protocol):
     """A pack that also makes many steps in one call, and evaluates a whole data set in one, reading
-    examples where they lie."""
+    examples where they lie.
+
+    Attributes:
+        steps_of_block: steps may be taken in blocks, which begin at multiples of this number. Calls
+            that end there, or where the weights are evaluated, leave the same bits however many
+            they are; a call that ends within a block rounds differently.
+    """
+
+    steps_of_block: int
 
     def train_steps(
         self,
@@ -93,15 +101,15 @@ class TrainsChunks(Protocol):
         first_number: int,
         rate_factors: Tensor,
     ) -> None:
-        """Consecutive updates of every replica: the same bits as one :meth:`Pack.step` after the
-        other. It cannot be interrupted.
+        """Consecutive updates of every replica, those of one :meth:`Pack.step` after the other. It
+        cannot be interrupted.
 
         Args:
             inputs: (N, *example_shape), the training set.
             labels: (N,) class indices.
             indices: (R, S, B), the examples of S steps.
             losses: (S, R), receives the mean losses before each update.
-            first_number: of the first update.
+            first_number: of the first update; it says where blocks begin.
             rate_factors: (S,), multiply every learning rate.
 
         Raises:

@@ -1,8 +1,9 @@
 """Chains of dense layers, one run at a time, a whole chunk of steps in one call of C.
 
 The runs of such a pack share nothing but the call that hands them out: each is computed alone, in
-an order that its batch size fixes. So its bits are the same in any company, for any cut into
-chunks, and with every instruction set. ``compiled/dense.c`` says how.
+an order that its batch size and the numbers of its steps fix. So its bits are the same in any
+company, for any cut into whole blocks, and with every instruction set. ``compiled/dense.c`` says
+how.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,7 @@ class CompiledPack:
 
     engine = "compiled"
     host_work: str | None = None
+    steps_of_block = _PANEL
 
     def __init__(
         self,
@@ -139,6 +141,7 @@ class CompiledPack:
                     flat.data_ptr(),
                     labels.data_ptr(),
                     indices[r].data_ptr(),
+                    first_number,
                     num_steps,
                     batch_size,
                     factors.data_ptr(),

@@ -177,21 +177,23 @@ def _prove(
         packed.restore({**packed.state(), **start})
     if isinstance(packed, TrainsChunks):
         for rows in (1, len(batches[0][0])):
-            _prove_chunk(packed, *batches[0], rows)
+            _prove_chunk(packed, *batches[0], rows, compare)
         packed.restore({**packed.state(), **start})
     if len(batches) > 1:  # with the statistics that training left
         _prove_logits(packed, modules, batches[0][0], compare)
 
 
-def _prove_chunk(packed: Pack, inputs: Tensor, targets: Tensor, batch_size: int) -> None:
-    """Three steps in one call are three steps, bit for bit."""
+def _prove_chunk(
+    packed: Pack, inputs: Tensor, targets: Tensor, batch_size: int, compare: "_Comparison"
+) -> None:
+    """Many steps in one call are those steps one by one."""
     assert isinstance(packed, TrainsChunks)
     start = {name: tensor.clone() for name, tensor in packed.state().items()}
-    replicas, count = packed.num_replicas, len(inputs)
-    rows = torch.arange(3 * batch_size, device=inputs.device).view(3, batch_size) % count
-    losses = next(iter(packed.parameters(0).values())).new_empty(3, replicas)
+    replicas, steps = packed.num_replicas, packed.steps_of_block + 1
+    rows = torch.arange(steps * batch_size, device=inputs.device).view(steps, -1) % len(inputs)
+    losses = next(iter(packed.parameters(0).values())).new_empty(steps, replicas)
     single = torch.empty_like(losses)
-    factors = torch.full((3,), _SMALL, dtype=torch.float64)  # short steps: they stay finite
+    factors = torch.full((steps,), _SMALL, dtype=torch.float64)  # short steps: they stay finite
     indices = rows.expand(replicas, -1, -1).contiguous()
     packed.train_steps(inputs, targets, indices, losses, first_number=0, rate_factors=factors)
     together = {name: tensor.clone() for name, tensor in packed.state().items()}
@@ -200,11 +202,9 @@ def _prove_chunk(packed: Pack, inputs: Tensor, targets: Tensor, batch_size: int)
         batch = inputs[chosen].expand(replicas, batch_size, *inputs.shape[1:])
         own = targets[chosen].expand(replicas, -1)
         packed.step(batch, own, single[number], number=number, rate_factor=_SMALL)
-    same = torch.equal(losses, single) and all(
-        torch.equal(together[name], tensor) for name, tensor in packed.state().items()
-    )
-    if not same:
-        raise DisagreementError("steps in one call must be those made one by one, but they differ")
+    compare("the losses of steps in one call", losses, single, _largest(single))
+    for name, tensor in packed.state().items():
+        compare(f"{name} after steps in one call", together[name], tensor, _largest(tensor))
 
 
 def _prove_logits(

@@ -189,12 +189,15 @@ class PackTrainer:
         return [self._result(i) for i in range(len(self.job.replicas))]
 
     def _chunk(self, target: int) -> int:
+        """Steps of the next call, which ends a block or at the target."""
         examples = len(self._alive) * self.job.batch_size  # a step
-        ahead, most = _INDICES_AHEAD // examples, _MAX_STEPS_AHEAD
-        if self._takes_chunks:
+        ahead, most, block = _INDICES_AHEAD // examples, _MAX_STEPS_AHEAD, 1
+        if self._takes_chunks and isinstance(self._pack, TrainsChunks):
             ahead = min(ahead, _PRODUCTS_AHEAD // (3 * self._num_parameters * examples))
-            most = _MAX_STEPS_IN_A_CALL
-        return max(1, min(target - self.step, ahead, most))
+            most, block = _MAX_STEPS_IN_A_CALL, self._pack.steps_of_block
+        end = self.step + max(min(ahead, most), 1)
+        whole = max(end // block, self.step // block + 1) * block
+        return min(whole, target) - self.step
 
     def _train_chunk(self, num_steps: int) -> None:
         job = self.job

@@ -2,17 +2,18 @@
 
    Compiled once for each type (float, double) and instruction set (see build.py). The weights of
    a small network stay in the core's cache from step to step. Rows of the batch are read where
-   they lie in the data set. Products and updates are made of tiles (tiles.h). The update of the
-   first layer, which has most of the bytes, and its next forward product share one pass over the
-   weights.
+   they lie in the data set. Products and updates are made of tiles (tiles.h). The first layer has
+   most of the weights: its update and its next forward product share one pass over them, and with
+   one example a step it is taken sixteen steps at a time (blocks.h).
 
-   Results depend on the run alone: how a sum is split follows from the batch size, never from
-   tiles, instruction sets or where chunks are cut. */
+   Results depend on the run alone: how a sum is split follows from the batch size and the numbers
+   of the steps, never from tiles, instruction sets or, where blocks are whole, cuts into chunks. */
 #include "dense.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "lanes.h"
 #include "pointwise.h"
 #include "tiles.h"
@@ -40,7 +41,22 @@ static void *take(struct arena *arena, size_t bytes) {
 struct workspace {
     struct work *layers;
     const real **rows, **next_rows, **gradient_rows;
+    struct block block; /* of training with one example a step */
 };
+
+static struct block lay_out_block(const struct layer *layer, struct arena *arena) {
+    const size_t outputs = STEPS * padded(layer->outputs) * sizeof(real);
+    const int velocities = layer->velocity != 0;
+    return (struct block){.rows = take(arena, STEPS * sizeof(real *)),
+                          .by_weight = take(arena, outputs),
+                          .by_velocity = velocities ? take(arena, outputs) : 0,
+                          .gradient = take(arena, outputs),
+                          .to_weight = take(arena, outputs),
+                          .to_velocity = velocities ? take(arena, outputs) : 0,
+                          .panel = take(arena, layer->inputs * PANEL * sizeof(real)),
+                          .inner = take(arena, STEPS * PANEL * sizeof(real)),
+                          .recurrence = take(arena, sizeof(struct recurrence))};
+}
 
 static struct workspace lay_out(const struct network *net, int64_t batch, int training,
                                 struct arena *arena) {
@@ -48,6 +64,7 @@ static struct workspace lay_out(const struct network *net, int64_t batch, int tr
                               .rows = take(arena, batch * sizeof(real *)),
                               .next_rows = take(arena, batch * sizeof(real *)),
                               .gradient_rows = take(arena, batch * sizeof(real *))};
+    if (training && batch == 1) space.block = lay_out_block(net->layers, arena);
     for (int64_t l = 0; l < net->num_layers; l++) {
         const struct layer *layer = net->layers + l;
         struct work w = {0};
@@ -134,63 +151,150 @@ static void multiply(real *x, real by, int64_t count) {
     for (int64_t i = 0; i < count; i += WIDTH) store(x + i, load(x + i) * broadcast(by));
 }
 
-static void train_steps(const struct network *net, struct workspace space, const real *inputs,
-                        const int64_t *labels, const int64_t *indices, int64_t steps,
-                        int64_t batch, const double *rate_factors, real *losses,
-                        int64_t losses_stride) {
+static struct update update_of(const struct layer *layer, const struct rule *rule, rows_t rows,
+                               const real *gradient, int64_t batch) {
+    return (struct update){.rows = rows,
+                           .gradient = gradient,
+                           .gradient_stride = padded(layer->outputs),
+                           .batch = batch,
+                           .weight = layer->weight,
+                           .velocity = layer->velocity ? layer->velocity : layer->weight,
+                           .panel_stride = padded(layer->inputs) * PANEL,
+                           .rule = rule,
+                           .mode = rule->mode};
+}
+
+/* What the steps of one call have in common, and where the call is. */
+struct call {
+    const struct network *net;
+    struct workspace space;
+    const real *inputs;
+    const int64_t *labels, *indices; /* indices from this step on, as all that follows */
+    int64_t batch;
+    const double *rate_factors;
+    struct rule rule;
+    real *losses;
+    int64_t losses_stride;
+};
+
+/* The next `count` examples of the call. */
+static void point_at(const struct call *call, int64_t count, const real **rows) {
+    for (int64_t i = 0; i < count; i++)
+        rows[i] = call->inputs + call->indices[i] * call->net->layers->inputs;
+}
+
+/* One step, from the first layer's outputs, layers[0].y, to the gradient by its products,
+   layers[0].gradient. All is updated but the first layer's weights; the call moves on. */
+static void train_step(struct call *call) {
+    const struct network *net = call->net;
     const struct layer *layers = net->layers;
-    struct work *work = space.layers;
-    const int64_t last = net->num_layers - 1;
-    const int split = split_of(batch);
-    struct rule rule = rule_of(net);
-    for (int64_t b = 0; b < batch; b++) space.rows[b] = inputs + indices[b] * layers->inputs;
-    forward_layer(layers, space.rows, batch, split, work[0].y);
-    for (int64_t step = 0; step < steps; step++, indices += batch) {
-        const int more = step + 1 < steps;
-        rule.step = (real)(-net->learning_rate * rate_factors[step]);
-        for (int64_t b = 0; more && b < batch; b++)
-            space.next_rows[b] = inputs + indices[batch + b] * layers->inputs;
-        for (int64_t l = 1; l <= last; l++) {
-            const struct work *below = work + l - 1;
-            activate(layers[l - 1].activation, below->y, below->slope,
-                     batch * padded(layers[l].inputs));
-            forward_layer(layers + l, below->rows, batch, split, work[l].y);
+    struct work *work = call->space.layers;
+    const int64_t last = net->num_layers - 1, batch = call->batch;
+    struct rule *rule = &call->rule;
+    rule->step = (real)(-net->learning_rate * *call->rate_factors);
+    for (int64_t l = 1; l <= last; l++) {
+        const struct work *below = work + l - 1;
+        activate(layers[l - 1].activation, below->y, below->slope,
+                 batch * padded(layers[l].inputs));
+        forward_layer(layers + l, below->rows, batch, split_of(batch), work[l].y);
+    }
+    *call->losses =
+        mean_loss(net, work[last].y, layers[last].outputs, call->labels, call->indices, batch);
+    for (int64_t l = last; l >= 0; l--) {
+        const struct layer *layer = layers + l;
+        const int64_t outputs = padded(layer->outputs);
+        real *gradient = work[l].gradient;
+        if (layer->bias)
+            update_bias(rule, gradient, outputs, batch, layer->bias, layer->bias_velocity);
+        multiply(gradient, (real)layer->multiplier, batch * outputs);
+        if (l == 0) break;
+        const struct work *below = work + l - 1;
+        backward(layer, work + l, batch, call->space.gradient_rows, below->gradient);
+        deactivate(layers[l - 1].activation, below->gradient, below->y, below->slope,
+                   batch * padded(layer->inputs));
+        clear_padding(below->gradient, batch, layer->inputs);
+        struct update u = update_of(layer, rule, below->rows, gradient, batch);
+        if (u.mode == PLAIN && batch == 1) { /* an operation less a weight, and no more rounding */
+            multiply(gradient, rule->step, outputs);
+            u.mode = ADDED;
         }
-        losses[step * losses_stride] =
-            mean_loss(net, work[last].y, layers[last].outputs, labels, indices, batch);
-        for (int64_t l = last; l >= 0; l--) {
-            const struct layer *layer = layers + l;
-            const int64_t outputs = padded(layer->outputs);
-            real *gradient = work[l].gradient;
-            if (layer->bias)
-                update_bias(&rule, gradient, outputs, batch, layer->bias, layer->bias_velocity);
-            multiply(gradient, (real)layer->multiplier, batch * outputs);
-            if (l > 0) {
-                const struct work *below = work + l - 1;
-                backward(layer, work + l, batch, space.gradient_rows, below->gradient);
-                deactivate(layers[l - 1].activation, below->gradient, below->y, below->slope,
-                           batch * padded(layer->inputs));
-                clear_padding(below->gradient, batch, layer->inputs);
-            }
-            if (adds_to_weights(&rule, batch)) multiply(gradient, rule.step, outputs);
-            struct update u = {.rows = l > 0 ? work[l - 1].rows : space.rows,
-                               .gradient = gradient,
-                               .gradient_stride = outputs,
-                               .batch = batch,
-                               .weight = layer->weight,
-                               .velocity = layer->velocity ? layer->velocity : layer->weight,
-                               .panel_stride = padded(layer->inputs) * PANEL,
-                               .rule = &rule};
-            if (l == 0 && more) {
-                struct product p = product_of(layer, work[0].y);
-                update_and_forward(&u, &p, outputs / PANEL, space.next_rows);
-            } else {
-                update(&u, layer->inputs, outputs / PANEL);
-            }
+        update(&u, layer->inputs, outputs / PANEL);
+    }
+    call->indices += batch;
+    call->rate_factors++;
+    call->losses += call->losses_stride;
+}
+
+static void train_steps(struct call *call, int64_t steps) {
+    const struct layer *layer = call->net->layers;
+    struct workspace *space = &call->space;
+    struct work *work = space->layers;
+    const int64_t batch = call->batch, panels = padded(layer->outputs) / PANEL;
+    const struct product p = product_of(layer, work->y);
+    point_at(call, batch, space->rows);
+    forward(&p, panels, space->rows, batch, split_of(batch));
+    for (int64_t left = steps - 1; left >= 0; left--) {
+        train_step(call);
+        struct update u = update_of(layer, &call->rule, space->rows, work->gradient, batch);
+        if (left == 0) {
+            update(&u, layer->inputs, panels);
+            break;
         }
-        const real **used = space.rows;
-        space.rows = space.next_rows;
-        space.next_rows = used;
+        point_at(call, batch, space->next_rows);
+        update_and_forward(&u, &p, panels, space->next_rows);
+        const real **used = space->rows;
+        space->rows = space->next_rows;
+        space->next_rows = used;
+    }
+}
+
+/* One block of steps with one example each, see blocks.h. */
+static void train_block(struct call *call, int64_t steps) {
+    const struct network *net = call->net;
+    const struct layer *layer = net->layers;
+    const struct block *block = &call->space.block;
+    struct recurrence *r = block->recurrence;
+    struct work *work = call->space.layers;
+    const int64_t outputs = padded(layer->outputs), panels = outputs / PANEL;
+    point_at(call, steps, block->rows);
+    struct product p = product_of(layer, block->by_weight);
+    p.multiplier = 1; /* outputs_at does the rest */
+    p.bias = 0;
+    forward(&p, panels, block->rows, steps, 1);
+    if (block->by_velocity) {
+        p.weight = layer->velocity;
+        p.out = block->by_velocity;
+        forward(&p, panels, block->rows, steps, 1);
+    }
+    inner_products(block->rows, steps, layer->inputs, block->panel, block->inner);
+    follow(&call->rule, net->learning_rate, call->rate_factors, steps, r);
+    for (int64_t t = 0; t < steps; t++) {
+        work->gradient = block->gradient + t * outputs;
+        if (net->num_layers == 1) work->y = work->gradient; /* where the loss leaves it */
+        outputs_at(block, t, layer, work->y);
+        train_step(call);
+    }
+    scale_rows(block->gradient, r->of_step[steps], steps, outputs, block->to_weight);
+    struct update u = update_of(layer, &call->rule, block->rows, block->to_weight, steps);
+    u.mode = ADDED;
+    if (block->by_velocity) {
+        scale_rows(block->gradient, r->velocity_of_step, steps, outputs, block->to_velocity);
+        u.mode = OF_BLOCK;
+        u.velocity_gradient = block->to_velocity;
+        u.of_weight = r->of_weight[steps];
+        u.of_velocity = r->of_velocity[steps];
+        u.velocity_of_weight = r->velocity_of_weight;
+        u.velocity_of_velocity = r->velocity_of_velocity;
+    }
+    update(&u, layer->inputs, panels);
+}
+
+/* Blocks begin at multiples of their size, whatever step a call begins with. */
+static void train_blocks(struct call *call, int64_t begin, int64_t steps) {
+    for (int64_t step = begin, end = begin + steps; step < end;) {
+        int64_t whole = STEPS - step % STEPS, count = whole < end - step ? whole : end - step;
+        train_block(call, count);
+        step += count;
     }
 }
 
@@ -207,15 +311,23 @@ WIDTHWISE_LOGITS(NAMED(widthwise_logits));
 WIDTHWISE_EVALUATE(NAMED(widthwise_evaluate));
 
 int NAMED(widthwise_train)(const struct network *net, const void *inputs, const int64_t *labels,
-                           const int64_t *indices, int64_t steps, int64_t batch,
+                           const int64_t *indices, int64_t begin, int64_t steps, int64_t batch,
                            const double *rate_factors, void *losses, int64_t losses_stride) {
     if (steps < 1 || batch < 1) return 0;
     struct arena arena = {0};
-    struct workspace space;
-    if (!reserved(net, batch, 1, &arena, &space)) return 1;
+    struct call call = {.net = net,
+                        .inputs = inputs,
+                        .labels = labels,
+                        .indices = indices,
+                        .batch = batch,
+                        .rate_factors = rate_factors,
+                        .rule = rule_of(net),
+                        .losses = losses,
+                        .losses_stride = losses_stride};
+    if (!reserved(net, batch, 1, &arena, &call.space)) return 1;
     unsigned before = flush_denormals();
-    train_steps(net, space, inputs, labels, indices, steps, batch, rate_factors, losses,
-                losses_stride);
+    if (batch == 1) train_blocks(&call, begin, steps);
+    else train_steps(&call, steps);
     _mm_setcsr(before);
     free(arena.memory);
     return 0;

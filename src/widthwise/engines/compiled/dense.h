@@ -32,13 +32,14 @@ struct network {
      inputs        (N, n_in), read by row
      labels        (N)
      indices       (steps, batch), rows of inputs; not checked here, nor are labels
+     begin         the number of the first step: where blocks of steps begin (blocks.h)
      rate_factors  (steps), multiply the learning rate
      losses        receives the mean loss before each update, at losses[step * losses_stride]
    Returns 0, or 1 if there was no memory. */
 #define WIDTHWISE_TRAIN(name)                                                                  \
     int name(const struct network *, const void *inputs, const int64_t *labels,                \
-             const int64_t *indices, int64_t steps, int64_t batch, const double *rate_factors, \
-             void *losses, int64_t losses_stride)
+             const int64_t *indices, int64_t begin, int64_t steps, int64_t batch,              \
+             const double *rate_factors, void *losses, int64_t losses_stride)
 
 /* Logits (rows, outputs of the last layer) of inputs (rows, n_in); a row's do not depend on the
    others. Returns as above. */

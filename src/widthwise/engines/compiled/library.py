@@ -89,7 +89,7 @@ def functions(dtype: torch.dtype) -> Functions:
     chosen = instruction_set()
     train, logits, evaluate = _variants(dtype, chosen, "train", "logits", "evaluate")
     network, address, size = ctypes.POINTER(Network), ctypes.c_void_p, ctypes.c_int64
-    train.argtypes = (network, *[address] * 3, size, size, address, address, size)
+    train.argtypes = (network, *[address] * 3, *[size] * 3, address, address, size)
     logits.argtypes = (network, address, size, address)
     evaluate.argtypes = (network, address, address, size, address, address)
     return Functions(chosen, train, logits, evaluate)

@@ -20,13 +20,13 @@ INLINE int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 #define FORWARD_TILES(T) EACH_HEIGHT_TO_8(T, 1) EACH_HEIGHT_TO_8(T, 2) EACH_HEIGHT_TO_6(T, 4)
 #define UPDATE_TILES(T) T(16, 1) T(8, 2) T(6, 4)
 #define FUSED_TILES(T) \
-    EACH_HEIGHT_TO_6(T, 1) EACH_HEIGHT_TO_6(T, 2) T(1, 4) T(2, 4)
+    T(2, 1) T(3, 1) T(4, 1) T(5, 1) T(6, 1) T(2, 2) T(3, 2) T(4, 2) T(5, 2) T(6, 2) T(2, 4)
 static const int tallest[] = {0, 8, 8, 0, 6}; /* forward tile of 1, 2 and 4 panels */
 enum { TALLEST_FUSED = 6 };
 #else
 #define FORWARD_TILES(T) EACH_HEIGHT_TO_6(T, 1)
 #define UPDATE_TILES(T) T(6, 1)
-#define FUSED_TILES(T) T(1, 1) T(2, 1) T(3, 1)
+#define FUSED_TILES(T) T(2, 1) T(3, 1)
 static const int tallest[] = {0, 6, 0, 0, 0};
 enum { TALLEST_FUSED = 3 };
 #endif
@@ -206,7 +206,13 @@ static void forward(const struct product *all, int64_t count, rows_t rows, int64
 /* ---- Update, as torch.optim.SGD: g += decay w; v = momentum v + g; w -= rate (g + momentum v)
    with Nesterov's momentum, w -= rate v without. */
 
-enum mode { PLAIN, MOMENTUM, GENERAL };
+enum mode {
+    PLAIN,
+    MOMENTUM,
+    GENERAL,
+    ADDED,   /* the gradient has been scaled by the step, and is added term by term */
+    OF_BLOCK /* of many steps, see blocks.h */
+};
 
 struct rule {
     enum mode mode;
@@ -237,74 +243,87 @@ struct update {
     const real *gradient;
     ptrdiff_t gradient_stride;
     int64_t batch;
-    real *weight, *velocity; /* the velocity is not used in PLAIN mode */
+    real *weight, *velocity; /* the velocity is not used in the modes PLAIN and ADDED */
     ptrdiff_t panel_stride;
     const struct rule *rule;
+    enum mode mode;
+    /* OF_BLOCK only: W becomes of_weight W + of_velocity V + rows' gradient, V likewise. */
+    const real *velocity_gradient;
+    real of_weight, of_velocity, velocity_of_weight, velocity_of_velocity;
 };
 
 INLINE struct update update_at_panel(struct update u, int64_t panel) {
     u.gradient += panel * PANEL;
+    if (u.velocity_gradient) u.velocity_gradient += panel * PANEL;
     u.weight += panel * u.panel_stride;
     u.velocity += panel * u.panel_stride;
     return u;
 }
 
-INLINE void update_tile(const int HEIGHT, const int PANELS, const int MODE, const int INTO,
+INLINE void update_tile(const int HEIGHT, const int PANELS, const int MODE,
                         const struct update *u, int64_t first) {
-    real *weight = u->weight + first * PANEL, *velocity = u->velocity + first * PANEL;
     const ptrdiff_t panel_stride = u->panel_stride;
+    real *weight = u->weight + first * PANEL, *velocity = u->velocity + first * PANEL;
     sums_t sums;
-    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++)
-        sums[i][v][0] = INTO ? load(weight + place(v, panel_stride) + i * PANEL) : zero();
+    UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
+        const ptrdiff_t at = place(v, panel_stride) + i * PANEL;
+        sums[i][v][0] = MODE == ADDED ? load(weight + at) : zero();
+        if (MODE == OF_BLOCK) {
+            vec w = load(weight + at), old = load(velocity + at);
+            sums[i][v][0] = fma_(broadcast(u->of_weight), w, broadcast(u->of_velocity) * old);
+            store(velocity + at, fma_(broadcast(u->velocity_of_weight), w,
+                                      broadcast(u->velocity_of_velocity) * old));
+        }
+    }
     accumulate(HEIGHT, PANELS, 1, 1, u->rows, first, 0, u->batch, u->gradient, u->gradient_stride,
                PANEL, sums);
     const struct rule rule = *u->rule; /* a copy, which no store can change */
     UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++) {
-        ptrdiff_t at = place(v, panel_stride) + i * PANEL;
-        if (INTO) store(weight + at, sums[i][v][0]);
+        const ptrdiff_t at = place(v, panel_stride) + i * PANEL;
+        if (MODE == ADDED || MODE == OF_BLOCK) store(weight + at, sums[i][v][0]);
         else updated(MODE, &rule, sums[i][v][0], weight + at, velocity + at);
+        if (MODE == OF_BLOCK) sums[i][v][0] = load(velocity + at);
+    }
+    if (MODE == OF_BLOCK) {
+        accumulate(HEIGHT, PANELS, 1, 1, u->rows, first, 0, u->batch, u->velocity_gradient,
+                   u->gradient_stride, PANEL, sums);
+        UNROLL for (int i = 0; i < HEIGHT; i++) UNROLL for (int v = 0; v < PANELS * PARTS; v++)
+            store(velocity + place(v, panel_stride) + i * PANEL, sums[i][v][0]);
     }
 }
 
-INLINE void update_tiles(const int HEIGHT, const int PANELS, const int MODE, const int INTO,
+INLINE void update_tiles(const int HEIGHT, const int PANELS, const int MODE,
                          const struct update *u, int64_t from, int64_t to) {
-    for (; from + HEIGHT <= to; from += HEIGHT) update_tile(HEIGHT, PANELS, MODE, INTO, u, from);
-    for (; from + 4 <= to; from += 4) update_tile(4, PANELS, MODE, INTO, u, from);
-    for (; from < to; from++) update_tile(1, PANELS, MODE, INTO, u, from);
-}
-
-/* Whether a step is added to the weights term by term, the gradient having been scaled by it: an
-   operation less a weight. With one term that rounds no more often. */
-INLINE int adds_to_weights(const struct rule *rule, int64_t batch) {
-    return rule->mode == PLAIN && batch == 1;
+    for (; from + HEIGHT <= to; from += HEIGHT) update_tile(HEIGHT, PANELS, MODE, u, from);
+    for (; from + 4 <= to; from += 4) update_tile(4, PANELS, MODE, u, from);
+    for (; from < to; from++) update_tile(1, PANELS, MODE, u, from);
 }
 
 typedef void update_function(const struct update *, int64_t, int64_t);
 
+#define EACH_MODE(M, height, panels)                                                           \
+    M(height, panels, PLAIN) M(height, panels, MOMENTUM) M(height, panels, GENERAL)            \
+    M(height, panels, ADDED) M(height, panels, OF_BLOCK)
 #define DEFINE_MODE(height, panels, mode)                                                      \
     NOINLINE void update_##mode##_##panels(const struct update *u, int64_t from, int64_t to) { \
-        if (mode == PLAIN && adds_to_weights(u->rule, u->batch))                               \
-            update_tiles(height, panels, mode, 1, u, from, to);                                \
-        else                                                                                   \
-            update_tiles(height, panels, mode, 0, u, from, to);                                \
+        update_tiles(height, panels, mode, u, from, to);                                       \
     }
-#define DEFINE(height, panels)                                                                 \
-    DEFINE_MODE(height, panels, PLAIN)                                                         \
-    DEFINE_MODE(height, panels, MOMENTUM) DEFINE_MODE(height, panels, GENERAL)
+#define DEFINE(height, panels) EACH_MODE(DEFINE_MODE, height, panels)
 UPDATE_TILES(DEFINE)
 #undef DEFINE
 #undef DEFINE_MODE
-#define ENTRY(height, panels)                                                                  \
-    [PLAIN][panels] = update_PLAIN_##panels, [MOMENTUM][panels] = update_MOMENTUM_##panels,    \
-    [GENERAL][panels] = update_GENERAL_##panels,
-static update_function *const update_rows[3][MAX_PANELS + 1] = {UPDATE_TILES(ENTRY)};
+#define ENTRY_MODE(height, panels, mode) [mode][panels] = update_##mode##_##panels,
+#define ENTRY(height, panels) EACH_MODE(ENTRY_MODE, height, panels)
+static update_function *const update_rows[OF_BLOCK + 1][MAX_PANELS + 1] = {UPDATE_TILES(ENTRY)};
 #undef ENTRY
+#undef ENTRY_MODE
+#undef EACH_MODE
 
 static void update(const struct update *all, int64_t inputs, int64_t count) {
     for (int64_t panel = 0; panel < count;) {
         int panels = panels_at_once(count - panel, 1);
         struct update u = update_at_panel(*all, panel);
-        update_rows[u.rule->mode][panels](&u, 0, inputs);
+        update_rows[u.mode][panels](&u, 0, inputs);
         panel += panels;
     }
 }
@@ -316,9 +335,9 @@ static void update_bias(const struct rule *rule, const real *gradient, ptrdiff_t
         vec sum = zero();
         for (int64_t b = 0; b < batch; b++) sum += load(gradient + b * stride + at);
         switch (rule->mode) {
-        case PLAIN: updated(PLAIN, rule, sum, bias + at, velocity); break;
         case MOMENTUM: updated(MOMENTUM, rule, sum, bias + at, velocity + at); break;
         case GENERAL: updated(GENERAL, rule, sum, bias + at, velocity + at); break;
+        default: updated(PLAIN, rule, sum, bias + at, velocity);
         }
     }
 }
@@ -327,8 +346,7 @@ static void update_bias(const struct rule *rule, const real *gradient, ptrdiff_t
 
 INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
                        const struct update *u, const struct product *p, rows_t next_rows) {
-    const int SPLIT = HEIGHT == 1 ? 4 : HEIGHT == 2 ? 2 : 1; /* split_of, as a constant */
-    const int INTO = MODE == PLAIN && HEIGHT == 1; /* adds_to_weights, as a constant */
+    const int SPLIT = HEIGHT == 2 ? 2 : 1; /* split_of, as a constant */
     enum { MAX_BLOCK = 4 };
     const int BLOCK = PANELS * PARTS >= 4 ? SPLIT : SPLIT > 4 / (PANELS * PARTS) ? SPLIT : 4 / (PANELS * PARTS);
     sums_t sums;
@@ -352,8 +370,7 @@ INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
     {                                                                                          \
         vec w[MAX_BLOCK][MAX_VECTORS];                                                         \
         UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
-            UNROLL for (int v = 0; v < PANELS * PARTS; v++) w[j][v] =                          \
-                INTO ? load(weight + place(v, panel_stride) + (k + j) * PANEL) : zero();       \
+            UNROLL for (int v = 0; v < PANELS * PARTS; v++) w[j][v] = zero();                  \
         UNROLL for (int i = 0; i < HEIGHT; i++)                                                \
             UNROLL for (int j = 0; j < (BLOCK); j++) {                                         \
                 vec a = broadcast(row[i][k + j]);                                              \
@@ -363,8 +380,7 @@ INLINE void fused_tile(const int HEIGHT, const int PANELS, const int MODE,
         UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
             UNROLL for (int v = 0; v < PANELS * PARTS; v++) {                                  \
                 ptrdiff_t at = place(v, panel_stride) + (k + j) * PANEL;                       \
-                if (INTO) store(weight + at, w[j][v]);                                         \
-                else w[j][v] = updated(MODE, &rule, w[j][v], weight + at, velocity + at);      \
+                w[j][v] = updated(MODE, &rule, w[j][v], weight + at, velocity + at);           \
             }                                                                                  \
         UNROLL for (int j = 0; j < (BLOCK); j++)                                               \
             UNROLL for (int i = 0; i < HEIGHT; i++) {                                          \
@@ -401,12 +417,12 @@ FUSED_TILES(DEFINE)
     [PLAIN][height][panels] = fused_PLAIN_##height##_##panels,                                 \
     [MOMENTUM][height][panels] = fused_MOMENTUM_##height##_##panels,                           \
     [GENERAL][height][panels] = fused_GENERAL_##height##_##panels,
-static fused_function *const fused_tiles[3][TALLEST_FUSED + 1][MAX_PANELS + 1] = {
+static fused_function *const fused_tiles[GENERAL + 1][TALLEST_FUSED + 1][MAX_PANELS + 1] = {
     FUSED_TILES(ENTRY)};
 #undef ENTRY
 
-/* For batches that a tile does not hold: range by range of the weights' rows, which stay in the
-   first-level cache between their update and their product. */
+/* For batches of two rows and more. What a tile does not hold goes range by range of the weights'
+   rows, which stay in the first-level cache between their update and their product. */
 static void update_and_forward(const struct update *updates, const struct product *product,
                                int64_t count, rows_t next_rows) {
     const int64_t batch = updates->batch;
@@ -416,13 +432,13 @@ static void update_and_forward(const struct update *updates, const struct produc
         if (batch <= TALLEST_FUSED) {
             while (!fused_tiles[0][batch][panels]) panels /= 2;
             struct update u = update_at_panel(*updates, panel);
-            fused_tiles[u.rule->mode][batch][panels](&u, &p, next_rows);
+            fused_tiles[u.mode][batch][panels](&u, &p, next_rows);
         } else {
             struct update u = update_at_panel(*updates, panel);
             int64_t block = rows_in_cache(panels);
             for (int64_t from = 0; from < p.depth; from += block) {
                 int64_t to = from + block < p.depth ? from + block : p.depth;
-                update_rows[u.rule->mode][panels](&u, from, to);
+                update_rows[u.mode][panels](&u, from, to);
                 forward_range(&p, panels, next_rows, batch, 1, from, to);
             }
         }
