@@ -163,7 +163,7 @@ class TestDouble:
     def test_layers_that_are_taken_range_by_range(self, batch_size, decay):
         """More inputs than stay in the first-level cache."""
         factors, rows = torch.ones(30, dtype=torch.float64), drawn(1, 30, batch_size)
-        for widths in ([20], [130, 250]):
+        for widths in ([20], [130, 250], [260, 300]):
             torch.manual_seed(0)
             module = network(widths, nn.ReLU, True, inputs=500).double()
             error = error_against_sgd(module, rows, 0.5, Recipe(weight_decay=decay), factors)

@@ -88,14 +88,14 @@ struct block {
 static void outputs_at(const struct block *block, int64_t t, const struct layer *layer,
                        real *out) {
     const struct recurrence *r = block->recurrence;
-    const ptrdiff_t stride = padded(layer->outputs);
+    const ptrdiff_t stride = row_length(layer->outputs);
     const vec of_weight = broadcast(r->of_weight[t]), of_velocity = broadcast(r->of_velocity[t]),
               multiplier = broadcast((real)layer->multiplier);
     const real *bias = layer->bias;
     real factors[STEPS];
     for (int64_t s = 0; s < t; s++) factors[s] = r->of_step[t][s] * block->inner[t][s];
     const real *rows[] = {factors};
-    for (ptrdiff_t at = 0; at < stride; at += PANEL) {
+    for (ptrdiff_t at = 0; at < padded(layer->outputs); at += PANEL) {
         sums_t sums;
         UNROLL for (int q = 0; q < PARTS; q++) {
             const ptrdiff_t place = t * stride + at + q * WIDTH;

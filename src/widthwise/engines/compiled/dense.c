@@ -45,7 +45,7 @@ struct workspace {
 };
 
 static struct block lay_out_block(const struct layer *layer, struct arena *arena) {
-    const size_t outputs = STEPS * padded(layer->outputs) * sizeof(real);
+    const size_t outputs = STEPS * row_length(layer->outputs) * sizeof(real);
     const int velocities = layer->velocity != 0;
     return (struct block){.rows = take(arena, STEPS * sizeof(real *)),
                           .by_weight = take(arena, outputs),
@@ -68,7 +68,7 @@ static struct workspace lay_out(const struct network *net, int64_t batch, int tr
     for (int64_t l = 0; l < net->num_layers; l++) {
         const struct layer *layer = net->layers + l;
         struct work w = {0};
-        size_t outputs = batch * padded(layer->outputs) * sizeof(real);
+        size_t outputs = batch * row_length(layer->outputs) * sizeof(real);
         w.y = take(arena, outputs);
         w.rows = take(arena, batch * sizeof(real *));
         if (training) {
@@ -80,7 +80,7 @@ static struct workspace lay_out(const struct network *net, int64_t batch, int tr
                     arena, padded(layer->inputs) * padded(layer->outputs) * sizeof(real));
         }
         if (arena->memory) {
-            for (int64_t b = 0; b < batch; b++) w.rows[b] = w.y + b * padded(layer->outputs);
+            for (int64_t b = 0; b < batch; b++) w.rows[b] = w.y + b * row_length(layer->outputs);
             space.layers[l] = w;
         }
     }
@@ -104,7 +104,7 @@ static struct product product_of(const struct layer *layer, real *out) {
                             .multiplier = (real)layer->multiplier,
                             .bias = layer->bias,
                             .out = out,
-                            .out_stride = padded(layer->outputs)};
+                            .out_stride = row_length(layer->outputs)};
 }
 
 static void forward_layer(const struct layer *layer, rows_t rows, int64_t batch, int split,
@@ -126,23 +126,24 @@ static struct rule rule_of(const struct network *net) {
     return rule;
 }
 
-/* The gradient by what the layer was fed, (batch, padded inputs). */
+/* The gradient by what the layer was fed, rows of `inputs`. */
 static void backward(const struct layer *layer, const struct work *work, int64_t batch,
                      const real **gradient_rows, real *down) {
     const int64_t inputs = padded(layer->inputs), outputs = padded(layer->outputs);
     if (by_dots(batch, outputs)) {
-        backward_by_dots(layer->weight, inputs * PANEL, inputs, outputs / PANEL, work->gradient,
-                         batch, down);
+        backward_by_dots(layer->weight, inputs * PANEL, inputs, outputs, work->gradient, batch,
+                         down);
         return;
     }
     transpose(layer->weight, inputs * PANEL, inputs, outputs, work->transposed);
-    for (int64_t b = 0; b < batch; b++) gradient_rows[b] = work->gradient + b * outputs;
+    for (int64_t b = 0; b < batch; b++)
+        gradient_rows[b] = work->gradient + b * row_length(outputs);
     struct product p = {.weight = work->transposed,
                         .panel_stride = outputs * PANEL,
                         .depth = layer->outputs,
                         .multiplier = 1,
                         .out = down,
-                        .out_stride = inputs};
+                        .out_stride = row_length(inputs)};
     forward(&p, inputs / PANEL, gradient_rows, batch, split_of(batch));
 }
 
@@ -155,7 +156,7 @@ static struct update update_of(const struct layer *layer, const struct rule *rul
                                const real *gradient, int64_t batch) {
     return (struct update){.rows = rows,
                            .gradient = gradient,
-                           .gradient_stride = padded(layer->outputs),
+                           .gradient_stride = row_length(layer->outputs),
                            .batch = batch,
                            .weight = layer->weight,
                            .velocity = layer->velocity ? layer->velocity : layer->weight,
@@ -195,30 +196,30 @@ static void train_step(struct call *call) {
     for (int64_t l = 1; l <= last; l++) {
         const struct work *below = work + l - 1;
         activate(layers[l - 1].activation, below->y, below->slope,
-                 batch * padded(layers[l].inputs));
+                 batch * row_length(layers[l].inputs));
         forward_layer(layers + l, below->rows, batch, split_of(batch), work[l].y);
     }
     *call->losses =
         mean_loss(net, work[last].y, layers[last].outputs, call->labels, call->indices, batch);
     for (int64_t l = last; l >= 0; l--) {
         const struct layer *layer = layers + l;
-        const int64_t outputs = padded(layer->outputs);
+        const int64_t row = row_length(layer->outputs);
         real *gradient = work[l].gradient;
         if (layer->bias)
-            update_bias(rule, gradient, outputs, batch, layer->bias, layer->bias_velocity);
-        multiply(gradient, (real)layer->multiplier, batch * outputs);
+            update_bias(rule, gradient, layer->outputs, batch, layer->bias, layer->bias_velocity);
+        multiply(gradient, (real)layer->multiplier, batch * row);
         if (l == 0) break;
         const struct work *below = work + l - 1;
         backward(layer, work + l, batch, call->space.gradient_rows, below->gradient);
         deactivate(layers[l - 1].activation, below->gradient, below->y, below->slope,
-                   batch * padded(layer->inputs));
+                   batch * row_length(layer->inputs));
         clear_padding(below->gradient, batch, layer->inputs);
         struct update u = update_of(layer, rule, below->rows, gradient, batch);
         if (u.mode == PLAIN && batch == 1) { /* an operation less a weight, and no more rounding */
-            multiply(gradient, rule->step, outputs);
+            multiply(gradient, rule->step, row);
             u.mode = ADDED;
         }
-        update(&u, layer->inputs, outputs / PANEL);
+        update(&u, layer->inputs, padded(layer->outputs) / PANEL);
     }
     call->indices += batch;
     call->rate_factors++;
@@ -255,7 +256,7 @@ static void train_block(struct call *call, int64_t steps) {
     const struct block *block = &call->space.block;
     struct recurrence *r = block->recurrence;
     struct work *work = call->space.layers;
-    const int64_t outputs = padded(layer->outputs), panels = outputs / PANEL;
+    const int64_t row = row_length(layer->outputs), panels = padded(layer->outputs) / PANEL;
     point_at(call, steps, block->rows);
     struct product p = product_of(layer, block->by_weight);
     p.multiplier = 1; /* outputs_at does the rest */
@@ -269,16 +270,16 @@ static void train_block(struct call *call, int64_t steps) {
     inner_products(block->rows, steps, layer->inputs, block->panel, block->inner);
     follow(&call->rule, net->learning_rate, call->rate_factors, steps, r);
     for (int64_t t = 0; t < steps; t++) {
-        work->gradient = block->gradient + t * outputs;
+        work->gradient = block->gradient + t * row;
         if (net->num_layers == 1) work->y = work->gradient; /* where the loss leaves it */
         outputs_at(block, t, layer, work->y);
         train_step(call);
     }
-    scale_rows(block->gradient, r->of_step[steps], steps, outputs, block->to_weight);
+    scale_rows(block->gradient, r->of_step[steps], steps, row, block->to_weight);
     struct update u = update_of(layer, &call->rule, block->rows, block->to_weight, steps);
     u.mode = ADDED;
     if (block->by_velocity) {
-        scale_rows(block->gradient, r->velocity_of_step, steps, outputs, block->to_velocity);
+        scale_rows(block->gradient, r->velocity_of_step, steps, row, block->to_velocity);
         u.mode = OF_BLOCK;
         u.velocity_gradient = block->to_velocity;
         u.of_weight = r->of_weight[steps];
@@ -333,9 +334,7 @@ int NAMED(widthwise_train)(const struct network *net, const void *inputs, const 
     return 0;
 }
 
-enum { AT_ONCE = 48 }; /* rows in a forward pass alone: their outputs stay in the cache */
-
-/* Logits of up to AT_ONCE inputs, in the last layer's rows. */
+/* Logits of up to ROWS_AT_ONCE inputs, in the last layer's rows. */
 static void forward_rows(const struct network *net, struct workspace space, const real *inputs,
                          int64_t count) {
     const struct layer *layers = net->layers;
@@ -344,7 +343,7 @@ static void forward_rows(const struct network *net, struct workspace space, cons
     for (int64_t l = 0; l <= last; l++) {
         real *y = space.layers[l].y;
         forward_layer(layers + l, l > 0 ? space.layers[l - 1].rows : space.rows, count, 1, y);
-        if (l < last) activate(layers[l].activation, y, 0, count * padded(layers[l].outputs));
+        if (l < last) activate(layers[l].activation, y, 0, count * row_length(layers[l].outputs));
     }
 }
 
@@ -354,10 +353,10 @@ int NAMED(widthwise_logits)(const struct network *net, const void *inputs, int64
                   classes = net->layers[last].outputs;
     struct arena arena = {0};
     struct workspace space;
-    if (!reserved(net, AT_ONCE, 0, &arena, &space)) return 1;
+    if (!reserved(net, ROWS_AT_ONCE, 0, &arena, &space)) return 1;
     unsigned before = flush_denormals();
-    for (int64_t first = 0; first < rows; first += AT_ONCE) {
-        int64_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+    for (int64_t first = 0; first < rows; first += ROWS_AT_ONCE) {
+        int64_t count = rows - first < ROWS_AT_ONCE ? rows - first : ROWS_AT_ONCE;
         forward_rows(net, space, (const real *)inputs + first * size, count);
         for (int64_t b = 0; b < count; b++)
             memcpy((real *)logits + (first + b) * classes, space.layers[last].rows[b],
@@ -375,15 +374,15 @@ int NAMED(widthwise_evaluate)(const struct network *net, const void *inputs,
                   classes = net->layers[last].outputs;
     struct arena arena = {0};
     struct workspace space;
-    if (!reserved(net, AT_ONCE, 0, &arena, &space)) return 1;
+    if (!reserved(net, ROWS_AT_ONCE, 0, &arena, &space)) return 1;
     unsigned before = flush_denormals();
     *loss = 0;
     *correct = 0;
-    for (int64_t first = 0; first < rows; first += AT_ONCE) {
-        int64_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+    for (int64_t first = 0; first < rows; first += ROWS_AT_ONCE) {
+        int64_t count = rows - first < ROWS_AT_ONCE ? rows - first : ROWS_AT_ONCE;
         forward_rows(net, space, (const real *)inputs + first * size, count);
         for (int64_t b = 0; b < count; b++) {
-            real *z = space.layers[last].y + b * padded(classes);
+            real *z = space.layers[last].y + b * row_length(classes);
             const int64_t label = labels[first + b];
             *correct += first_largest(z, classes) == label;
             *loss += example_loss(net, z, classes, label, 0, 1);

@@ -71,7 +71,7 @@ static void deactivate(int64_t kind, real *gradient, const real *y, const real *
 
 /* Sets what lies beyond the outputs to zero, which else could become NaN before the rest does. */
 static void clear_padding(real *x, int64_t rows, int64_t outputs) {
-    const int64_t stride = padded(outputs);
+    const int64_t stride = row_length(outputs);
     if (stride == outputs) return;
     for (int64_t b = 0; b < rows; b++)
         for (int64_t k = outputs; k < stride; k++) x[b * stride + k] = 0;
@@ -134,7 +134,7 @@ static real mean_loss(const struct network *net, real *logits, int64_t classes,
     const real scale = 1 / (real)batch, smoothing = (real)net->label_smoothing;
     double total = 0;
     for (int64_t b = 0; b < batch; b++) {
-        real *z = logits + b * padded(classes);
+        real *z = logits + b * row_length(classes);
         int64_t label = labels[index[b]];
         total += example_loss(net, z, classes, label, smoothing, scale);
     }

@@ -12,6 +12,12 @@ typedef const real *const *rows_t; /* pointers to rows */
 
 INLINE int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
+/* Numbers from one row of a layer's outputs to the next: with a power of two of them all rows would
+   compete for the same few places of the first-level cache. */
+INLINE int64_t row_length(int64_t n) {
+    return padded(n) % (16 * PANEL) ? padded(n) : padded(n) + PANEL;
+}
+
 /* ---- Tiles: rows x panels whose sums fit into the registers: 32 with AVX512, 16 with AVX2. */
 
 #define EACH_HEIGHT_TO_6(TILE, p) TILE(1, p) TILE(2, p) TILE(3, p) TILE(4, p) TILE(5, p) TILE(6, p)
@@ -182,8 +188,12 @@ static void forward_range(const struct product *all, int64_t count, rows_t rows,
     }
 }
 
-/* Rows of the weights that stay in the first-level cache while all tiles of a batch pass. */
-INLINE int64_t rows_in_cache(int panels) { return panels == 4 ? 112 : 224; }
+/* Rows of the weights that stay in the first-level cache while all tiles of a batch pass: whole
+   update tiles. */
+INLINE int64_t rows_in_cache(int panels) { return panels == 4 ? 112 : 240; }
+
+/* Rows of a batch that stay in the second-level cache, all their inputs. */
+enum { ROWS_AT_ONCE = 48 };
 
 static void forward(const struct product *all, int64_t count, rows_t rows, int64_t batch,
                     int split) {
@@ -191,15 +201,19 @@ static void forward(const struct product *all, int64_t count, rows_t rows, int64
         forward_range(all, count, rows, batch, split, 0, all->depth);
         return;
     }
-    for (int64_t panel = 0; panel < count;) {
-        int panels = panels_at_once(count - panel, batch);
-        struct product p = at_panel(*all, panel);
-        int64_t block = rows_in_cache(panels);
-        for (int64_t from = 0; from < p.depth; from += block) {
-            int64_t to = from + block < p.depth ? from + block : p.depth;
-            forward_range(&p, panels, rows, batch, split, from, to);
+    for (int64_t row = 0; row < batch; row += ROWS_AT_ONCE) {
+        const int64_t some = batch - row < ROWS_AT_ONCE ? batch - row : ROWS_AT_ONCE;
+        for (int64_t panel = 0; panel < count;) {
+            int panels = panels_at_once(count - panel, some);
+            struct product p = at_panel(*all, panel);
+            p.out += row * p.out_stride;
+            int64_t block = rows_in_cache(panels);
+            for (int64_t from = 0; from < p.depth; from += block) {
+                int64_t to = from + block < p.depth ? from + block : p.depth;
+                forward_range(&p, panels, rows + row, some, split, from, to);
+            }
+            panel += panels;
         }
-        panel += panels;
     }
 }
 
@@ -320,18 +334,24 @@ static update_function *const update_rows[OF_BLOCK + 1][MAX_PANELS + 1] = {UPDAT
 #undef EACH_MODE
 
 static void update(const struct update *all, int64_t inputs, int64_t count) {
-    for (int64_t panel = 0; panel < count;) {
-        int panels = panels_at_once(count - panel, 1);
-        struct update u = update_at_panel(*all, panel);
-        update_rows[u.mode][panels](&u, 0, inputs);
-        panel += panels;
+    /* Few inputs at a time, so that those of a large batch stay in the second-level cache. */
+    const int64_t block = all->batch > ROWS_AT_ONCE ? rows_in_cache(1) : inputs;
+    for (int64_t from = 0; from < inputs; from += block) {
+        const int64_t to = from + block < inputs ? from + block : inputs;
+        for (int64_t panel = 0; panel < count;) {
+            int panels = panels_at_once(count - panel, 1);
+            struct update u = update_at_panel(*all, panel);
+            update_rows[u.mode][panels](&u, from, to);
+            panel += panels;
+        }
     }
 }
 
 /* sum over the batch, which is the gradient of a bias */
-static void update_bias(const struct rule *rule, const real *gradient, ptrdiff_t stride,
+static void update_bias(const struct rule *rule, const real *gradient, int64_t outputs,
                         int64_t batch, real *bias, real *velocity) {
-    for (ptrdiff_t at = 0; at < stride; at += WIDTH) {
+    const ptrdiff_t stride = row_length(outputs);
+    for (ptrdiff_t at = 0; at < padded(outputs); at += WIDTH) {
         vec sum = zero();
         for (int64_t b = 0; b < batch; b++) sum += load(gradient + b * stride + at);
         switch (rule->mode) {
@@ -421,27 +441,41 @@ static fused_function *const fused_tiles[GENERAL + 1][TALLEST_FUSED + 1][MAX_PAN
     FUSED_TILES(ENTRY)};
 #undef ENTRY
 
-/* For batches of two rows and more. What a tile does not hold goes range by range of the weights'
-   rows, which stay in the first-level cache between their update and their product. */
-static void update_and_forward(const struct update *updates, const struct product *product,
-                               int64_t count, rows_t next_rows) {
-    const int64_t batch = updates->batch;
+/* For batches that a tile does not hold: range by range of the weights' rows, which stay in the
+   first-level cache between their update and their product. */
+static void update_and_forward_range(const struct update *updates, const struct product *product,
+                                     int64_t count, rows_t next_rows, int64_t from, int64_t to) {
     for (int64_t panel = 0; panel < count;) {
         int panels = panels_at_once(count - panel, 1);
-        struct product p = at_panel(*product, panel);
-        if (batch <= TALLEST_FUSED) {
-            while (!fused_tiles[0][batch][panels]) panels /= 2;
-            struct update u = update_at_panel(*updates, panel);
-            fused_tiles[u.mode][batch][panels](&u, &p, next_rows);
-        } else {
-            struct update u = update_at_panel(*updates, panel);
-            int64_t block = rows_in_cache(panels);
-            for (int64_t from = 0; from < p.depth; from += block) {
-                int64_t to = from + block < p.depth ? from + block : p.depth;
-                update_rows[u.mode][panels](&u, from, to);
-                forward_range(&p, panels, next_rows, batch, 1, from, to);
-            }
+        const struct product p = at_panel(*product, panel);
+        const struct update u = update_at_panel(*updates, panel);
+        const int64_t block = rows_in_cache(panels);
+        for (int64_t some = from; some < to; some += block) {
+            int64_t end = some + block < to ? some + block : to;
+            update_rows[u.mode][panels](&u, some, end);
+            forward_range(&p, panels, next_rows, u.batch, 1, some, end);
         }
+        panel += panels;
+    }
+}
+
+/* For batches of two rows and more. */
+static void update_and_forward(const struct update *updates, const struct product *product,
+                               int64_t count, rows_t next_rows) {
+    const int64_t batch = updates->batch, depth = product->depth;
+    if (batch > TALLEST_FUSED) { /* large ones with few inputs at a time, as in `update` */
+        const int64_t block = batch > ROWS_AT_ONCE ? rows_in_cache(1) : depth;
+        for (int64_t from = 0; from < depth; from += block)
+            update_and_forward_range(updates, product, count, next_rows, from,
+                                     from + block < depth ? from + block : depth);
+        return;
+    }
+    for (int64_t panel = 0; panel < count;) {
+        int panels = panels_at_once(count - panel, 1);
+        while (!fused_tiles[0][batch][panels]) panels /= 2;
+        const struct product p = at_panel(*product, panel);
+        const struct update u = update_at_panel(*updates, panel);
+        fused_tiles[u.mode][batch][panels](&u, &p, next_rows);
         panel += panels;
     }
 }
@@ -450,9 +484,10 @@ static void update_and_forward(const struct update *updates, const struct produc
 
 /* As sums along outputs, for few rows: all that follows reads W where it lies. */
 static void backward_by_dots(const real *weight, ptrdiff_t panel_stride, int64_t inputs,
-                             int64_t panels, const real *gradient, int64_t batch, real *down) {
+                             int64_t outputs, const real *gradient, int64_t batch, real *down) {
     enum { TOGETHER = PARTS == 1 ? 16 : 4 }; /* sums that fit into the registers */
-    const ptrdiff_t stride = panels * PANEL;
+    const int64_t panels = padded(outputs) / PANEL;
+    const ptrdiff_t stride = row_length(outputs), down_stride = row_length(inputs);
     for (int64_t j = 0; j < inputs; j += PANEL)
         for (int64_t b = 0; b < batch; b++) {
             const real *g = gradient + b * stride;
@@ -471,7 +506,7 @@ static void backward_by_dots(const real *weight, ptrdiff_t panel_stride, int64_t
                 UNROLL for (int i = 0; i < TOGETHER; i++) each[first + i] = sum_parts(sums[i]);
             }
             UNROLL for (int q = 0; q < PARTS; q++)
-                store(down + b * inputs + j + q * WIDTH, sum_each(each + q * WIDTH));
+                store(down + b * down_stride + j + q * WIDTH, sum_each(each + q * WIDTH));
         }
 }
 
@@ -489,7 +524,10 @@ static void transpose(const real *weight, ptrdiff_t panel_stride, int64_t inputs
         }
 }
 
-/* Transposing costs about as much as sixteen rows' additions across lanes. */
-INLINE int by_dots(int64_t batch, int64_t outputs) { return batch * PANEL <= outputs; }
+/* Transposing costs about as much as sixteen rows' additions across lanes, and reading W once a row
+   more than that where sixteen of its rows leave the first-level cache. */
+INLINE int by_dots(int64_t batch, int64_t outputs) {
+    return batch * PANEL <= outputs && (batch <= 4 || outputs <= 256);
+}
 
 #endif
