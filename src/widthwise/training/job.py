@@ -1,11 +1,13 @@
 """What a pack is asked to train, and what became of its runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.sgd.batches import Sampling
 from widthwise.sgd.evaluations import evaluation_steps
 from widthwise.sgd.recipe import Recipe
@@ -87,3 +89,47 @@ class RunResult:
     curves: dict[str, NDArray[np.float64]]
     num_parameters: int
     engine: str
+
+
+def summarized(
+    job: PackJob,
+    index: int,
+    curves: Mapping[str, NDArray[np.float64]],
+    diverged_at_step: int | None,
+    *,
+    num_parameters: int,
+    engine: str,
+) -> RunResult:
+    """The result of the run at this index of a job.
+
+    Args:
+        job, index: which run.
+        curves: evaluated quantity → values at the job's evaluation steps, NaN where the run never
+            came.
+        diverged_at_step: None if its losses stayed finite.
+        num_parameters, engine: as in :class:`RunResult`.
+    """
+    reached = np.isfinite(curves["train_loss"])
+    steps = np.asarray(job.evaluation_steps())[reached]
+    seen = {name: curve[reached] for name, curve in curves.items()}
+    initial, final = seen["train_loss"][[0, -1]] if len(steps) else (np.nan, np.nan)
+    if diverged_at_step is None and not final <= initial:
+        diverged_at_step = job.steps
+    sound, total, fraction = diverged_at_step is None, job.steps, job.late_fraction
+    slope = plateau_slope(steps, seen["test_accuracy"], total, fraction) if sound else np.nan
+    return RunResult(
+        replica=job.replicas[index],
+        status="ok" if sound else "diverged",
+        diverged_at_step=diverged_at_step,
+        late={
+            name: float(late_mean(steps, curve, total, fraction)) if sound else float("nan")
+            for name, curve in seen.items()
+        },
+        plateau_slope=float(slope),
+        initial_train_loss=float(initial),
+        final_train_loss=float(final),
+        curve_steps=steps,
+        curves=seen,
+        num_parameters=num_parameters,
+        engine=engine,
+    )

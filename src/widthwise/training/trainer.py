@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from widthwise.analysis.late_times import late_mean, plateau_slope
 from widthwise.data import Dataset
 from widthwise.engines import EngineChoice, Pack, TrainsChunks, pack
 from widthwise.engines.captured import captured
@@ -26,7 +25,7 @@ from widthwise.sgd.evaluations import EVALUATED, VALIDATED
 from widthwise.sgd.feeding import BatchFeed
 from widthwise.sgd.learning_rate import rate_factors
 from widthwise.training.evaluation import evaluate, evaluation_rows, largest_activation
-from widthwise.training.job import PackJob, RunResult
+from widthwise.training.job import PackJob, RunResult, summarized
 from widthwise.training.networks import (
     build_modules,
     check_batch_size,
@@ -258,30 +257,11 @@ class PackTrainer:
         self._evaluated += 1
 
     def _result(self, i: int) -> RunResult:
-        reached = np.isfinite(self._curves["train_loss"][i])
-        steps = np.asarray(self._schedule)[reached]
-        curves = {name: curve[i][reached] for name, curve in self._curves.items()}
-        initial, final = curves["train_loss"][[0, -1]] if len(steps) else (np.nan, np.nan)
-        diverged_at = self._diverged_at.get(i)
-        if diverged_at is None and not final <= initial:
-            diverged_at = self.job.steps
-        sound = diverged_at is None
-        total, fraction = self.job.steps, self.job.late_fraction
-        return RunResult(
-            replica=self.job.replicas[i],
-            status="ok" if sound else "diverged",
-            diverged_at_step=diverged_at,
-            late={
-                name: float(late_mean(steps, curve, total, fraction)) if sound else float("nan")
-                for name, curve in curves.items()
-            },
-            plateau_slope=float(plateau_slope(steps, curves["test_accuracy"], total, fraction))
-            if sound
-            else float("nan"),
-            initial_train_loss=float(initial),
-            final_train_loss=float(final),
-            curve_steps=steps,
-            curves=curves,
+        return summarized(
+            self.job,
+            i,
+            {name: curve[i] for name, curve in self._curves.items()},
+            self._diverged_at.get(i),
             num_parameters=self._num_parameters,
             engine=self._pack.engine,
         )
