@@ -63,8 +63,9 @@ def _without_stride(
     padded = padding == "same" or (padding != "valid" and any(_along(kernel, padding)))
     if any(side > 1 for side in kernel) or padded or max(steps) == 1:
         return value, options
-    every = (..., *(slice(None, None, step) for step in steps))
-    return value[every], {**options, "stride": 1}
+    every: list[Any] = [..., *(slice(None, None, step) for step in steps)]
+    value = value[tuple(every)]
+    return value, {**options, "stride": 1}
 
 
 def _along(axes: Sequence[int], sizes: Any) -> list[int]:
