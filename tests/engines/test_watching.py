@@ -1,11 +1,18 @@
 """What a forward keeps, draws or hooks on is followed, or refused by name; buffers of every type
 work, and no module is changed."""
 
+import array
+import contextvars
 import copy
+import ctypes
+import io
 import itertools
 import random
+import secrets
 from collections import deque
 from dataclasses import dataclass
+from decimal import Decimal
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -31,6 +38,10 @@ from widthwise.sgd.recipe import Recipe
 
 RATES, MOMENTA = [0.03, 0.01, 0.05], [0.9, 0.0, 0.5]
 STEPS = 0
+COUNTED = contextvars.ContextVar("COUNTED", default=0)
+NUMBER = torch.zeros(1)
+SETTINGS = ModuleType("settings_of_a_user")
+SETTINGS.step = 0
 
 
 class Base(nn.Module):
@@ -152,6 +163,79 @@ def starts_from_data(self, x):
     return x
 
 
+def starts(value):
+    return lambda self: setattr(self, "held", value())
+
+
+def late(count):
+    """What no run of a proof comes to."""
+    return 1.0 if count < 200 else 2.0
+
+
+def counts_in(self, x):
+    self.held[0] += self.training
+    return x * late(self.held[0])
+
+
+def counts_in_number(self, x):
+    self.held.value += self.training
+    return x * late(self.held.value)
+
+
+def adds_up(self, x):
+    self.held = self.held + int(self.training)
+    return x * late(self.held)
+
+
+def takes_next(self, x):
+    return x * late(next(self.held)) if self.training else x
+
+
+def writes(self, x):
+    self.held.write(b"." if self.training else b"")
+    return x * late(self.held.tell())
+
+
+def counts_in_context(self, x):
+    COUNTED.set(COUNTED.get() + self.training)
+    return x * late(COUNTED.get())
+
+
+def counts_on_a_parameter(self, x):
+    weight = self.a.weight
+    weight.calls = getattr(weight, "calls", 0) + self.training
+    return x * late(weight.calls)
+
+
+def counts_on_a_function(self, x):
+    counts_on_a_function.calls += self.training
+    return x * late(counts_on_a_function.calls)
+
+
+counts_on_a_function.calls = 0
+
+
+def counts_in_a_module(self, x):
+    SETTINGS.step += self.training
+    return x * late(SETTINGS.step)
+
+
+def adds_to_a_tensor(self, x):
+    """Nothing comes of it before the tensor has grown."""
+    self.held.add_(float(self.training))
+    return x * (1 + torch.relu(self.held - 200))
+
+
+def adds_to_a_listed_tensor(self, x):
+    self.held[0].add_(float(self.training))
+    return x * (1 + torch.relu(self.held[0] - 200))
+
+
+def adds_to_a_global_tensor(self, x):
+    NUMBER.add_(float(self.training))
+    return x * (1 + torch.relu(NUMBER - 200))
+
+
 STATES = {
     "counter": (lambda self: setattr(self, "t", 0), counts, "attribute 't'"),
     "annealed": (lambda self: setattr(self, "temperature", 1.0), anneals, "'temperature'"),
@@ -163,6 +247,21 @@ STATES = {
     "plain tensor": (lambda self: setattr(self, "mean", None), averages, "attribute 'mean'"),
     "read later": (lambda self: setattr(self, "scale", None), anneals_late, "attribute 'scale'"),
     "parameter": (lambda self: setattr(self, "ready", False), starts_from_data, "'ready'"),
+    "bytearray": (starts(lambda: bytearray(1)), counts_in, "attribute 'held'"),
+    "array": (starts(lambda: array.array("i", [0])), counts_in, "attribute 'held'"),
+    "C's number": (starts(ctypes.c_int), counts_in_number, "attribute 'held'"),
+    "decimal": (starts(lambda: Decimal(0)), adds_up, "attribute 'held'"),
+    "range": (starts(lambda: iter(range(1000))), takes_next, "attribute 'held'"),
+    "map": (starts(lambda: map(abs, range(1000))), takes_next, "attribute 'held'"),
+    "cycle": (starts(lambda: itertools.cycle([1, 1, 1])), takes_next, "attribute 'held'"),
+    "stream": (starts(io.BytesIO), writes, "attribute 'held'"),
+    "context": (None, counts_in_context, "global 'COUNTED'"),
+    "on a parameter": (None, counts_on_a_parameter, "attribute 'calls' of 'a.weight'"),
+    "on a function": (None, counts_on_a_function, "'calls' of 'counts_on_a_function'"),
+    "in a module": (None, counts_in_a_module, r"global 'SETTINGS\.step'"),
+    "tensor": (starts(lambda: torch.zeros(1)), adds_to_a_tensor, "attribute 'held'"),
+    "listed": (starts(lambda: [torch.zeros(1)]), adds_to_a_listed_tensor, "attribute 'held'"),
+    "global tensor": (None, adds_to_a_global_tensor, "global 'NUMBER'"),
 }
 
 
@@ -203,6 +302,7 @@ def test_a_chain_that_counts_is_refused():
 
 def keeps_activations(self, x):
     self.activation = x
+    self.several = [x, {x.detach() + 1}]
     self.shape = x.shape
     return x
 
@@ -239,6 +339,9 @@ DRAWS = {
     "torch": (lambda: torch.rand(1).item(), "PyTorch's random numbers"),
     "own generator": (random.Random(0).random, "variable 'draw'"),
     "own numpy": (np.random.default_rng(0).random, "'Generator.random'"),
+    "secrets": (lambda: secrets.randbelow(100) / 100, "the operating system"),
+    "no seed": (lambda: random.Random().random(), "a generator without a seed"),
+    "numpy without one": (lambda: np.random.default_rng().random(), "without a seed"),
 }
 
 
@@ -251,6 +354,20 @@ def test_random_branches_are_refused_whatever_they_draw(case):
         with pytest.raises(InputError, match=name):
             packed(network(None, drops(draw)))
         assert random.getstate() == state
+
+
+def test_what_is_drawn_once_is_no_draw():
+    """As a name for a temporary file."""
+
+    def begin(self):
+        self.name = None
+
+    def act(self, x):
+        self.name = self.name or secrets.token_hex()
+        return x
+
+    error, _ = follows(network(begin, act))
+    assert error < 1e-10
 
 
 def test_a_random_branch_in_evaluation_alone():
@@ -633,6 +750,40 @@ FROZEN = {
     "float64": torch.linspace(-1, 1, 6, dtype=torch.float64),
     "complex": torch.linspace(-1, 1, 6) * torch.tensor(1 + 1j),
 }
+
+
+UNSTACKED = {
+    "sparse": lambda: torch.eye(6).to_sparse(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(6), 0.1, 0, torch.qint8),
+    "meta": lambda: torch.ones(6, device="meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("kind", UNSTACKED)
+def test_buffers_that_cannot_be_stacked_get_a_sentence(kind):
+    def begin(self):
+        self.register_buffer("table", UNSTACKED[kind]())
+
+    with pytest.raises(InputError, match=f"'table' is .*{kind}"):
+        packed(network(begin))
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_module_forward_hook",
+        "register_module_forward_pre_hook",
+        "register_module_full_backward_hook",
+    ],
+)
+def test_hooks_on_every_module_are_refused(register):
+    handle = getattr(nn.modules.module, register)(lambda *args: None)
+    try:
+        with pytest.raises(InputError, match="hook on every module"):
+            packed(network())
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize("case", FROZEN)

@@ -35,6 +35,7 @@ def convolution(
     """
     if _winograd_pays(value, weight, groups, **options):
         return winograd.convolution3x3(value, weight, bias)
+    value, options = _without_stride(value, weight, options)
     replicas = value.shape[1]
     x = _channels_last(value) if value.ndim == 5 else merge(value)
     kernels, groups = weight.flatten(0, 1), replicas * groups
@@ -45,6 +46,32 @@ def convolution(
         out = convolve(x, kernels, flat.detach(), groups=groups, **options)
         out = _BiasGradient.apply(out, flat)  # type: ignore[no-untyped-call]
     return split(out, replicas)
+
+
+def _without_stride(
+    value: Tensor, weight: Tensor, options: dict[str, Any]
+) -> tuple[Tensor, dict[str, Any]]:
+    """A convolution of single pixels with a stride, as one without it on the pixels that count.
+
+    For the gradient of its weights on channels-last images with less than 8 channels (16 with
+    AVX-512), oneDNN 3.12, and so PyTorch 2.13 and 2.14, writes beyond the end of its scratch
+    memory: numbers elsewhere change, or the process dies.
+    Source: https://github.com/uxlfoundation/oneDNN/issues/6035.
+    """
+    kernel, padding = weight.shape[3:], options.get("padding", 0)
+    steps = _along(kernel, options.get("stride", 1))
+    padded = padding == "same" or (padding != "valid" and any(_along(kernel, padding)))
+    if any(side > 1 for side in kernel) or padded or max(steps) == 1:
+        return value, options
+    every: list[Any] = [..., *(slice(None, None, step) for step in steps)]
+    value = value[tuple(every)]
+    return value, {**options, "stride": 1}
+
+
+def _along(axes: Sequence[int], sizes: Any) -> list[int]:
+    """One size an axis; PyTorch takes 2 or [2] for [2, 2]."""
+    each = list(sizes) if isinstance(sizes, Sequence) else [sizes]
+    return each * (len(axes) // len(each))
 
 
 class _BiasGradient(torch.autograd.Function):

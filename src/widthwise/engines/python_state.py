@@ -4,10 +4,12 @@ classes, cells of closures, globals. Comparable snapshots, a value a name."""
 import enum
 import functools
 import hashlib
-import itertools
 import random
+import sys
+import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -22,6 +24,8 @@ _HOOKS = frozenset(name for name in _OF_MODULES if "hooks" in name)
 # Code that keeps no counts of its own which a forward depends on.
 _TRUSTED = frozenset({"torch", "numpy", "builtins", "widthwise", "math", "typing", "collections"})
 _PLAIN = (bool, int, float, complex, str, bytes, range, slice, enum.Enum, torch.dtype, torch.device)
+# Rounding of sums in no fixed order, in units of the type's resolution.
+_REPEATABLE = 100
 # Beyond these a value is known by its type alone: a snapshot must stay cheap.
 _MAX_DEPTH, _MAX_BYTES, _MAX_VALUES = 8, 1 << 20, 20_000
 
@@ -31,7 +35,8 @@ Snapshot = dict[str, Any]
 def python_state(module: nn.Module) -> Snapshot:
     """Name of what forward can reach → something that differs if its value does.
 
-    Tensors count by shape and type only: their values are for the arithmetic to compare.
+    Tensors differ if they do by more than rounding. Those that PyTorch keeps, parameters and
+    buffers, are for the arithmetic to compare; what is attached to them is read here.
 
     >>> layer = nn.Linear(2, 2)
     >>> layer.calls = [1]
@@ -48,6 +53,9 @@ def python_state(module: nn.Module) -> Snapshot:
         for name, value in vars(layer).items():
             if name not in _OF_MODULES:
                 found[f"attribute {at + name!r}"] = reader.read(value)
+        for name, held in (*layer._parameters.items(), *layer._buffers.items()):
+            for attribute, value in getattr(held, "__dict__", {}).items():
+                found[f"attribute {attribute!r} of {at + name!r}"] = reader.read(value)
         found[f"mode of layer {path!r}"] = layer.training
         for name in _HOOKS:
             for hook in (vars(layer).get(name) or {}).values():
@@ -76,7 +84,8 @@ class _Reader:
     """Turns values into comparable ones."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._known = {id(layer) for layer in module.modules()}  # have names of their own
+        # They have names of their own.
+        self._known = {id(part) for part in (*module.modules(), *module.buffers())}
         self._functions: set[int] = set()
         self._left = _MAX_VALUES
 
@@ -108,9 +117,16 @@ class _Reader:
             yield from self._reached(f"variable {name!r} of {_name(function)!r}", value)
         if function.__defaults__:
             yield f"defaults of {_name(function)!r}", self.read(function.__defaults__)
-        for name in _global_names(function.__code__):
+        for name, value in vars(function).items():
+            yield from self._reached(f"attribute {name!r} of {_name(function)!r}", value)
+        named = list(_global_names(function.__code__))
+        for name in named:
             if name in function.__globals__:
-                yield from self._reached(f"global {name!r}", function.__globals__[name])
+                value = function.__globals__[name]
+                yield from self._reached(f"global {name!r}", value)
+                if isinstance(value, ModuleType) and _is_own(value):
+                    for inner in {*named} & vars(value).keys():
+                        yield from self._reached(f"global '{name}.{inner}'", vars(value)[inner])
 
     def _reached(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, FunctionType | MethodType | functools.partial):
@@ -125,7 +141,7 @@ class _Reader:
         if value is None or isinstance(value, _PLAIN):
             return kind, repr(value)
         if isinstance(value, Tensor):
-            return kind, tuple(value.shape), str(value.dtype)
+            return kind, tuple(value.shape), str(value.dtype), self._values(value)
         if depth > _MAX_DEPTH or self._left < 0 or id(value) in above or id(value) in self._known:
             return kind
         state = _state_of_source(value)
@@ -145,12 +161,62 @@ class _Reader:
             return (kind, *(self.read(v, depth + 1, above) for v in list(value)))
         if isinstance(value, set | frozenset):
             return kind, *sorted(repr(self.read(v, depth + 1, above)) for v in value)
-        if isinstance(value, itertools.count | itertools.repeat):
-            return kind, repr(value)
+        if isinstance(value, ContextVar):
+            return kind, self.read(value.get(None), depth + 1, above)
         held = {**getattr(value, "__dict__", {}), **_slots(value)}
         if isinstance(value, nn.Module):
             held = {k: v for k, v in held.items() if k not in _OF_MODULES or k == "training"}
+        if not held:
+            return (kind, *(self.read(v, depth + 1, above) for v in _reduced(value)))
         return (kind, *((k, self.read(v, depth + 1, above)) for k, v in held.items()))
+
+    def _values(self, tensor: Tensor) -> "_Values | None":
+        """None for a tensor whose values are for others to compare, or cannot be."""
+        known = isinstance(tensor, nn.Parameter) or id(tensor) in self._known
+        plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
+        if known or not plain or tensor.nbytes > _MAX_BYTES:
+            return None
+        return _Values(tensor.detach().clone())
+
+
+class _Values:
+    """Of a tensor; equal to others that differ by rounding only."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Values) and same_values(self._tensor, other._tensor)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "values"
+
+
+def same_values(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are one but for rounding."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point() or a.numel() == 0:
+        return torch.equal(a, b)
+    if a.dtype.itemsize == 1:  # of which PyTorch compares bits only
+        return torch.equal(a.view(torch.uint8), b.view(torch.uint8))
+    scale = torch.finfo(a.dtype).eps * _REPEATABLE
+    largest = float(a.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return torch.allclose(a, b, rtol=scale, atol=scale * largest, equal_nan=True)
+
+
+def _reduced(value: Any) -> Sequence[Any]:
+    """What pickling keeps of an object of compiled code: where an iterator is, numbers of an
+    array. Objects that keep nothing, and those that cannot be pickled, give nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of itertools
+            reduced = value.__reduce_ex__(4)
+    except Exception:  # it may run the user's code, which may raise anything
+        return ()
+    return reduced[1:] if isinstance(reduced, tuple) else ()
 
 
 def _state_of_source(value: Any) -> bytes | None:
@@ -196,6 +262,12 @@ def _listed(slots: Any) -> tuple[str, ...]:
 
 def _is_users(module_name: str | None) -> bool:
     return (module_name or "").partition(".")[0] not in _TRUSTED
+
+
+def _is_own(module: ModuleType) -> bool:
+    """Whether it may hold what the user's forward counts."""
+    root = module.__name__.partition(".")[0]
+    return _is_users(root) and root not in sys.stdlib_module_names
 
 
 def _name(function: Any) -> str:

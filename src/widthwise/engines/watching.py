@@ -1,6 +1,7 @@
 """Watches a module's own forward before it is packed: what it keeps from step to step, which random
 numbers it draws, what no replica of a pack could follow."""
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 from torch.nn.parameter import is_lazy
 
 from widthwise.engines.draws import Draws, OwnDropout
 from widthwise.engines.modules import copied, mixed_examples
-from widthwise.engines.python_state import Snapshot, changed, python_state
+from widthwise.engines.python_state import Snapshot, changed, python_state, same_values
 from widthwise.errors import InputError
 
 _HOOKING = (Tensor.register_hook, Tensor.register_post_accumulate_grad_hook)
@@ -33,8 +35,6 @@ _MADE = (
     "that a fresh module has, and others only if they come out the same every time: make it in "
     "__init__"
 )
-# Rounding of sums in no fixed order, in units of the type's resolution.
-_REPEATABLE = 100
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,29 @@ class Watched:
 
 
 def check_parameters(modules: Sequence[nn.Module]) -> None:
-    """Make sure that nothing is attached to the parameters that copies of them would lose, and
-    that SGD can train them.
+    """Make sure that nothing is attached to the parameters that copies of them would lose, that
+    SGD can train them, and that they and the buffers can be stacked.
 
     Raises:
-        InputError: naming the parameter.
+        InputError: naming the parameter, buffer or layer.
     """
+    if _global_hooks():
+        raise InputError(
+            "there is a hook on every module of the process "
+            "(torch.nn.modules.module.register_module_…_hook), which the replicas of a pack would "
+            "not call; remove it, or do in forward what it does"
+        )
     for module in modules:
         for name, parameter in module.named_parameters():
             _check_parameter(name, parameter)
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            kind = _kind_without_rows(tensor)
+            if kind is not None:
+                raise InputError(
+                    f"parameters and buffers must be dense and have values, but {name!r} is {kind};"
+                    " build the network with what .to_dense(), .dequantize() or .to_empty() make "
+                    "of it"
+                )
         for path, layer in module.named_modules():
             if layer._backward_hooks or layer._backward_pre_hooks:
                 raise InputError(
@@ -67,6 +81,23 @@ def check_parameters(modules: Sequence[nn.Module]) -> None:
                     "(register_full_backward_hook or …_pre_hook), which the replicas of a pack "
                     "would not call; do in forward what it does"
                 )
+
+
+def _global_hooks() -> bool:
+    """Whether a hook is on the forward or backward pass of whatever module."""
+    names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    return any(getattr(module_hooks, f"_global_{name}", None) for name in names)
+
+
+def _kind_without_rows(tensor: Tensor) -> str | None:
+    """What makes a tensor one that cannot be stacked; None for others."""
+    if is_lazy(tensor):
+        return None
+    if tensor.layout != torch.strided:
+        return f"sparse ({tensor.layout})"
+    if tensor.is_quantized:
+        return f"quantized ({tensor.dtype})"
+    return "on the device 'meta', which keeps shapes alone" if tensor.is_meta else None
 
 
 def _check_parameter(name: str, parameter: nn.Parameter) -> None:
@@ -115,20 +146,21 @@ def watch(module: nn.Module, inputs: Tensor, seed: int) -> Watched:
             buffer, hooks on gradients, runs under autocast, or changes buffers
             in evaluation mode; naming it. Not if forward fails: whoever runs it next says so.
     """
-    with _random_numbers_left_as_they_are():
+    entropy = _Entropy()
+    with _random_numbers_left_as_they_are(), entropy.counted():
         trained, evaluated = copied(module), copied(module).eval()
         try:
-            training = _Runs(module, trained, inputs, seed, "training")
+            training = _Runs(module, trained, inputs, seed, "training", entropy)
             training.there_and_back()
-            evaluation = _Runs(module, evaluated, inputs, seed, "evaluation")
+            evaluation = _Runs(module, evaluated, inputs, seed, "evaluation", entropy)
             evaluation.there_and_back()
             # What training left behind, and evaluation may read.
-            after = _Runs(module, trained.eval(), inputs, seed, "evaluation").once(inputs)
+            after = _Runs(module, trained.eval(), inputs, seed, "evaluation", entropy).once(inputs)
         except InputError:
             raise
         except Exception:  # it runs the user's code, which may raise anything
             return Watched()
-    if not _same(evaluation.output, after):
+    if not same_values(evaluation.output, after):
         raise InputError(_KEPT.format(what=training.kept(), mode="training"))
     buffers = dict(module.named_buffers())
     updated = [name for name in evaluation.updated if name in buffers]
@@ -161,9 +193,15 @@ class _Runs:
     """
 
     def __init__(
-        self, module: nn.Module, copy: nn.Module, inputs: Tensor, seed: int, mode: str
+        self,
+        module: nn.Module,
+        copy: nn.Module,
+        inputs: Tensor,
+        seed: int,
+        mode: str,
+        entropy: "_Entropy",
     ) -> None:
-        self._module, self._copy = module, copy
+        self._module, self._copy, self._entropy = module, copy, entropy
         self._inputs, self._seed, self._mode = inputs, seed, mode
         self._seen: set[torch.dtype] = set()
         self._start: Snapshot = {}
@@ -177,10 +215,7 @@ class _Runs:
         self.output = self.once(self._inputs)
         moved = [name for name, state in _random_state().items() if not _equal(state, before[name])]
         if moved:
-            raise InputError(
-                f"packed training repeats every step, but in {self._mode} {self._who_draws()} "
-                f"draws from {moved[0]}; rewrite it (random numbers: nn.Dropout is supported)"
-            )
+            raise self._draws_from(moved[0])
         self._first = python_state(self._copy)
         self.updated = tuple(
             name
@@ -193,13 +228,22 @@ class _Runs:
             raise
         except Exception:  # examples that are none to the user's code
             self.once(self._inputs)
+        asked = self._entropy.calls  # the first run may have asked for what it needs once
         again = self.once(self._inputs)
+        if self._entropy.calls > asked:
+            raise self._draws_from("the operating system, or a generator without a seed")
         self._check_made()
         moving = changed(self._first, python_state(self._copy))
         if moving:
             raise InputError(_KEPT.format(what=moving[0], mode=self._mode))
-        if not _same(self.output, again):
+        if not same_values(self.output, again):
             raise InputError(_KEPT.format(what=self.kept(), mode=self._mode))
+
+    def _draws_from(self, source: str) -> InputError:
+        return InputError(
+            f"packed training repeats every step, but in {self._mode} {self._who_draws()} "
+            f"draws from {source}; rewrite it (random numbers: nn.Dropout is supported)"
+        )
 
     def _check_made(self) -> None:
         """Buffers that forward makes, such as tables of positions, are constants."""
@@ -214,7 +258,9 @@ class _Runs:
         copy = copied(moved)
         for mine, theirs in zip(copy.modules(), self._copy.modules(), strict=True):
             mine.training = theirs.training
-        _Runs(moved, copy, self._inputs, self._seed, self._mode).once(self._inputs.flip(0))
+        _Runs(moved, copy, self._inputs, self._seed, self._mode, self._entropy).once(
+            self._inputs.flip(0)
+        )
         again = made_buffers(moved, copy)
         for name, buffer in made.items():
             if name not in again or not _equal(buffer, again[name]):
@@ -270,13 +316,16 @@ class _Runs:
         drew: list[str] = []
         states: list[dict[str, Any]] = []
 
+        def state() -> dict[str, Any]:
+            return {**_random_state(), "asked": self._entropy.calls}
+
         def enter(module: nn.Module, args: Any) -> None:
-            states.append(_random_state())
+            states.append(state())
 
         def leave(path: str) -> Callable[..., None]:
             def note(module: nn.Module, args: Any, output: Any) -> None:
                 before = states.pop()
-                if any(not _equal(v, before[k]) for k, v in _random_state().items()):
+                if any(not _equal(v, before[k]) for k, v in state().items()):
                     drew.append(path)
 
             return note
@@ -337,6 +386,47 @@ def _random_state() -> dict[str, Any]:
     return sources
 
 
+class _Entropy:
+    """Counts how often the operating system is asked for random numbers: by os.urandom and
+    SystemRandom, and by generators of Python and NumPy that are made without a seed.
+
+    Attributes:
+        calls: counted so far.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """While this lasts; no other thread may draw meanwhile."""
+        urandom, seed = os.urandom, random.Random.seed
+
+        def counting(size: int, /) -> bytes:
+            self.calls += 1
+            return urandom(size)
+
+        def seeding(generator: random.Random, a: Any = None, version: int = 2) -> None:
+            self.calls += a is None
+            seed(generator, a, version)
+
+        # SystemRandom has a name of its own for os.urandom; NumPy asks SystemRandom.
+        patched: list[tuple[Any, str, Any]] = [
+            (os, "urandom", counting),
+            (random, "_urandom", counting),
+            (random.Random, "seed", seeding),
+        ]
+        patched = [patch for patch in patched if patch[1] in vars(patch[0])]
+        before = [(owner, name, vars(owner)[name]) for owner, name, _ in patched]
+        try:
+            for owner, name, function in patched:
+                setattr(owner, name, function)
+            yield
+        finally:
+            for owner, name, function in before:
+                setattr(owner, name, function)
+
+
 def _numpy_state() -> dict[str, Any]:
     state: dict[str, Any] = dict(np.random.get_state(legacy=False))  # noqa: NPY002 - what users call
     return state | {"state": {k: np.asarray(v).tolist() for k, v in state["state"].items()}}
@@ -364,14 +454,3 @@ def _equal(a: Any, b: Any) -> bool:
             return False
         return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
     return bool(a == b)
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two outputs are one but for rounding."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if not a.is_floating_point() or a.numel() == 0:
-        return torch.equal(a, b)
-    scale = torch.finfo(a.dtype).eps * _REPEATABLE
-    largest = float(a.nan_to_num(0.0, 0.0, 0.0).abs().max())
-    return torch.allclose(a, b, rtol=scale, atol=scale * largest, equal_nan=True)
