@@ -82,7 +82,7 @@ def synthetic_run(number: int, shared: Group | None = None, *, salt: int = 0) ->
 
 def land_quickly(store: Store, landings: Iterable[Landing]) -> None:
     """Without waiting for the disk, run by run."""
-    folder = store.path / "landed"
+    folder = store.place / "landed"
     for landing in landings:
         (folder / f"{landing.key}.json").write_bytes(landing.encode())
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from synthetic_runs import filled, land_quickly
 
-from widthwise.runs import leases
+from widthwise.runs import folder, leases
 from widthwise.runs.store import Store
 
 KEYS = ["a" * 32, "b" * 32]
@@ -33,11 +33,11 @@ def clock(monkeypatch):
 def beat(store, number=1, *, machine="another", pid=1, started="0", holder=HOLDER):
     process = {"machine": machine, "pid": pid, "started": started}
     content = json.dumps({"number": number, "process": process})
-    (store.path / "holders" / f"{holder}.json").write_text(content)
+    (store.place / "holders" / f"{holder}.json").write_text(content)
 
 
 def claim(store, key, content=None):
-    place = store.path / "claims" / f"{key}.json"
+    place = store.place / "claims" / f"{key}.json"
     place.write_bytes(json.dumps({"holder": HOLDER}).encode() if content is None else content)
     return place
 
@@ -101,15 +101,15 @@ class TestSilence:
     ):
         beat(store)
         place = claim(store, KEYS[0])
-        for path in (place, store.path / "holders" / f"{HOLDER}.json"):
+        for path in (place, store.place / "holders" / f"{HOLDER}.json"):
             os.utime(path, (path.stat().st_mtime + seconds,) * 2)
-        real = leases.Folder.age
+        real = folder.Folder.age
         monkeypatch.setattr("time.time", lambda: 1.6e9 - seconds)
         assert not can_take(store)
         assert store.leases.held()[KEYS[0]] >= 0
         clock[0] += MINUTE + 1
         assert can_take(store)
-        assert real is leases.Folder.age
+        assert real is folder.Folder.age
 
     def test_it_is_swept(self, store, clock):
         beat(store)
@@ -128,7 +128,7 @@ class TestProcesses:
             "print('holds', flush=True); sys.stdin.read(1); os._exit(9)"
         )
         child = subprocess.Popen(
-            [sys.executable, "-c", code, str(store.path), *KEYS],
+            [sys.executable, "-c", code, str(store.place), *KEYS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -188,7 +188,7 @@ class TestGarbage:
     @pytest.mark.parametrize("content", BEATS)
     def test_in_a_holder_does_not_hold(self, store, content):
         claim(store, KEYS[0])
-        (store.path / "holders" / f"{HOLDER}.json").write_bytes(content)
+        (store.place / "holders" / f"{HOLDER}.json").write_bytes(content)
         assert store.leases.held() == {}
         assert can_take(store)
         assert store.sweep() == 1
@@ -197,7 +197,7 @@ class TestGarbage:
     @pytest.mark.parametrize("folder", ["claims", "holders"])
     def test_that_is_no_file_does_not_hold(self, store, tmp_path, folder, kind):
         claim(store, KEYS[0])
-        place = store.path / folder / f"{KEYS[0] if folder == 'claims' else HOLDER}.json"
+        place = store.place / folder / f"{KEYS[0] if folder == 'claims' else HOLDER}.json"
         place.unlink(missing_ok=True)
         outside = tmp_path / "outside"
         outside.write_text(json.dumps({"holder": HOLDER, "number": 1}))
@@ -215,8 +215,8 @@ class TestGarbage:
         store.verify()
         store.sweep()
         assert outside.read_bytes() == before
-        assert list((store.path / folder).iterdir()) == [
-            path for path in (store.path / folder).iterdir() if path.name != place.name
+        assert list((store.place / folder).iterdir()) == [
+            path for path in (store.place / folder).iterdir() if path.name != place.name
         ]
 
     def test_a_claim_on_what_has_landed_is_swept(self, store, tmp_path):

@@ -19,14 +19,14 @@ WHAT = {"largest": "rate"}
 
 
 def place_of(store, landing):
-    return store.path / "landed" / f"{landing.key}.json"
+    return store.place / "landed" / f"{landing.key}.json"
 
 
 def content_of(store):
     """Everything but what was set aside."""
     return {
-        path.relative_to(store.path): path.read_bytes()
-        for path in store.path.rglob("*")
+        path.relative_to(store.place): path.read_bytes()
+        for path in store.place.rglob("*")
         if path.is_file() and "set-aside" not in path.parts
     }
 
@@ -118,7 +118,7 @@ class TestStrangers:
     @pytest.mark.parametrize("folder", FOLDERS)
     def test_what_is_no_file_is_set_aside(self, tmp_path, folder, kind):
         store, landings = filled(tmp_path / "store", range(3))
-        place = store.path / folder / NAMES.get(folder, "strange")
+        place = store.place / folder / NAMES.get(folder, "strange")
         outside = put_something(place, kind, tmp_path)
         assert len(rows_of(store)) == 3
         assert os.path.lexists(place)  # looking changes nothing
@@ -134,7 +134,7 @@ class TestStrangers:
     def test_a_folder_that_is_a_link_is_refused(self, tmp_path, folder, kind):
         store, _ = filled(tmp_path / "store", range(3))
         (tmp_path / "elsewhere").mkdir()
-        place = store.path / folder if folder else store.path
+        place = store.place / folder if folder else store.place
         if place.exists():
             place.rename(tmp_path / "elsewhere" / "moved")
         place.symlink_to(
@@ -143,7 +143,7 @@ class TestStrangers:
 
         def work():
             store.prepare()
-            (store.path / "landed" / "strange").write_bytes(b"")
+            (store.place / "landed" / "strange").write_bytes(b"")
             store.verify()
             store.num_set_aside()
 
@@ -154,7 +154,7 @@ class TestStrangers:
 
     def test_a_list_number_that_a_folder_takes_does_not_stop_merging(self, tmp_path):
         store, _ = filled(tmp_path / "store", range(3))
-        (store.path / "compacted" / "000001.json").mkdir()
+        (store.place / "compacted" / "000001.json").mkdir()
         assert store.compact() == 3
         assert len(rows_of(store)) == 3
 
@@ -162,7 +162,7 @@ class TestStrangers:
     def test_files_of_other_names_are_set_aside(self, tmp_path, name):
         store, _ = filled(tmp_path / "store", range(3))
         for folder in ("landed", "measured"):
-            (store.path / folder / name).write_bytes(b"{}")
+            (store.place / folder / name).write_bytes(b"{}")
         assert len(store.verify()) == 2
         assert len(rows_of(store)) == 3
 
@@ -173,7 +173,7 @@ class TestReading:
         store.compact()
         land_quickly(store, [synthetic_run(n, group(4)) for n in (5, 6)])
         place_of(store, landings[0]).write_bytes(b"garbage")
-        (store.path / "compacted" / "000007.json").write_bytes(b"garbage")
+        (store.place / "compacted" / "000007.json").write_bytes(b"garbage")
         before = content_of(store)
         table, damage = store.table()
         store.keys(), store.leases.held(), store.measured.find(WHAT)
@@ -197,11 +197,11 @@ class TestReading:
 
 
 def listed(store, name="000001.json"):
-    return unseal((store.path / "compacted" / name).read_bytes())
+    return unseal((store.place / "compacted" / name).read_bytes())
 
 
 def list_again(store, fields, name="000001.json"):
-    (store.path / "compacted" / name).write_bytes(seal(fields))
+    (store.place / "compacted" / name).write_bytes(seal(fields))
 
 
 def write_shard(store, rows, name="000001.json"):
@@ -210,13 +210,13 @@ def write_shard(store, rows, name="000001.json"):
     rows.write_parquet(buffer)
     content = buffer.getvalue()
     file = hashlib.sha256(content).hexdigest()[:32] + ".parquet"
-    (store.path / "compacted" / file).write_bytes(content)
+    (store.place / "compacted" / file).write_bytes(content)
     fields = {"format": "widthwise-shard-1", "file": file, "runs": len(rows), "instead_of": None}
     list_again(store, fields, name)
 
 
 def shard_of(store):
-    (path,) = (store.path / "compacted").glob("*.parquet")
+    (path,) = (store.place / "compacted").glob("*.parquet")
     return path
 
 
@@ -240,17 +240,17 @@ def folder(store):
 
 def link(store):
     path = shard_of(store)
-    path.rename(store.path.parent / "moved.parquet")
-    path.symlink_to(store.path.parent / "moved.parquet")
+    path.rename(store.place.parent / "moved.parquet")
+    path.symlink_to(store.place.parent / "moved.parquet")
 
 
 def garbage_list(store):
-    (store.path / "compacted" / "000001.json").write_bytes(b"garbage")
+    (store.place / "compacted" / "000001.json").write_bytes(b"garbage")
 
 
 def other_names(store):
     """A file outside, which does exist."""
-    shard_of(store).rename(store.path / shard_of(store).name)
+    shard_of(store).rename(store.place / shard_of(store).name)
     list_again(store, {**listed(store), "file": f"../{listed(store)['file']}"})
 
 
@@ -302,7 +302,7 @@ def other_group(store):
 def no_parquet(store):
     content = b"PAR1 and no more PAR1"
     file = hashlib.sha256(content).hexdigest()[:32] + ".parquet"
-    (store.path / "compacted" / file).write_bytes(content)
+    (store.place / "compacted" / file).write_bytes(content)
     list_again(store, {**listed(store), "file": file})
 
 
@@ -368,12 +368,12 @@ class TestShards:
     def test_one_that_no_list_names_does_not_count(self, tmp_path):
         store, landings = filled(tmp_path / "store", range(5))
         store.compact()
-        (store.path / "compacted" / "000001.json").unlink()
+        (store.place / "compacted" / "000001.json").unlink()
         assert rows_of(store) == {}
         for landing in landings:
             assert store.land(landing)
         store.sweep()  # its runs are in no other shard: it may be about to be listed
-        assert len(list((store.path / "compacted").iterdir())) == 1
+        assert len(list((store.place / "compacted").iterdir())) == 1
         store.compact()
         land_quickly(store, [synthetic_run(9, group(4))])
         store.compact()
@@ -385,8 +385,8 @@ class TestShards:
         store, landings = filled(tmp_path / "store", range(5))
         rows, _ = store.table([landing.key for landing in landings[:2]])
         store.compact()
-        Compacted(store._compacted.folder).add(rows, after=1)
-        (store.path / "compacted" / "000002.json").unlink()
+        Compacted(store._compacted.blobs).add(rows, after=1)
+        (store.place / "compacted" / "000002.json").unlink()
         assert store.sweep() == 1
         assert len(rows_of(store)) == 5
 
@@ -394,7 +394,7 @@ class TestShards:
         store, _ = filled(tmp_path / "store", range(5))
         rows, _ = store.table()
         store._compacted.add(rows, after=0)
-        (store.path / "compacted" / "000001.json").unlink()
+        (store.place / "compacted" / "000001.json").unlink()
         shard_of(store).write_bytes(b"garbage")
         store.compact()
         assert len(rows_of(store)) == 5
@@ -465,7 +465,7 @@ class TestMeasurements:
     def test_anything_else_is_set_aside(self, tmp_path, content):
         store, _ = filled(tmp_path / "store", [])
         store.measured.keep(WHAT, 0.5)
-        (place,) = (store.path / "measured").iterdir()
+        (place,) = (store.place / "measured").iterdir()
         place.write_bytes(content)
         assert store.measured.find(WHAT) is None
         assert store.measured.keep(WHAT, 0.7) == 0.7
@@ -477,7 +477,7 @@ class TestMeasurements:
     def test_what_is_no_file_is_set_aside(self, tmp_path, kind):
         store, _ = filled(tmp_path / "store", [])
         store.measured.keep(WHAT, 0.5)
-        (place,) = (store.path / "measured").iterdir()
+        (place,) = (store.place / "measured").iterdir()
         place.unlink()
         put_something(place, kind, tmp_path)
         assert store.measured.find(WHAT) is None
@@ -491,7 +491,7 @@ class TestCheckpoints:
     def written(self, tmp_path):
         store, _ = filled(tmp_path / "store", [])
         store.checkpoints.write("pack", self.KEYS, b"state\nof it")
-        (place,) = (store.path / "checkpoints").iterdir()
+        (place,) = (store.place / "checkpoints").iterdir()
         return store, place
 
     def test_are_read_by_the_same_runs_in_the_same_order(self, tmp_path):
@@ -528,7 +528,7 @@ class TestCheckpoints:
         store, landings = filled(tmp_path / "store", range(2))
         store.checkpoints.write("done", [landing.key for landing in landings], b"")
         store.checkpoints.write("half", [landings[0].key, "c" * 32], b"")
-        (store.path / "checkpoints" / "odd").write_bytes(b"\n[[]]\n")
+        (store.place / "checkpoints" / "odd").write_bytes(b"\n[[]]\n")
         store.sweep()
-        left = sorted(path.name for path in (store.path / "checkpoints").iterdir())
+        left = sorted(path.name for path in (store.place / "checkpoints").iterdir())
         assert left == ["half.checkpoint", "odd"]
