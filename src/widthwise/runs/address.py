@@ -49,9 +49,9 @@ class Address:
         ):
             shown = text if re.fullmatch(r"\w+://[^:@?#]*", text) else f"{scheme}://…"
             raise InputError(
-                f"store must be a folder, or an address that begins with {_BEGINNINGS}, has a bucket "
-                "and parts of letters, digits and . _ = + - only, and no credentials, which belong "
-                f"in the environment; got {shown!r}",
+                f"store must be a folder, or an address that begins with {_BEGINNINGS}, has a "
+                "bucket and parts of letters, digits and . _ = + - only, and no credentials, which "
+                f"belong in the environment; got {shown!r}",
                 fields=("store",),
             )
         return cls(scheme, bucket, tuple(parts))

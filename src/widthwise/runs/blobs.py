@@ -137,7 +137,7 @@ class Blobs(ABC):
         place = self.move(name, aside)
         return [] if place is None else [Damage(place, problem, is_aside=True)]
 
-    def require_readable(self, name: str) -> None:
+    def require_readable(self, name: str) -> None:  # noqa: B027 - where reading always tells
         """What the system does not let be read may be sound: it stays where it is.
 
         Raises:

@@ -40,13 +40,13 @@ class Store:
 
     def __init__(self, place: Path | Address | Parts, party: Party | None = None) -> None:
         self.place = place
-        self._landed = _part(place, "landed")
-        self._compacted = Compacted(_part(place, "compacted"))
-        self._aside = _part(place, "set-aside")
-        self._withdrawn = _part(place, "withdrawn")
-        self.measured = Measured(_part(place, "measured"), self._aside)
-        self.checkpoints = Checkpoints(_part(place, "checkpoints"), self._aside)
-        self.leases = Leases(_part(place, "claims"), _part(place, "holders"), self._aside, party)
+        self._landed = part_of(place, "landed")
+        self._compacted = Compacted(part_of(place, "compacted"))
+        self._aside = part_of(place, "set-aside")
+        self._withdrawn = part_of(place, "withdrawn")
+        self.measured = Measured(part_of(place, "measured"), self._aside)
+        self.checkpoints = Checkpoints(part_of(place, "checkpoints"), self._aside)
+        self.leases = Leases(part_of(place, "claims"), part_of(place, "holders"), self._aside, party)
 
     def prepare(self) -> None:
         """Make its parts, and clear what crashed writers left long ago.
@@ -317,7 +317,12 @@ class Store:
         return found
 
 
-def _part(place: Path | Address | Parts, name: str) -> Blobs:
+def part_of(place: Path | Address | Parts, name: str) -> Blobs:
+    """The blobs of one part of a store: "landed", "claims" and so on.
+
+    Raises:
+        InputError: if what speaks to an object store is not installed.
+    """
     if isinstance(place, Path):
         return Folder(place / name, root=place)
     if isinstance(place, Address):

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from widthwise.errors import InputError
 from widthwise.files import write_atomically
-from widthwise.runs.key import ARITHMETIC
 from widthwise.runs.address import is_address, place_of
+from widthwise.runs.key import ARITHMETIC
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store
 from widthwise.study.asked import (

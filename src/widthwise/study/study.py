@@ -21,8 +21,8 @@ from widthwise.files import (
 )
 from widthwise.hardware import idle_card_note, precision_note
 from widthwise.probes import StableLearningRate
-from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.address import place_of
+from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.blobs import Damage
 from widthwise.runs.folder import Folder
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
