@@ -91,13 +91,3 @@ def place_of(text: str | Path) -> Path | Address:
     if isinstance(text, str) and is_address(text):
         return Address.parse(text)
     return Path(text)
-
-
-def without_secrets(text: str) -> str:
-    """A text as it may be shown: addresses in it keep neither user and password nor query.
-
-    >>> without_secrets("http://me:a/b@host/bucket?token=1 said no")
-    'http://…@host/bucket?… said no'
-    """
-    shown = re.sub(r"://\S*@", "://…@", text)
-    return re.sub(r"(://[^\s?#]*[?#])[^\s]+", r"\1…", shown)

@@ -32,7 +32,7 @@ from widthwise.runs.blobs import Blobs, UnreachableError
 # obstore's own retries, of what is safe to send twice; then ours, of everything.
 _RETRIES, _SECONDS_OF_RETRIES = 4, 15.0
 _SECONDS_OF_TRYING = 60.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 # Lists and landings are kept, as long as they stay as they are; shards and checkpoints are not.
 _KEPT_BYTES = 8192
 _AT_ONCE, _TOGETHER = 32, 1024
@@ -46,6 +46,8 @@ _CREDENTIALS = {
 # What obstore says → what is wrong, and whether that may pass.
 _PROBLEMS: tuple[tuple[str, str, bool], ...] = (
     (r"status code: (408|409|425|429|5\d\d)", "it is busy or out of order", True),
+    # What was read was replaced or removed before all of it had come.
+    (r"NoSuchKey|BlobNotFound|status code: 41[26]", "others write to it all the time", True),
     (
         r"169\.254\.169\.254",  # asked for the credentials of the machine's role
         "no credentials are known; set {credentials} in the environment",
@@ -363,6 +365,11 @@ def _client(scheme: str, bucket: str) -> Any:
     retries: Any = {
         "max_retries": _RETRIES,
         "retry_timeout": timedelta(seconds=_SECONDS_OF_RETRIES),
+        "backoff": {
+            "init_backoff": timedelta(seconds=_FIRST_PAUSE),
+            "max_backoff": timedelta(seconds=_LONGEST_PAUSE),
+            "base": 2,
+        },
     }
     try:
         return from_url(str(place), retry_config=retries)

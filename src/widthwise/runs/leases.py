@@ -185,10 +185,9 @@ class _Holder:
     def __init__(self, blobs: Blobs) -> None:
         self.name, self.process = secrets.token_hex(16), os.getpid()
         self._blobs, self._number = blobs, 0
-        self._over, self._left = threading.Event(), threading.Event()
+        self.is_over, self.has_left = threading.Event(), threading.Event()
         self._beat()
         threading.Thread(target=self._go_on, daemon=True).start()
-        atexit.register(self._leave)
 
     def _beat(self) -> None:
         self._number += 1
@@ -196,17 +195,22 @@ class _Holder:
         write_beat(self._blobs, self.name, self._number, process)
 
     def _go_on(self) -> None:
-        while not self._over.wait(_SECONDS_BETWEEN_BEATS):
+        while not self.is_over.wait(_SECONDS_BETWEEN_BEATS):
             with contextlib.suppress(Exception):  # a full disk: others will take the work
                 self._beat()
         with contextlib.suppress(Exception):  # others see it end without this
             self._blobs.remove(self.name + _JSON)
-        self._left.set()
+        self.has_left.set()
 
-    def _leave(self) -> None:
-        if self.process == os.getpid():
-            self._over.set()
-            self._left.wait(_SECONDS_TO_LEAVE)  # a store may not answer
+
+@atexit.register
+def _leave() -> None:
+    ours = [holder for holder in _beating.values() if holder.process == os.getpid()]
+    for holder in ours:
+        holder.is_over.set()
+    until = monotonic() + _SECONDS_TO_LEAVE  # a store may not answer
+    for holder in ours:
+        holder.has_left.wait(max(0.0, until - monotonic()))
 
 
 def write_beat(holders: Blobs, holder: str, number: int, process: dict[str, Any]) -> None:

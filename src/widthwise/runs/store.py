@@ -46,7 +46,8 @@ class Store:
         self._withdrawn = part_of(place, "withdrawn")
         self.measured = Measured(part_of(place, "measured"), self._aside)
         self.checkpoints = Checkpoints(part_of(place, "checkpoints"), self._aside)
-        self.leases = Leases(part_of(place, "claims"), part_of(place, "holders"), self._aside, party)
+        claims, holders = part_of(place, "claims"), part_of(place, "holders")
+        self.leases = Leases(claims, holders, self._aside, party)
 
     def prepare(self) -> None:
         """Make its parts, and clear what crashed writers left long ago.
