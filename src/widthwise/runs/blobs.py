@@ -97,6 +97,11 @@ class Blobs(ABC):
     def remove(self, name: str) -> None:
         """Remove a blob, if it is there."""
 
+    def remove_each(self, names: Sequence[str]) -> None:
+        """Remove those of these blobs that are there."""
+        for name in names:
+            self.remove(name)
+
     @abstractmethod
     def age(self, name: str) -> float:
         """Seconds since a blob was written, roughly: clocks may differ; infinite if it is gone."""

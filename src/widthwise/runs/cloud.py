@@ -166,13 +166,19 @@ class Cloud(Blobs):
         self._persist(lambda: self._put(name, content, "overwrite"))
 
     def remove(self, name: str) -> None:
+        self.remove_each([name])
+
+    def remove_each(self, names: Sequence[str]) -> None:
+        paths = [self._path(name) for name in names]
+
         def attempt() -> None:
             import obstore
 
             with contextlib.suppress(FileNotFoundError):
-                obstore.delete(self._client, self._path(name))
+                obstore.delete(self._client, paths[0] if len(paths) == 1 else paths)
 
-        self._persist(attempt)
+        if paths:
+            self._persist(attempt)
 
     def age(self, name: str) -> float:
         """Seconds since an object was written, by the store's clock and this machine's."""

@@ -110,6 +110,10 @@ class Leases:
                 removed += 1
         return removed
 
+    def now(self) -> float:
+        """Seconds, by the clock of who asks."""
+        return self._party.now()
+
     def _take(self, key: str, holder: str) -> bool:
         name, content = key + _JSON, json.dumps({"holder": holder}).encode()
         if self.claims.create(name, content, durable=False):

@@ -1,6 +1,7 @@
 """Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,10 @@ _JSON = ".json"
 # Single files are quick to write and slow to read by the thousand.
 COMPACT_ABOVE = 1000
 _RUNS_IN_A_SHARD = 4096
+# Runs may be withdrawn meanwhile.
+_SECONDS_OF_MEMORY = 60.0
+# Store → what had landed there when this process last looked, and when that was.
+_lately: dict[Path | Address | Parts, tuple[float, frozenset[str]]] = {}
 
 
 class Store:
@@ -63,7 +68,15 @@ class Store:
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
         loose = self._loose()  # first: what is merged meanwhile is in the shards by then
-        return self._merged().union(loose)
+        found = self._merged().union(loose)
+        _lately[self.place] = self.leases.now(), found
+        return found
+
+    def had_landed(self, keys: Collection[str]) -> bool:
+        """Whether all of these had landed when this process last looked, at most a minute ago: then
+        the store need not be asked."""
+        since, found = _lately.get(self.place, (-math.inf, frozenset[str]()))
+        return self.leases.now() - since < _SECONDS_OF_MEMORY and found.issuperset(keys)
 
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
@@ -153,16 +166,15 @@ class Store:
         while True:
             last = self._compacted.last()
             there, loose = self._merged(), self._loose()
-            for key in there.intersection(loose):  # another process has merged it
-                self._landed.remove(key + _JSON)
+            # Another process has merged them.
+            self._landed.remove_each([key + _JSON for key in there.intersection(loose)])
             keys = [key for key in loose if key not in there][:_RUNS_IN_A_SHARD]
             rows, _ = self._read_loose(set(keys))
             if rows.is_empty():
                 return merged
             # Whoever takes the number first is right; the other looks again.
             if self._compacted.add(rows, after=last):
-                for key in rows["key"]:
-                    self._landed.remove(key + _JSON)
+                self._landed.remove_each([key + _JSON for key in rows["key"]])
                 merged += len(rows)
 
     def compact_if_many(self) -> None:
@@ -177,6 +189,7 @@ class Store:
         Raises:
             InputError: if the store cannot be written.
         """
+        _lately.pop(self.place, None)
         wanted, count, replaced = set(keys), 0, set()
         for shard in self._shards():
             try:

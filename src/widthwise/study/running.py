@@ -267,6 +267,8 @@ class PackCall:
 
     def __call__(self, emit: Emit) -> Finished:
         store, name, keys = Store(self.store), self.pack.name, self.pack.keys
+        if store.had_landed(keys):
+            return Finished(name, "already landed")
         with store.leases.hold(keys) as mine:
             if not mine:
                 return Finished(name, "busy")
