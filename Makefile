@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: study lint check test sanitize clean
+.PHONY: study lint check test test-cluster sanitize clean
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
@@ -17,11 +17,16 @@ lint: $(STAMP)
 
 # The quick loop: what takes a fifth of a second or more is marked slow.
 check: lint
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not cluster"
 
 # Everything, as continuous integration runs it.
 test: lint
 	$(BIN)/pytest -n 2
+
+# Slurm, Ray and an object store on this machine, which `make test` leaves out.
+test-cluster: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster-tests]'
+	$(BIN)/pytest -m cluster
 
 # The compiled engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer; some minutes.
 SANITIZED = $(shell cc -print-file-name=libasan.so) $(shell cc -print-file-name=libubsan.so)

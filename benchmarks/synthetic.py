@@ -8,7 +8,7 @@ import numpy as np
 from widthwise.runs.key import Group, Run
 from widthwise.runs.landing import Landing
 from widthwise.runs.schema import MEASURED
-from widthwise.runs.store import Store
+from widthwise.runs.store import Store, part_of
 from widthwise.sgd.evaluations import evaluation_steps
 
 EVALUATIONS, STEPS = 20, 2000
@@ -81,10 +81,13 @@ def synthetic_run(number: int, shared: Group | None = None, *, salt: int = 0) ->
 
 
 def land_quickly(store: Store, landings: Iterable[Landing]) -> None:
-    """Without waiting for the disk, run by run."""
-    folder = store.path / "landed"
+    """Without waiting for the disk, run by run; what has landed of them is replaced."""
     for landing in landings:
-        (folder / f"{landing.key}.json").write_bytes(landing.encode())
+        name, content = f"{landing.key}.json", landing.encode()
+        if isinstance(store.place, Path):
+            (store.place / "landed" / name).write_bytes(content)
+        else:
+            part_of(store.place, "landed").replace(name, content)
 
 
 def synthetic_study(directory: Path, count: int, *, loose: int = 0, missing: int = 0) -> None:

@@ -104,14 +104,14 @@ class TestInterrupted:
         monkeypatch.undo()
         assert rows_of(store) == expected(landings)
         assert store.keys() == set(expected(landings))
-        store = Store(store.path)
+        store = Store(store.place)
         assert store.verify() == []
         store.compact()
         store.sweep()
         assert rows_of(store) == expected(landings)
-        assert list((store.path / "landed").glob("*.json")) == []
+        assert list((store.place / "landed").glob("*.json")) == []
         listed = {shard.file for shard in store._compacted.shards()[0]}
-        assert {path.name for path in (store.path / "compacted").glob("*.parquet")} == listed
+        assert {path.name for path in (store.place / "compacted").glob("*.parquet")} == listed
 
     def test_it_has_more_operations_than_that(self, tmp_path, die):
         store, _ = filled(tmp_path / "store", range(40))
@@ -124,7 +124,7 @@ class TestInterrupted:
         store, landings = filled(tmp_path / "store", [])
         rng, killed = random.Random(5), 0
         with subprocess.Popen(
-            [sys.executable, "-c", NURSERY, str(store.path)],
+            [sys.executable, "-c", NURSERY, str(store.place)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -139,7 +139,7 @@ class TestInterrupted:
                 time.sleep(rng.uniform(0.0, 0.1))
                 os.kill(pid, signal.SIGKILL)
                 assert nursery.stdout.readline() == "it ended\n"
-                killed += any((store.path / "landed").glob("*.json"))
+                killed += any((store.place / "landed").glob("*.json"))
                 assert store.keys() == set(expected(landings))
             nursery.stdin.close()
         assert killed >= 5
@@ -155,7 +155,7 @@ class TestInterrupted:
 
         def create(folder, name, content, **options):
             if name == "000001.json":
-                assert Store(store.path).sweep() == 0
+                assert Store(store.place).sweep() == 0
             return real(folder, name, content, **options)
 
         monkeypatch.setattr(stores.Folder, "create", create)
@@ -214,7 +214,7 @@ def test_sixteen_processes_land_overlapping_runs(tmp_path, processes):
 
 def test_several_merge_at_once(tmp_path, processes):
     store, landings = filled(tmp_path / "store", range(100))
-    workers = [processes.Process(target=merge, args=(str(store.path),)) for _ in range(6)]
+    workers = [processes.Process(target=merge, args=(str(store.place),)) for _ in range(6)]
     for worker in workers:
         worker.start()
     while any(worker.is_alive() for worker in workers):
@@ -226,4 +226,4 @@ def test_several_merge_at_once(tmp_path, processes):
     assert rows_of(store) == expected(landings)
     shards = store._compacted.shards()[0]
     assert sum(shard.runs for shard in shards) == 100
-    assert list((store.path / "landed").iterdir()) == []
+    assert list((store.place / "landed").iterdir()) == []

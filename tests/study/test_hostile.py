@@ -304,7 +304,7 @@ class TestStores:
 
         def take_the_name(store, landing):
             with suppress(FileExistsError):
-                (store.path / "landed" / f"{landing.key}.json").mkdir()
+                (store.place / "landed" / f"{landing.key}.json").mkdir()
             return land(store, landing)
 
         monkeypatch.setattr(Store, "land", take_the_name)
@@ -319,16 +319,16 @@ class TestStores:
         store = Store(study.directory / "store")
         store.prepare()
         process = {"machine": "another", "pid": 1, "started": "0"}
-        holder = store.path / "holders" / f"{'d' * 32}.json"
+        holder = store.place / "holders" / f"{'d' * 32}.json"
         holder.write_text(json.dumps({"number": 1, "process": process}))
         for pack in study.schedule.packs:
             for key in pack.keys:
                 claim = json.dumps({"holder": "d" * 32})
-                (store.path / "claims" / f"{key}.json").write_text(claim)
+                (store.place / "claims" / f"{key}.json").write_text(claim)
         assert study.status().runs_in_flight == 4
         study.run(1, progress=False)
         assert_complete(study, example)
-        assert list((store.path / "claims").iterdir()) == []
+        assert list((store.place / "claims").iterdir()) == []
 
 
 class Bomb:
@@ -378,7 +378,7 @@ class TestCheckpoints:
         for pack in (first, second):
             stopped = pack.job.widening_factor
             with pytest.raises(StoppedError):
-                running.PackCall(study.directory, store.path, pack)(lambda event: None)
+                running.PackCall(study.directory, store.place, pack)(lambda event: None)
             states[pack.name] = store.checkpoints.read(pack.name, pack.keys)
         monkeypatch.setattr(PackTrainer, "advance", advance)
         sound = torch.load(io.BytesIO(states[first.name]), weights_only=True)
@@ -402,12 +402,12 @@ class TestCheckpoints:
         if kind in contents:
             store.checkpoints.write(first.name, first.keys, contents[kind]())
         else:
-            put_something(store.path / "checkpoints" / f"{first.name}.checkpoint", kind, tmp_path)
+            put_something(store.place / "checkpoints" / f"{first.name}.checkpoint", kind, tmp_path)
         study.run(1, progress=False)
         assert not victim.exists()
         assert first.name in capsys.readouterr().err
         assert_complete(study, example)
-        assert list((store.path / "checkpoints").iterdir()) == []
+        assert list((store.place / "checkpoints").iterdir()) == []
 
 
 LONG = "long" * 50

@@ -149,4 +149,4 @@ def study_call(study, pack):
     """Trains and lands a pack in this process."""
     store = Store(study.directory / "store")
     store.prepare()
-    PackCall(study.directory, store.path, pack)(lambda event: None)
+    PackCall(study.directory, store.place, pack)(lambda event: None)

@@ -38,9 +38,10 @@ def run(
         typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_RUNS),
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Folder of the runs, for studies that share them; default the study's.",
+            metavar="PLACE",
+            help="Folder or address (s3://bucket/prefix) of the runs; default the study's own.",
             rich_help_panel=_RUNS,
         ),
     ] = None,
@@ -85,7 +86,7 @@ def run(
         study = Study.open(spec)
         if overrides or store is not None:
             known = study.spec
-            store = store or (None if known.store is None else Path(known.store))
+            store = store or known.store
             study = _create(spec, known, overrides=overrides, store=store, yes=yes)
     if retrain_where is not None:
         withdrawn = study.withdraw(retrain_where)

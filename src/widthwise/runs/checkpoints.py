@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from widthwise.runs.folder import Folder, problem_of
+from widthwise.runs.blobs import Blobs, problem_of
 from widthwise.runs.sealed import BrokenSealError
 
 _SUFFIX = ".checkpoint"
@@ -14,12 +14,12 @@ class Checkpoints:
     """The checkpoints of one store.
 
     Args:
-        folder: of its own.
+        blobs: a place of its own.
         aside: where what is no checkpoint is moved.
     """
 
-    def __init__(self, folder: Folder, aside: Folder) -> None:
-        self.folder, self._aside = folder, aside
+    def __init__(self, blobs: Blobs, aside: Blobs) -> None:
+        self.blobs, self._aside = blobs, aside
 
     def write(self, name: str, keys: Sequence[str], state: bytes) -> None:
         """Keep the state of a pack; it replaces an earlier one.
@@ -33,7 +33,7 @@ class Checkpoints:
             InputError: if the store cannot be written.
         """
         body = json.dumps(list(keys)).encode() + b"\n" + state
-        self.folder.replace(name + _SUFFIX, _digest(body) + b"\n" + body)
+        self.blobs.replace(name + _SUFFIX, _digest(body) + b"\n" + body)
 
     def read(self, name: str, keys: Sequence[str]) -> bytes | None:
         """The state of a pack; None if there is none.
@@ -42,7 +42,7 @@ class Checkpoints:
             BrokenSealError: if what lies there is damaged, or holds other runs.
         """
         try:
-            content = self.folder.read(name + _SUFFIX)
+            content = self.blobs.read(name + _SUFFIX)
         except OSError as error:
             raise BrokenSealError(problem_of(error)) from None
         if content is None:
@@ -57,21 +57,21 @@ class Checkpoints:
 
     def forget(self, name: str) -> None:
         """Its runs have landed, or it is of no use."""
-        self.folder.discard(name + _SUFFIX, self._aside)
+        self.blobs.discard(name + _SUFFIX, self._aside)
 
     def sweep(self, landed: frozenset[str]) -> int:
         """Remove those whose runs have all landed; how many."""
         removed = 0
-        for name in self.folder.names():
+        for name in self.blobs.names():
             keys = self._keys(name)
             if keys and landed.issuperset(keys):
-                self.folder.remove(name)
+                self.blobs.remove(name)
                 removed += 1
         return removed
 
     def _keys(self, name: str) -> list[str]:
         try:
-            content = self.folder.read(name) or b""
+            content = self.blobs.read(name) or b""
             keys = json.loads(content.split(b"\n", 2)[1])
         except (OSError, ValueError, IndexError, RecursionError):
             return []

@@ -8,13 +8,14 @@ import hashlib
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from widthwise.runs.folder import Folder, problem_of
+from widthwise.runs.address import Address
+from widthwise.runs.blobs import Blobs, problem_of
 from widthwise.runs.schema import LANDED_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 
@@ -24,7 +25,7 @@ _DIGITS = 32
 # 10¹² lists are not written; a longer number is no list's.
 _LONGEST_NUMBER = 12
 # Shard → what tells its file from another of its name, and the keys of its runs.
-_keys: dict[Path, tuple[tuple[int, ...], frozenset[str]]] = {}
+_keys: dict[Path | Address, tuple[Hashable, frozenset[str]]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +46,20 @@ class Shard:
 
 
 class Compacted:
-    """The folder of shards and their lists."""
+    """Shards and their lists, in a place of their own."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+    def __init__(self, blobs: Blobs) -> None:
+        self.blobs = blobs
 
     def shards(self) -> tuple[list[Shard], dict[str, str]]:
         """Those that count, in order; and name → what is wrong with a list."""
         found, damaged = [], {}
-        for name in self.folder.names():
-            if name.endswith(_LIST):
-                try:
-                    found.append(self._listed(name))
-                except (BrokenSealError, OSError) as error:
-                    damaged[name] = problem_of(error)
+        lists = [name for name in self.blobs.names() if name.endswith(_LIST)]
+        for name, content in self.blobs.read_each(lists):
+            try:
+                found.append(_listed(name, content))
+            except (BrokenSealError, OSError) as error:
+                damaged[name] = problem_of(error)
         replaced = {shard.instead_of for shard in found}
         found.sort(key=lambda shard: shard.number)
         return [shard for shard in found if shard.number not in replaced], damaged
@@ -69,12 +70,13 @@ class Compacted:
         Raises:
             BrokenSealError: if its bytes are not those that were listed.
         """
-        place = self.folder.path / shard.file
+        place = self.blobs.place / shard.file
         try:
-            found = place.lstat()
+            mark = self.blobs.mark(shard.file)
         except OSError as error:
             raise BrokenSealError(problem_of(error)) from None
-        mark = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        if mark is None:
+            raise BrokenSealError("is not there")
         known = _keys.get(place)
         if known is None or known[0] != mark:
             known = mark, frozenset(self.read(shard, ["key"])["key"].to_list())
@@ -102,7 +104,7 @@ class Compacted:
 
     def _read(self, file: str, columns: list[str] | None) -> pl.DataFrame:
         try:
-            content = self.folder.read(file)
+            content = self.blobs.read(file)
         except OSError as error:
             raise BrokenSealError(problem_of(error)) from None
         if content is None:
@@ -131,14 +133,14 @@ class Compacted:
         rows.select(list(LANDED_SCHEMA)).write_parquet(buffer, compression="zstd")
         content = buffer.getvalue()
         file = _named(content)
-        if not self.folder.create(file, content) and self._other(file, content):
-            self.folder.replace(file, content)  # it was damaged: the name says what it holds
+        if not self.blobs.create(file, content) and self._other(file, content):
+            self.blobs.replace(file, content)  # it was damaged: the name says what it holds
         fields = {"format": _FORMAT, "file": file, "runs": len(rows), "instead_of": instead_of}
-        return self.folder.create(f"{after + 1:06d}{_LIST}", seal(fields))
+        return self.blobs.create(f"{after + 1:06d}{_LIST}", seal(fields))
 
     def last(self) -> int:
         """The highest number that is taken; 0 without any."""
-        names = itertools.chain(self.folder.names(), self.folder.strangers())
+        names = itertools.chain(self.blobs.names(), self.blobs.strangers())
         taken = (_number(name) for name in names if name.endswith(_LIST))
         return max(itertools.chain([0], taken))
 
@@ -148,44 +150,46 @@ class Compacted:
         if damaged:
             return  # a list that cannot be read may name them
         listed = {shard.file for shard in shards}
-        for name in self.folder.names():
+        for name in self.blobs.names():
             if name.endswith(_SHARD) and name not in listed:
                 yield name
 
     def _other(self, file: str, content: bytes) -> bool:
         try:
-            return self.folder.read(file) != content
+            return self.blobs.read(file) != content
         except OSError:
             return True
-
-    def _listed(self, name: str) -> Shard:
-        content = self.folder.read(name)
-        if content is None:
-            raise BrokenSealError("is not there")
-        fields = unseal(content)
-        if fields.pop("format", None) != _FORMAT:
-            raise BrokenSealError("it is no list of runs")
-        number = _number(name)
-        if not number:
-            raise BrokenSealError("its name is no number of a list")
-        try:
-            shard = Shard(number=number, **fields)
-        except TypeError as error:
-            raise BrokenSealError(f"it is no list of runs ({error})") from None
-        earlier = shard.instead_of
-        if not (
-            isinstance(shard.file, str)
-            and re.fullmatch(f"[0-9a-f]{{{_DIGITS}}}{re.escape(_SHARD)}", shard.file)
-            and type(shard.runs) is int
-            and (earlier is None or (type(earlier) is int and 0 < earlier < number))
-        ):
-            raise BrokenSealError("it is no list of runs")
-        return shard
 
 
 def listed_as(shard: Shard) -> str:
     """Name of its list."""
     return f"{shard.number:06d}{_LIST}"
+
+
+def _listed(name: str, content: bytes | OSError | None) -> Shard:
+    if isinstance(content, OSError):
+        raise content
+    if content is None:
+        raise BrokenSealError("is not there")
+    fields = unseal(content)
+    if fields.pop("format", None) != _FORMAT:
+        raise BrokenSealError("it is no list of runs")
+    number = _number(name)
+    if not number:
+        raise BrokenSealError("its name is no number of a list")
+    try:
+        shard = Shard(number=number, **fields)
+    except TypeError as error:
+        raise BrokenSealError(f"it is no list of runs ({error})") from None
+    earlier = shard.instead_of
+    if not (
+        isinstance(shard.file, str)
+        and re.fullmatch(f"[0-9a-f]{{{_DIGITS}}}{re.escape(_SHARD)}", shard.file)
+        and type(shard.runs) is int
+        and (earlier is None or (type(earlier) is int and 0 < earlier < number))
+    ):
+        raise BrokenSealError("it is no list of runs")
+    return shard
 
 
 def _number(name: str) -> int:

@@ -1,4 +1,4 @@
-"""A folder of files with plain names: what a store is made of.
+"""A folder of files with plain names, on this machine's disk or a network's.
 
 Nothing here follows a link or looks into a folder below; strangers are named, not read.
 """
@@ -8,8 +8,8 @@ import errno
 import itertools
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from widthwise.errors import InputError
 from widthwise.files import (
@@ -23,31 +23,13 @@ from widthwise.files import (
     require_no_link,
     write_atomically,
 )
+from widthwise.runs.blobs import Blobs
 
 _STALE_SECONDS = 3600.0
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}
 
 
-@dataclass(frozen=True)
-class Damage:
-    """Something in a store that is not what its name promises.
-
-    Attributes:
-        place: where it lies now.
-        problem: what is wrong with it.
-        is_aside: whether it was moved out of the way.
-    """
-
-    place: Path
-    problem: str
-    is_aside: bool
-
-    def __str__(self) -> str:
-        done = "set aside; " if self.is_aside else ""
-        return f"{self.place.name}: {self.problem}; {done}its runs will be repeated"
-
-
-class Folder:
+class Folder(Blobs):
     """Files by name. Every method but `make` and those that write takes an absent folder for an
     empty one.
 
@@ -57,7 +39,7 @@ class Folder:
     """
 
     def __init__(self, path: Path, *, root: Path | None = None) -> None:
-        self.path = path
+        self.path = self.place = path
         self._own = (path,) if root is None else (root, path)
 
     def make(self) -> None:
@@ -122,7 +104,14 @@ class Folder:
         except FileNotFoundError:
             return float("inf")
 
-    def move(self, name: str, target: "Folder") -> Path | None:
+    def mark(self, name: str) -> tuple[int, ...] | None:
+        try:
+            found = (self.path / name).lstat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def move(self, name: str, target: Self) -> Path | None:
         """Move whatever has this name to another folder, under a name that is free there; where it
         is now, None if it was gone.
 
@@ -147,16 +136,6 @@ class Folder:
                 return place
         raise AssertionError("there is always another number")
 
-    def put_aside(self, name: str, problem: str, aside: "Folder") -> list[Damage]:
-        """Move what is not what its name promises out of the way, and say so; nothing if it was
-        gone.
-
-        Raises:
-            InputError: if it cannot be moved.
-        """
-        place = self.move(name, aside)
-        return [] if place is None else [Damage(place, problem, is_aside=True)]
-
     def require_readable(self, name: str) -> None:
         """What the system does not let be read may be sound: it stays where it is.
 
@@ -171,7 +150,7 @@ class Folder:
                     f"{self.path / name} cannot be read: {error.strerror}; nothing was changed"
                 ) from None
 
-    def discard(self, name: str, aside: "Folder") -> None:
+    def discard(self, name: str, aside: Self) -> None:
         """Free a name: a file or a link is removed, anything else is moved aside.
 
         Raises:
@@ -198,10 +177,3 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(found)
-
-
-def problem_of(error: Exception) -> str:
-    """What is wrong with something in a folder, in words without its place."""
-    if not isinstance(error, OSError):
-        return str(error)
-    return "it is no file" if is_no_file(error) else error.strerror or str(error)

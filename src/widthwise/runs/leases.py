@@ -13,71 +13,95 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, MutableMapping
 from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
-from widthwise.runs.folder import Folder
+from widthwise.runs.address import Address
+from widthwise.runs.blobs import Blobs, UnreachableError
 from widthwise.runs.key import is_key
 
 _SECONDS_BETWEEN_BEATS = 5.0
 _SECONDS_OF_SILENCE = 60.0
+# A process that ends waits so long for its farewell.
+_SECONDS_TO_LEAVE = 2.0
 _JSON = ".json"
 
 # Holder → (its number, when this process first saw that).
 _seen: dict[str, tuple[int, float]] = {}
-# Folder → what this process is called there.
-_beating: dict[Path, "_Holder"] = {}
+# Place → what this process is called there.
+_beating: dict[Path | Address, "_Holder"] = {}
 _starting = threading.Lock()
+
+
+class Party(Protocol):
+    """Whoever holds runs and looks at what others hold.
+
+    Attributes:
+        seen: holder → (its number, when by this party's clock it was first seen).
+    """
+
+    @property
+    def seen(self) -> MutableMapping[str, tuple[int, float]]: ...
+
+    def now(self) -> float:
+        """Seconds, by a clock of its own that never goes back."""
+        ...
+
+    def name_in(self, holders: Blobs) -> str:
+        """What it is called there; it beats from now on."""
+        ...
 
 
 class Leases:
     """The claims of one store."""
 
-    def __init__(self, claims: Folder, holders: Folder, aside: Folder) -> None:
+    def __init__(
+        self, claims: Blobs, holders: Blobs, aside: Blobs, party: Party | None = None
+    ) -> None:
         """
         Args:
-            claims, holders: folders of their own.
+            claims, holders: places of their own.
             aside: where what is no claim is moved.
+            party: who asks; None is this process.
         """
         self.claims, self.holders, self._aside = claims, holders, aside
+        self._party = _ThisProcess() if party is None else party
 
     @contextlib.contextmanager
     def hold(self, keys: Iterable[str]) -> Iterator[bool]:
         """Hold runs while training them; False if another holds one of them."""
-        holder = self._holder()
+        holder = self._party.name_in(self.holders)
         taken: list[str] = []
         try:
             for key in sorted(keys):
-                if not self._take(key, holder.name):
+                if not self._take(key, holder):
                     break
                 taken.append(key)
             else:
                 yield True
                 return
-            self._release(taken, holder.name)
+            self._release(taken, holder)
             taken = []
             yield False
         finally:
-            self._release(taken, holder.name)
+            self._release(taken, holder)
 
     def held(self) -> dict[str, float]:
         """Run in flight → seconds since it was claimed."""
-        found = {}
-        for name in self.claims.names():
-            holder = self._claimed_by(name)
-            if holder is not None and not self._is_gone(holder):
-                found[name.removesuffix(_JSON)] = max(0.0, self.claims.age(name))
-        return found
+        return {
+            name.removesuffix(_JSON): max(0.0, self.claims.age(name))
+            for name, holder in self._all_claims()
+            if holder is not None
+        }
 
     def sweep(self, landed: Container[str]) -> int:
         """Remove claims that count for nothing, and holders that are gone; how many files."""
         removed = 0
-        for name in self.claims.names():
-            holder = self._claimed_by(name)
-            if name.removesuffix(_JSON) in landed or holder is None or self._is_gone(holder):
+        for name, holder in self._all_claims():
+            if holder is None or name.removesuffix(_JSON) in landed:
                 self.claims.remove(name)
                 removed += 1
         for name in self.holders.names():
@@ -85,6 +109,10 @@ class Leases:
                 self.holders.remove(name)
                 removed += 1
         return removed
+
+    def now(self) -> float:
+        """Seconds, by the clock of who asks."""
+        return self._party.now()
 
     def _take(self, key: str, holder: str) -> bool:
         name, content = key + _JSON, json.dumps({"holder": holder}).encode()
@@ -100,25 +128,26 @@ class Leases:
         return self.claims.create(name, content, durable=False)
 
     def _release(self, keys: Iterable[str], holder: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnreachableError):
             for key in keys:
                 if self._claimed_by(key + _JSON) == holder:
                     self.claims.remove(key + _JSON)
 
-    def _holder(self) -> "_Holder":
-        place = self.holders.path
-        with _starting:
-            if place not in _beating or _beating[place].process != os.getpid():
-                _beating[place] = _Holder(self.holders)
-            return _beating[place]
+    def _all_claims(self) -> Iterator[tuple[str, str | None]]:
+        """Each claim with its holder; None if that is gone, or cannot be read."""
+        gone: dict[str, bool] = {}
+        for name, content in self.claims.read_each(self.claims.names()):
+            holder = _holder_in(None if isinstance(content, OSError) else content)
+            if holder is not None and holder not in gone:
+                gone[holder] = self._is_gone(holder)
+            yield name, None if holder is None or gone[holder] else holder
 
     def _claimed_by(self, name: str) -> str | None:
         """None if the claim is gone, or cannot be read."""
         try:
-            holder = json.loads(self.claims.read(name) or b"{}").get("holder")
-        except (OSError, ValueError, AttributeError, RecursionError):
+            return _holder_in(self.claims.read(name))
+        except OSError:
             return None
-        return holder if isinstance(holder, str) and is_key(holder) else None
 
     def _is_gone(self, holder: str) -> bool:
         try:
@@ -129,39 +158,85 @@ class Leases:
             return True
         if machine == _machine() and _started(pid) != started:
             return True
-        known = _seen.get(holder)
+        known = self._party.seen.get(holder)
         if known is None or known[0] != number:
-            _seen[holder] = number, monotonic()
+            self._party.seen[holder] = number, self._party.now()
             return False
-        return monotonic() - known[1] > _SECONDS_OF_SILENCE
+        return self._party.now() - known[1] > _SECONDS_OF_SILENCE
+
+
+class _ThisProcess:
+    """One party, whatever stores it works in."""
+
+    @property
+    def seen(self) -> dict[str, tuple[int, float]]:
+        return _seen
+
+    def now(self) -> float:
+        return monotonic()
+
+    def name_in(self, holders: Blobs) -> str:
+        place = holders.place
+        with _starting:
+            if place not in _beating or _beating[place].process != os.getpid():
+                _beating[place] = _Holder(holders)
+            return _beating[place].name
 
 
 class _Holder:
     """This process, in one store; beats until it ends."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self.name, self.process = secrets.token_hex(16), os.getpid()
-        self._folder, self._number = folder, 0
+        self._blobs, self._number = blobs, 0
+        self.is_over, self.has_left = threading.Event(), threading.Event()
         self._beat()
         threading.Thread(target=self._go_on, daemon=True).start()
-        atexit.register(self._leave)
 
     def _beat(self) -> None:
         self._number += 1
         process = {"machine": _machine(), "pid": self.process, "started": _started(self.process)}
-        content: dict[str, Any] = {"number": self._number, "process": process}
-        self._folder.replace(self.name + _JSON, json.dumps(content).encode(), durable=False)
+        write_beat(self._blobs, self.name, self._number, process)
 
     def _go_on(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(_SECONDS_BETWEEN_BEATS):
+        while not self.is_over.wait(_SECONDS_BETWEEN_BEATS):
             with contextlib.suppress(Exception):  # a full disk: others will take the work
                 self._beat()
+        with contextlib.suppress(Exception):  # others see it end without this
+            self._blobs.remove(self.name + _JSON)
+        self.has_left.set()
 
-    def _leave(self) -> None:
-        if self.process == os.getpid():
-            with contextlib.suppress(OSError):
-                self._folder.remove(self.name + _JSON)
+
+@atexit.register
+def _leave() -> None:
+    ours = [holder for holder in _beating.values() if holder.process == os.getpid()]
+    for holder in ours:
+        holder.is_over.set()
+    until = monotonic() + _SECONDS_TO_LEAVE  # a store may not answer
+    for holder in ours:
+        holder.has_left.wait(max(0.0, until - monotonic()))
+
+
+def write_beat(holders: Blobs, holder: str, number: int, process: dict[str, Any]) -> None:
+    """A holder says that it is there.
+
+    Args:
+        holders: the place of all.
+        holder: its name.
+        number: higher than any that it wrote before.
+        process: its "machine", "pid" and when it "started", which others there may look up.
+    """
+    content = json.dumps({"number": number, "process": process})
+    holders.replace(holder + _JSON, content.encode(), durable=False)
+
+
+def _holder_in(content: bytes | None) -> str | None:
+    """Who holds a claim; None if it is none."""
+    try:
+        holder = json.loads(content or b"{}").get("holder")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return holder if isinstance(holder, str) and is_key(holder) else None
 
 
 @cache

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from widthwise.runs.folder import Damage, Folder, problem_of
+from widthwise.runs.blobs import Blobs, Damage, problem_of
 from widthwise.runs.key import canonical, sha256
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 
@@ -16,12 +16,12 @@ class Measured:
     """The measurements of one store.
 
     Args:
-        folder: of its own.
+        blobs: a place of its own.
         aside: where what is no measurement is moved.
     """
 
-    def __init__(self, folder: Folder, aside: Folder) -> None:
-        self.folder, self._aside = folder, aside
+    def __init__(self, blobs: Blobs, aside: Blobs) -> None:
+        self.blobs, self._aside = blobs, aside
 
     def find(self, what: Mapping[str, Any]) -> float | None:
         """The number that was measured under this description; None if there is none.
@@ -40,13 +40,13 @@ class Measured:
             InputError: if the store cannot be written.
         """
         name = _named(what)
-        while not self.folder.create(name, seal({"what": dict(what), "value": value})):
+        while not self.blobs.create(name, seal({"what": dict(what), "value": value})):
             try:
                 if (kept := self._read(name)) is not None:
                     return kept
             except (BrokenSealError, OSError) as error:
-                self.folder.require_readable(name)
-                self.folder.put_aside(name, problem_of(error), self._aside)
+                self.blobs.require_readable(name)
+                self.blobs.put_aside(name, problem_of(error), self._aside)
         return value
 
     def verify(self) -> list[Damage]:
@@ -56,16 +56,16 @@ class Measured:
             InputError: if it cannot be moved, or the system does not let it be read.
         """
         found = []
-        for name in self.folder.names():
+        for name in self.blobs.names():
             try:
                 self._read(name)
             except (BrokenSealError, OSError) as error:
-                self.folder.require_readable(name)
-                found += self.folder.put_aside(name, problem_of(error), self._aside)
+                self.blobs.require_readable(name)
+                found += self.blobs.put_aside(name, problem_of(error), self._aside)
         return found
 
     def _read(self, name: str) -> float | None:
-        content = self.folder.read(name)
+        content = self.blobs.read(name)
         if content is None:
             return None
         fields = unseal(content)

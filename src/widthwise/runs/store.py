@@ -1,18 +1,20 @@
 """Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
+import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from widthwise.files import read_file
+from widthwise.runs.address import Address
+from widthwise.runs.blobs import Blobs, Damage, Parts, problem_of
 from widthwise.runs.checkpoints import Checkpoints
 from widthwise.runs.compacted import Compacted, Shard, listed_as
-from widthwise.runs.folder import Damage, Folder, problem_of
+from widthwise.runs.folder import Folder
 from widthwise.runs.key import RUN_FIELDS, Run, is_key
 from widthwise.runs.landing import Landing, decode, group_of
-from widthwise.runs.leases import Leases
+from widthwise.runs.leases import Leases, Party
 from widthwise.runs.measured import Measured
 from widthwise.runs.schema import LANDED_SCHEMA
 from widthwise.runs.sealed import BrokenSealError
@@ -21,6 +23,10 @@ _JSON = ".json"
 # Single files are quick to write and slow to read by the thousand.
 COMPACT_ABOVE = 1000
 _RUNS_IN_A_SHARD = 4096
+# Runs may be withdrawn meanwhile.
+_SECONDS_OF_MEMORY = 60.0
+# Store → what had landed there when this process last looked, and when that was.
+_lately: dict[Path | Address | Parts, tuple[float, frozenset[str]]] = {}
 
 
 class Store:
@@ -28,33 +34,49 @@ class Store:
 
     Reading changes nothing; only :meth:`prepare`, :meth:`verify`, :meth:`compact`,
     :meth:`withdraw` and what lands do.
+
+    Args:
+        place: a folder, an address in an object store, or a store of another kind.
+        party: who claims runs; None is this process.
+
+    Raises:
+        InputError: if what speaks to an object store is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._landed = self._folder("landed")
-        self._compacted = Compacted(self._folder("compacted"))
-        self._aside = self._folder("set-aside")
-        self._withdrawn = self._folder("withdrawn")
-        self.measured = Measured(self._folder("measured"), self._aside)
-        self.checkpoints = Checkpoints(self._folder("checkpoints"), self._aside)
-        self.leases = Leases(self._folder("claims"), self._folder("holders"), self._aside)
+    def __init__(self, place: Path | Address | Parts, party: Party | None = None) -> None:
+        self.place = place
+        self._landed = part_of(place, "landed")
+        self._compacted = Compacted(part_of(place, "compacted"))
+        self._aside = part_of(place, "set-aside")
+        self._withdrawn = part_of(place, "withdrawn")
+        self.measured = Measured(part_of(place, "measured"), self._aside)
+        self.checkpoints = Checkpoints(part_of(place, "checkpoints"), self._aside)
+        claims, holders = part_of(place, "claims"), part_of(place, "holders")
+        self.leases = Leases(claims, holders, self._aside, party)
 
     def prepare(self) -> None:
-        """Make its folders, and clear what crashed writers left long ago.
+        """Make its parts, and clear what crashed writers left long ago.
 
         Raises:
             InputError: if it cannot be written, or a folder of it is a link.
         """
-        for folder in self._folders():
-            folder.make()
+        for part in self._parts():
+            part.make()
 
     # What has landed
 
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
         loose = self._loose()  # first: what is merged meanwhile is in the shards by then
-        return self._merged().union(loose)
+        found = self._merged().union(loose)
+        _lately[self.place] = self.leases.now(), found
+        return found
+
+    def had_landed(self, keys: Collection[str]) -> bool:
+        """Whether all of these had landed when this process last looked, at most a minute ago: then
+        the store need not be asked."""
+        since, found = _lately.get(self.place, (-math.inf, frozenset[str]()))
+        return self.leases.now() - since < _SECONDS_OF_MEMORY and found.issuperset(keys)
 
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
@@ -91,12 +113,12 @@ class Store:
         damage = [self._damage(self._landed, n, p) for n, p in problems.items()]
         parts = []
         shards, lists = self._compacted.shards()
-        damage += [self._damage(self._compacted.folder, n, p) for n, p in lists.items()]
+        damage += [self._damage(self._compacted.blobs, n, p) for n, p in lists.items()]
         for shard in shards:
             try:
                 parts.append(self._compacted.read(shard, names))
             except BrokenSealError as error:
-                damage.append(self._damage(self._compacted.folder, shard.file, str(error)))
+                damage.append(self._damage(self._compacted.blobs, shard.file, str(error)))
         parts.append(loose)  # last: where a run is twice, the listed one counts
         whole = pl.concat(parts).unique("key", keep="first", maintain_order=True)
         if keys is not None:
@@ -111,18 +133,18 @@ class Store:
             InputError: if it cannot be moved, or the system does not let something be read.
         """
         found: list[Damage] = []
-        for folder in self._folders():
-            for name in folder.strangers():
-                found += folder.put_aside(name, "it is no file", self._aside)
+        for part in self._parts():
+            for name in part.strangers():
+                found += part.put_aside(name, "it is no file", self._aside)
         shards, lists = self._compacted.shards()
         for name, problem in lists.items():
-            found += self._compacted.folder.put_aside(name, problem, self._aside)
+            found += self._compacted.blobs.put_aside(name, problem, self._aside)
         for shard in shards:
             wrong = self._problem_of_shard(shard)
             if wrong is not None and shard in self._shards():  # else it was just replaced
-                folder = self._compacted.folder
-                found += folder.put_aside(listed_as(shard), f"{shard.file}: {wrong}", self._aside)
-                folder.put_aside(shard.file, wrong, self._aside)
+                blobs = self._compacted.blobs
+                found += blobs.put_aside(listed_as(shard), f"{shard.file}: {wrong}", self._aside)
+                blobs.put_aside(shard.file, wrong, self._aside)
         _, problems = self._read_loose(None, ["key"])
         for name, problem in problems.items():
             self._landed.require_readable(name)
@@ -144,16 +166,15 @@ class Store:
         while True:
             last = self._compacted.last()
             there, loose = self._merged(), self._loose()
-            for key in there.intersection(loose):  # another process has merged it
-                self._landed.remove(key + _JSON)
+            # Another process has merged them.
+            self._landed.remove_each([key + _JSON for key in there.intersection(loose)])
             keys = [key for key in loose if key not in there][:_RUNS_IN_A_SHARD]
             rows, _ = self._read_loose(set(keys))
             if rows.is_empty():
                 return merged
             # Whoever takes the number first is right; the other looks again.
             if self._compacted.add(rows, after=last):
-                for key in rows["key"]:
-                    self._landed.remove(key + _JSON)
+                self._landed.remove_each([key + _JSON for key in rows["key"]])
                 merged += len(rows)
 
     def compact_if_many(self) -> None:
@@ -168,6 +189,7 @@ class Store:
         Raises:
             InputError: if the store cannot be written.
         """
+        _lately.pop(self.place, None)
         wanted, count, replaced = set(keys), 0, set()
         for shard in self._shards():
             try:
@@ -185,7 +207,7 @@ class Store:
                 continue
             replaced.add(shard.file)
         for file in replaced - {shard.file for shard in self._shards()}:
-            self._compacted.folder.move(file, self._withdrawn)
+            self._compacted.blobs.move(file, self._withdrawn)
         for key in wanted.intersection(self._loose()):
             count += self._landed.move(key + _JSON, self._withdrawn) is not None
         return count
@@ -201,7 +223,7 @@ class Store:
         for name in list(self._compacted.unlisted()):
             held = self._compacted.unlisted_keys(name)
             if held is not None and held <= merged:
-                self._compacted.folder.remove(name)
+                self._compacted.blobs.remove(name)
                 removed += 1
         return removed + self.leases.sweep(there)
 
@@ -236,18 +258,20 @@ class Store:
         frames, rows, problems = [pl.DataFrame(schema=schema)], [], {}
         if wanted is None:
             problems = dict.fromkeys(self._landed.strangers(), "it is no file")
+        names = []
         for name in self._landed.names():
             key = name.removesuffix(_JSON)
-            if not (name.endswith(_JSON) and is_key(key)):
-                if wanted is None:
-                    problems[name] = "its name is no key of a run"
-                continue
-            if wanted is not None and key not in wanted:
-                continue
+            if name.endswith(_JSON) and is_key(key):
+                if wanted is None or key in wanted:
+                    names.append(name)
+            elif wanted is None:
+                problems[name] = "its name is no key of a run"
+        for name, content in self._landed.read_each(names):
             try:
-                content = self._landed.read(name)
+                if isinstance(content, OSError):
+                    raise content
                 if content is not None:  # else it has been compacted
-                    row = decode(content, key).row()
+                    row = decode(content, name.removesuffix(_JSON)).row()
                     rows.append({column: row[column] for column in columns})
             except (BrokenSealError, OSError) as error:
                 problems[name] = problem_of(error)
@@ -281,30 +305,42 @@ class Store:
             return problem_of(error)
         return None
 
-    def _folder(self, name: str) -> Folder:
-        return Folder(self.path / name, root=self.path)
-
-    def _folders(self) -> tuple[Folder, ...]:
+    def _parts(self) -> tuple[Blobs, ...]:
         return (
             self._landed,
-            self._compacted.folder,
-            self.measured.folder,
-            self.checkpoints.folder,
+            self._compacted.blobs,
+            self.measured.blobs,
+            self.checkpoints.blobs,
             self.leases.claims,
             self.leases.holders,
         )
 
-    def _damage(self, folder: Folder, name: str, problem: str) -> Damage:
-        return Damage(folder.path / name, problem, is_aside=False)
+    def _damage(self, blobs: Blobs, name: str, problem: str) -> Damage:
+        return Damage(blobs.place / name, problem, is_aside=False)
 
     def _put_landing_aside(self, name: str, problem: str) -> list[Damage]:
         found = self._landed.put_aside(name, problem, self._aside)
         for damage in found:
             # Another process may have repaired it meanwhile: then that is what has landed.
             with contextlib.suppress(BrokenSealError, OSError):
-                content = read_file(damage.place)
+                content = self._aside.read(damage.place.name)
                 if content is not None:
                     decode(content, name.removesuffix(_JSON))
                     self._landed.create(name, content)
                     return []
         return found
+
+
+def part_of(place: Path | Address | Parts, name: str) -> Blobs:
+    """The blobs of one part of a store: "landed", "claims" and so on.
+
+    Raises:
+        InputError: if what speaks to an object store is not installed.
+    """
+    if isinstance(place, Path):
+        return Folder(place / name, root=place)
+    if isinstance(place, Address):
+        from widthwise.runs.cloud import Cloud
+
+        return Cloud(place / name)
+    return place.part(name)

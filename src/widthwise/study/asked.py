@@ -14,7 +14,9 @@ import polars as pl
 
 from widthwise.errors import InputError
 from widthwise.files import explained, write_atomically
-from widthwise.runs.folder import Folder, problem_of
+from widthwise.runs.address import place_of
+from widthwise.runs.blobs import problem_of
+from widthwise.runs.folder import Folder
 from widthwise.runs.key import Run, is_key
 from widthwise.runs.schema import ASKED_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
@@ -59,12 +61,13 @@ def store_of(directory: Path, question: Mapping[str, Any]) -> Store:
     """Where the runs of a study lie: beside its question, or in a store that others share.
 
     Raises:
-        InputError: if the place is not written as one.
+        InputError: if the place is not written as one, or what speaks to it is not installed.
     """
     place = question.get("store", OWN_STORE)
     if not isinstance(place, str) or not place or "\0" in place:
         raise InputError(f"{directory / STUDY_FILE} must name its store, got {place!r}")
-    return Store(Path(os.path.normpath(directory / place)))
+    found = place_of(place)
+    return Store(Path(os.path.normpath(directory / place)) if isinstance(found, Path) else found)
 
 
 @dataclass(frozen=True, kw_only=True)

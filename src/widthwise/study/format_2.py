@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from widthwise.runs.folder import Damage, Folder
+from widthwise.runs.blobs import Damage
+from widthwise.runs.folder import Folder
 from widthwise.runs.schema import RESULTS_SCHEMA, SETTING
 
 _SUFFIX = ".parquet"

@@ -6,7 +6,7 @@ import polars as pl
 
 from widthwise.hardware import describe_hardware
 from widthwise.report.training import family_description, training_description
-from widthwise.runs.folder import Damage
+from widthwise.runs.blobs import Damage
 from widthwise.study.record import StudyRecord
 from widthwise.text import count
 

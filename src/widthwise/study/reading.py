@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from widthwise.errors import InputError
+from widthwise.runs.address import Address, is_address
 
 # Lists of a hundred thousand seeds are a megabyte.
 _LARGEST_FILE = 100 * 10**6
@@ -89,7 +90,8 @@ def with_paths(fields: dict[str, Any], change: Callable[[str], object]) -> dict[
     """A specification with other paths.
 
     Args:
-        fields: of the specification; those that hold no path, and what is no text, stay.
+        fields: of the specification; those that hold no path, and what is no text, stay. So does
+            the address of an object store.
         change: path as it is written → as it is to be.
 
     Raises:
@@ -111,7 +113,8 @@ def with_paths(fields: dict[str, Any], change: Callable[[str], object]) -> dict[
     if isinstance(data, Mapping) and isinstance(data.get("path"), str):
         result["data"] = {**data, "path": changed("data.path", data["path"])}
     if isinstance(store, str):
-        result["store"] = changed("store", store)
+        is_path = not is_address(store)
+        result["store"] = changed("store", store) if is_path else str(Address.parse(store))
     return result
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from widthwise.errors import InputError
 from widthwise.files import write_atomically
+from widthwise.runs.address import is_address, place_of
 from widthwise.runs.key import ARITHMETIC
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store
@@ -70,8 +71,12 @@ class StudyRecord(BaseModel):
         return hash((self.spec.hash, self.data.fingerprint))
 
     def store_in(self, directory: Path) -> Store:
-        """Where its runs lie, of a study in this directory."""
-        return Store(Path(self.spec.store or directory / OWN_STORE))
+        """Where its runs lie, of a study in this directory.
+
+        Raises:
+            InputError: if the place is not written as one, or what speaks to it is not installed.
+        """
+        return Store(place_of(self.spec.store or directory / OWN_STORE))
 
     def write(self, directory: Path) -> None:
         """Make it the question of the study in a directory.
@@ -85,7 +90,7 @@ class StudyRecord(BaseModel):
         content = {
             "format": FORMAT,
             "spec": fields,
-            "store": _portable(str(self.store_in(directory).path), directory),
+            "store": _portable(str(self.store_in(directory).place), directory),
             **self.model_dump(mode="json", include={"data", "family", "arithmetic"}),
         }
         write_atomically(directory / STUDY_FILE, seal(content, indent=2))
@@ -112,7 +117,7 @@ def read_record(directory: Path) -> StudyRecord:
         fields = with_paths(content["spec"], lambda p: os.path.normpath(directory / p))
         spec = StudySpec.parse(fields)
         if not is_old:
-            store = store_of(directory, content).path
+            store = store_of(directory, content).place
             if store != directory / OWN_STORE:
                 spec = spec.model_copy(update={"store": str(store)})
         return StudyRecord.model_validate({**content, "spec": spec, "is_old": is_old})
@@ -130,6 +135,8 @@ def read_record(directory: Path) -> StudyRecord:
 
 def _portable(path: str, directory: Path) -> str:
     """Relative to the directory, where there is a way from there."""
+    if is_address(path):
+        return path
     try:
         return Path(os.path.relpath(path, directory)).as_posix()
     except ValueError:  # another drive

@@ -11,7 +11,7 @@ import polars as pl
 
 from widthwise.files import explained, write_atomically
 from widthwise.runs.analyses import Summary
-from widthwise.runs.folder import Damage
+from widthwise.runs.blobs import Damage
 from widthwise.study.asked import read_asked
 from widthwise.study.provenance import provenance
 from widthwise.study.rates_file import RATES_FILE, kept_rates

@@ -25,6 +25,8 @@ from widthwise.execution import (
     Task,
 )
 from widthwise.hardware import describe_processor, installed_versions
+from widthwise.runs.address import Address
+from widthwise.runs.blobs import Parts
 from widthwise.runs.landing import Landing
 from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE
 from widthwise.runs.sealed import BrokenSealError
@@ -155,7 +157,7 @@ class Runner:
                         self.store.compact_if_many()  # who opens it reads single files one by one
 
     def _submit(self, pack: ScheduledPack) -> None:
-        self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.path, pack)))
+        self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.place, pack)))
 
     def _begin_round(self, rounds: Rounds) -> bool:
         """Ask a search for its next round, all runs so far having landed; whether there is one."""
@@ -260,11 +262,13 @@ class PackCall:
     """Trains one pack of the study in ``directory``; picklable."""
 
     directory: Path
-    store: Path
+    store: Path | Address | Parts
     pack: ScheduledPack
 
     def __call__(self, emit: Emit) -> Finished:
         store, name, keys = Store(self.store), self.pack.name, self.pack.keys
+        if store.had_landed(keys):
+            return Finished(name, "already landed")
         with store.leases.hold(keys) as mine:
             if not mine:
                 return Finished(name, "busy")

@@ -201,8 +201,8 @@ def _as_list(value: Any) -> Any:
 class StudySpec(Frozen):
     """A whole study. Unknown keys are rejected.
 
-    ``store`` is the folder of the runs, if several studies share one; None keeps them with the
-    study.
+    ``store`` is the folder of the runs, or their address in an object store as
+    ``s3://bucket/prefix``, if several studies share them; None keeps them with the study.
 
     >>> spec = StudySpec.parse({
     ...     "grid": {"widening_factor": [1, 2], "learning_rate": 0.1,

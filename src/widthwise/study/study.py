@@ -21,8 +21,10 @@ from widthwise.files import (
 )
 from widthwise.hardware import idle_card_note, precision_note
 from widthwise.probes import StableLearningRate
+from widthwise.runs.address import place_of
 from widthwise.runs.analyses import Summary, summarize
-from widthwise.runs.folder import Damage, Folder
+from widthwise.runs.blobs import Damage
+from widthwise.runs.folder import Folder
 from widthwise.runs.schema import RESULTS_SCHEMA, results_table
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
@@ -85,7 +87,8 @@ class Study:
             spec: a :class:`StudySpec`, a dict, or the path of a TOML or JSON file.
             data: data in memory, instead of what ``spec`` names; kept in the directory.
             overrides: "key=value", as ``--set`` on the command line.
-            store: where the runs lie, if several studies share them; None takes what ``spec`` says.
+            store: folder or address of the runs, if several studies share them; None takes what
+                ``spec`` says.
             yes: whether to go on although none of the runs that are there would be used.
 
         Raises:
@@ -96,7 +99,9 @@ class Study:
         directory = whole_path(directory)
         asked = StudySpec.parse(spec, overrides)
         if store is not None:
-            asked = asked.model_copy(update={"store": str(whole_path(store))})
+            place = place_of(store)
+            whole = whole_path(place) if isinstance(place, Path) else place
+            asked = asked.model_copy(update={"store": str(whole)})
         posed = pose(directory, asked, data, yes=yes)
         study = cls(directory, posed.record, context=posed.context)
         study._note = posed.change

@@ -1,0 +1,404 @@
+"""A thousand workers on one store, some of them lost: by simulation, for nobody has so many here.
+
+The claiming, beating, landing, merging and checkpoints are the package's own; the store is in
+memory, behind requests that take time, are answered by errors, or whose answers get lost. Training
+is the passing of simulated seconds. Needs greenlet (extra cluster-tests).
+
+    python -m validation.many_workers --output validation/many_workers.md
+
+Takes about half an hour of one core. The page and its figure are written beside each other.
+"""
+
+import argparse
+import heapq
+import itertools
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from greenlet import getcurrent, greenlet
+
+from benchmarks.synthetic import group, hyper_parameters, synthetic_run
+from benchmarks.tables import table
+from widthwise.runs.address import Address
+from widthwise.runs.blobs import Blobs
+from widthwise.runs.landing import Landing
+from widthwise.runs.leases import write_beat
+from widthwise.runs.memory import Memory
+from widthwise.runs.store import Store
+
+SECONDS_BETWEEN_BEATS = 5.0  # as widthwise.runs.leases
+SECONDS_BETWEEN_CHECKPOINTS = 15.0  # as widthwise.study.running
+SECONDS_BETWEEN_LOOKS = 1.0
+MOST_WASTED = 0.02
+_AT_ONCE = 32  # requests, where many are made: as widthwise.runs.cloud
+_MINUTE = 60.0
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is simulated; times in seconds.
+
+    Attributes:
+        workers: at a time; each trains one pack after the other.
+        runs: of the study.
+        runs_in_pack: of each.
+        run: mean time that a run takes; packs vary by a factor of e^±0.5.
+        between_losses: of a worker, mean; another starts two minutes after.
+        latency: of a request, median.
+        busy: share of the requests that are answered by an error or not at all; half of these have
+            been carried out.
+        apart: clocks differ by up to so much, and go up to 1 % faster or slower.
+    """
+
+    workers: int = 1000
+    runs: int = 100_000
+    runs_in_pack: int = 10
+    run: float = 60.0
+    between_losses: float = _MINUTE
+    latency: float = 0.03
+    busy: float = 0.02
+    apart: float = 10 * _MINUTE
+
+
+class LostError(BaseException):
+    """As a process is killed: nothing may catch it and go on."""
+
+
+class World:
+    """Simulated time, and all that waits for it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._waiting: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = itertools.count()
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        heapq.heappush(self._waiting, (self.now + seconds, next(self._number), act))
+
+    def wait(self, seconds: float) -> None:
+        """Called by what was started: others go on meanwhile."""
+        self.after(seconds, getcurrent().switch)
+        assert self._hub is not None
+        self._hub.switch()
+
+    def start(self, work: Callable[[], object]) -> None:
+        self.after(0.0, greenlet(work, parent=self._hub).switch)
+
+    def run(self) -> None:
+        while self._waiting:
+            self.now, _, act = heapq.heappop(self._waiting)
+            act()
+
+    _hub = None
+
+    def begin(self) -> None:
+        self._hub = getcurrent()
+
+
+class Worker:
+    """One process: a :class:`widthwise.runs.leases.Party` with a clock that nobody else has."""
+
+    def __init__(self, world: World, store: Memory, rng: random.Random, apart: float) -> None:
+        self.seen: dict[str, tuple[int, float]] = {}
+        self.is_lost = self.is_done = False
+        self.trained = 0.0
+        self.began, self.ended = world.now, 0.0
+        self.name = f"{rng.getrandbits(128):032x}"
+        self._world, self._holders = world, store.part("holders")
+        self._ahead, self._rate = rng.uniform(-apart, apart), rng.uniform(0.99, 1.01)
+        self._number = 0
+
+    def now(self) -> float:
+        return self._world.now * self._rate + self._ahead
+
+    def name_in(self, holders: Blobs) -> str:
+        if not self._number:
+            self._beat()
+        return self.name
+
+    def _beat(self) -> None:
+        if self.is_lost or self.is_done:
+            return
+        self._number += 1
+        process = {"machine": self.name, "pid": 1, "started": "0"}
+        write_beat(self._holders, self.name, self._number, process)
+        self._world.after(SECONDS_BETWEEN_BEATS * self._rate, self._beat)
+
+
+class Remote:
+    """The store as one worker sees it: :class:`widthwise.runs.blobs.Parts`."""
+
+    def __init__(self, store: Memory, network: "Network", worker: Worker) -> None:
+        self._store, self._network, self._worker = store, network, worker
+
+    def part(self, name: str) -> "RemoteBlobs":
+        return RemoteBlobs(self._store.part(name), self._network, self._worker)
+
+
+class Network:
+    """What requests meet on the way, and how many there were."""
+
+    def __init__(self, world: World, rng: random.Random, setting: Setting) -> None:
+        self.requests = Counter[str]()
+        self._world, self._rng, self._setting = world, rng, setting
+
+    def ask(self, worker: Worker, what: str, carry_out: Callable[[], _Answer]) -> _Answer:
+        """The answer to a request, in the end. Whoever created something knows it though the first
+        answer got lost, as in widthwise.runs.cloud."""
+        answers: list[_Answer] = []
+        for number in itertools.count():
+            self.requests[what] += 1
+            self._pass(worker, self._rng.lognormvariate(np.log(self._setting.latency), 0.5))
+            fault = self._rng.random()
+            if fault >= self._setting.busy:
+                return answers[0] if answers else carry_out()
+            if fault < self._setting.busy / 2 and not answers:
+                answers.append(carry_out())
+            self._pass(worker, self._rng.uniform(0.0, min(5.0, 0.05 * 2**number)))
+        raise AssertionError("there is always another attempt")
+
+    def _pass(self, worker: Worker, seconds: float) -> None:
+        self._world.wait(seconds)
+        if worker.is_lost:
+            raise LostError
+
+
+class RemoteBlobs(Blobs):
+    """Blobs that are asked for over the network."""
+
+    def __init__(self, blobs: Any, network: Network, worker: Worker) -> None:
+        self.place: Address = blobs.place
+        self._blobs, self._network, self._worker = blobs, network, worker
+        self._known: dict[str, Hashable] = {}  # small contents are kept while they stay the same
+
+    def _ask(self, what: str, carry_out: Callable[[], _Answer]) -> _Answer:
+        return self._network.ask(self._worker, what, carry_out)
+
+    def make(self) -> None:
+        pass
+
+    def names(self) -> list[str]:
+        return self._ask("list", self._blobs.names)
+
+    def strangers(self) -> list[str]:
+        return []
+
+    def read(self, name: str) -> bytes | None:
+        return self._ask("read", lambda: self._blobs.read(name))
+
+    def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, bytes | OSError | None]]:
+        new = [name for name in names if self._known.get(name) != self._blobs.mark(name)]
+        for first in range(0, len(new), _AT_ONCE):  # the others come at the same time
+            self._network.requests["read"] += len(new[first : first + _AT_ONCE]) - 1
+            self._ask("read", lambda: None)
+        for name in names:
+            self._known[name] = self._blobs.mark(name)
+            yield name, self._blobs.read(name)
+
+    def create(self, name: str, content: bytes, *, durable: bool = True) -> bool:
+        return self._ask("create", lambda: self._blobs.create(name, content))
+
+    def replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        self._ask("replace", lambda: self._blobs.replace(name, content))
+
+    def remove(self, name: str) -> None:
+        self._ask("remove", lambda: self._blobs.remove(name))
+
+    def remove_each(self, names: Sequence[str]) -> None:
+        if names:
+            self._ask("remove", lambda: self._blobs.remove_each(names))
+
+    def age(self, name: str) -> float:
+        return float(self._blobs.age(name))
+
+    def mark(self, name: str) -> Hashable | None:
+        return self._blobs.mark(name)  # known from the list
+
+    def move(self, name: str, target: Self) -> Address | None:
+        return self._ask("move", lambda: self._blobs.move(name, target._blobs))
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs that are trained together, in so many seconds."""
+
+    name: str
+    numbers: range
+    keys: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a simulation; times in seconds.
+
+    Attributes:
+        lost, twice: runs that did not land, or of which two workers were told that they were first.
+        wrong: runs whose row is not that of the worker who was told so.
+        workers_lost: how many.
+        needed: work of all runs, each once.
+        trained: work that was done.
+        manned: worker time.
+        makespan: until the last worker ended.
+        requests: kind → how many.
+        landed_at: when each run landed.
+    """
+
+    lost: int
+    twice: int
+    wrong: int
+    workers_lost: int
+    needed: float
+    trained: float
+    manned: float
+    makespan: float
+    requests: Counter[str]
+    landed_at: Sequence[float]
+
+    @property
+    def wasted(self) -> float:
+        """Share of the work that was done which led to nothing."""
+        return 1.0 - self.needed / self.trained
+
+    @property
+    def is_sound(self) -> bool:
+        return not (self.lost or self.twice or self.wrong) and self.wasted < MOST_WASTED
+
+
+def simulate(setting: Setting, seed: int = 0) -> Outcome:
+    """A study from its first claim to its last landing."""
+    rng = random.Random(seed)
+    world, shared = World(), group(2)
+    world.begin()
+    memory = Memory(lambda: world.now)
+    network = Network(world, rng, setting)
+    packs = _packs(setting, rng)
+    firsts: dict[str, list[str]] = {}
+    landed_at: list[float] = []
+    workers: list[Worker] = []
+
+    def train(worker: Worker, store: Store, pack: Pack) -> None:
+        with store.leases.hold(pack.keys) as mine:
+            if not mine:
+                return
+            missing = set(pack.keys) - store.keys()
+            if not missing:
+                return
+            state = store.checkpoints.read(pack.name, pack.keys)
+            done = 0.0 if state is None else float(json.loads(state))
+            while done < pack.seconds:
+                seconds = min(SECONDS_BETWEEN_CHECKPOINTS, pack.seconds - done)
+                before = world.now
+                world.wait(seconds)
+                worker.trained += world.now - before
+                if worker.is_lost:
+                    raise LostError
+                done += seconds
+                if done < pack.seconds:
+                    store.checkpoints.write(pack.name, pack.keys, json.dumps(done).encode())
+            for number in pack.numbers:
+                landing = _landed_by(worker, synthetic_run(number, shared))
+                if landing.key in missing and store.land(landing):
+                    firsts.setdefault(landing.key, []).append(worker.name)
+                    landed_at.append(world.now)
+            store.checkpoints.forget(pack.name)
+        store.compact_if_many()
+
+    def work(worker: Worker) -> None:
+        store = Store(Remote(memory, network, worker), worker)
+        try:
+            while missing := _without(packs, store.keys()):
+                for pack in missing:
+                    if not store.had_landed(pack.keys):
+                        train(worker, store, pack)
+                world.wait(SECONDS_BETWEEN_LOOKS)
+                if worker.is_lost:
+                    raise LostError
+            worker.is_done = True
+        except LostError:
+            pass
+        worker.ended = world.now
+
+    def hire() -> None:
+        worker = Worker(world, memory, rng, setting.apart)
+        workers.append(worker)
+        world.start(lambda: work(worker))
+
+    def lose_one() -> None:
+        there = [worker for worker in workers if not (worker.is_lost or worker.is_done)]
+        if any(worker.is_done for worker in workers) or not there:
+            return  # the study is about to end
+        rng.choice(there).is_lost = True
+        world.after(2 * _MINUTE, hire)
+        world.after(rng.expovariate(1 / setting.between_losses), lose_one)
+
+    for _ in range(setting.workers):
+        world.after(rng.uniform(0.0, _MINUTE), hire)
+    world.after(_MINUTE, lose_one)
+    world.run()
+    rows, damage = Store(memory).table(columns=["pack"])
+    made_by = dict(rows.select("key", "pack").iter_rows())
+    asked = {key for pack in packs for key in pack.keys}
+    return Outcome(
+        lost=len(asked - made_by.keys()) + len(damage),
+        twice=sum(len(names) != 1 for names in firsts.values()),
+        wrong=sum(made_by.get(key) != names[0] for key, names in firsts.items()),
+        workers_lost=sum(worker.is_lost for worker in workers),
+        needed=sum(pack.seconds for pack in packs),
+        trained=sum(worker.trained for worker in workers),
+        manned=sum(worker.ended - worker.began for worker in workers),
+        makespan=world.now,
+        requests=network.requests,
+        landed_at=landed_at,
+    )
+
+
+def _packs(setting: Setting, rng: random.Random) -> list[Pack]:
+    """Longest first, as a study hands them out."""
+    found, shared = [], group(2)
+    for first in range(0, setting.runs, setting.runs_in_pack):
+        numbers = range(first, min(first + setting.runs_in_pack, setting.runs))
+        keys = tuple(shared.key(hyper_parameters(number)) for number in numbers)
+        varied = rng.lognormvariate(-0.125, 0.5)
+        found.append(Pack(f"{first:032x}", numbers, keys, len(numbers) * setting.run * varied))
+    return sorted(found, key=lambda pack: -pack.seconds)
+
+
+def _without(packs: Sequence[Pack], landed: frozenset[str]) -> list[Pack]:
+    return [pack for pack in packs if not landed.issuperset(pack.keys)]
+
+
+def _landed_by(worker: Worker, landing: Landing) -> Landing:
+    """Results say whose they are."""
+    return Landing(
+        group=landing.group,
+        run=landing.run,
+        measured=landing.measured,
+        provenance={**landing.provenance, "pack": worker.name},
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=Setting.workers)
+    parser.add_argument("--runs", type=int, default=Setting.runs)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    setting = Setting(workers=args.workers, runs=args.runs)
+    started = perf_counter()
+    outcome = simulate(setting, args.seed)
+    print({k: v for k, v in vars(outcome).items() if k != "landed_at"}, outcome.wasted, 1 - outcome.trained / outcome.manned, perf_counter() - started)
+    return int(not outcome.is_sound)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
