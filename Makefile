@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CLUSTER_STAMP := $(VENV)/.installed-cluster
 
-.PHONY: study lint check test sanitize clean
+.PHONY: study lint check test test-cluster sanitize clean
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
@@ -23,6 +24,10 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 2
 
+# On real clusters of one machine: Slurm (Debian's slurm-wlm, as root), Ray, object stores; minutes.
+test-cluster: $(CLUSTER_STAMP)
+	$(BIN)/pytest -m cluster tests
+
 # The compiled engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer; some minutes.
 SANITIZED = $(shell cc -print-file-name=libasan.so) $(shell cc -print-file-name=libubsan.so)
 sanitize: $(STAMP)
@@ -40,4 +45,8 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/widthwise
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip --constraint constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(CLUSTER_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster-tests]'
 	touch $@

@@ -30,7 +30,7 @@ seeds = 4
 NUM_RUNS = 96
 # Every pack that is begun is written down, with the runs of it whose landing could be seen then.
 # While there is a gate, it waits behind it.
-FAMILY = '''
+FAMILY = """
 import json, os, time
 from pathlib import Path
 from torch import nn
@@ -46,6 +46,7 @@ if not hasattr(running, "plainly"):
             "process": os.getpid(),
             "keys": list(pack.keys),
             "late": sorted(store.keys().intersection(pack.keys)),
+            "hand": os.environ.get("WIDTHWISE_TEST_HAND"),
             "task": os.environ.get("SLURM_ARRAY_TASK_ID"),
             "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
             "node": os.environ.get("SLURMD_NODENAME"),
@@ -54,14 +55,14 @@ if not hasattr(running, "plainly"):
             file.write(json.dumps(line) + "\\n")
         while (HERE / "gate").exists():
             time.sleep(0.02)
-        time.sleep(0.2)
+        time.sleep(float(os.environ.get("WIDTHWISE_TEST_SECONDS", 0.2)))
         return running.plainly(store, context, pack, emit, task)
 
     running._train = train
 
 def network(width):
     return nn.Sequential(nn.Flatten(), nn.Linear(6, 4 * width), nn.ReLU(), nn.Linear(4 * width, 3))
-'''
+"""
 PATIENCE = 240.0
 
 

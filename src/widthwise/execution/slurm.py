@@ -111,7 +111,9 @@ def start(work: Work, workers: int, options: SlurmOptions, folder: Path) -> "Slu
         executor.update_parameters(**options.parameters())
         jobs = executor.submit_array([Requeued(work)] * workers)
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
-        raise InputError(f"Slurm took no job: {_line(error)}; see `sinfo`, and mend the table [slurm]") from None
+        raise InputError(
+            f"Slurm took no job: {_line(error)}; see `sinfo`, and mend the table [slurm]"
+        ) from None
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise InputError(f"slurm.extra: {_line(error)}") from None
     except RuntimeError as error:

@@ -21,6 +21,7 @@ from widthwise.study.progress import ProgressReporter
 from widthwise.study.reading import explain, read_fields
 from widthwise.study.rounds import Rounds
 from widthwise.study.scheduling import Scheduler
+from widthwise.text import count
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_LINES = 10.0
@@ -149,10 +150,10 @@ class Elsewhere:
                 if problem is not None:
                     self.reporter.warn(f"a worker has ended: {problem}")
             known = len(answers)
-            if known == crew.size:
-                ended = monotonic() if ended is None else ended
-                if monotonic() - ended > _SECONDS_OF_PATIENCE:
-                    raise _abandoned(crew, answers, self.directory)
+            if known == crew.size and ended is None:
+                ended = monotonic()
+            elif ended is not None and monotonic() - ended > _SECONDS_OF_PATIENCE:
+                raise _abandoned(crew, answers, self.directory)
             if monotonic() - told >= _SECONDS_BETWEEN_LINES:
                 told = monotonic()
                 self.reporter.note(f"{watch.line()}, {crew.size - known} workers")
@@ -205,6 +206,6 @@ def _abandoned(crew: Crew, answers: list[str | None], directory: Path) -> StudyE
     said = dict.fromkeys(problem for problem in answers if problem is not None)
     why = f" ({'; '.join(said)})" if said else ""
     return StudyError(
-        f"all {crew.size} workers have ended and runs are missing{why}. What has landed is safe; "
+        f"{count(crew.size, 'worker')} ended and runs are missing{why}. What has landed is safe; "
         f"go on with: widthwise run {directory}"
     )

@@ -65,7 +65,11 @@ def study_status(directory: Path) -> StudyStatus:
     keys = asked.runs.select("key")
     ours = landed.join(keys, on="key", how="semi")
     missing = set(keys["key"].to_list()) - set(ours["key"].to_list())
-    in_flight = {key: since for key, since in store.leases.held().items() if key in missing}
+    in_flight = {
+        key: since
+        for key, since in store.leases.held().items()
+        if key in missing and since < float("inf")  # else it was just given up
+    }
     return StudyStatus(
         title=title,
         runs_planned=len(keys),
