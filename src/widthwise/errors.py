@@ -1,5 +1,6 @@
 """The errors a user can meet. Each message gives the rule, the value and the remedy."""
 
+import re
 from typing import Any
 
 
@@ -41,6 +42,29 @@ def real_number(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     raise InputError(f"{name} must be a number, got {value!r}", fields=(name,))
+
+
+def seconds_of(name: str, text: str) -> float:
+    """A time as it is written on a command line, in seconds.
+
+    Args:
+        name: of the argument.
+        text: as given.
+
+    Raises:
+        InputError: if it is none, or 0.
+
+    >>> seconds_of("time", "90s"), seconds_of("time", "1.5h")
+    (90.0, 5400.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if found is None or float(found[1]) <= 0:
+        raise InputError(
+            f"{name} must be a number of seconds, minutes or hours, as in 90s, 30m or 2h, got "
+            f"{text!r}",
+            fields=(name,),
+        )
+    return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
 
 
 class DataNotFoundError(InputError):

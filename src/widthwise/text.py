@@ -61,6 +61,17 @@ def points(value: float | None) -> str:
     return f"{100.0 * value:+.2f}".replace("-", "−")
 
 
+def clock(seconds: float) -> str:
+    """A time that passes.
+
+    >>> clock(75.2), clock(7200.0)
+    ('1:15', '2:00:00')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def interval(low: float, high: float, digits: int = 3) -> str:
     """An interval whose ends 0 and infinity are open; a dash if both are.
 

@@ -30,6 +30,7 @@ from widthwise import cli
 from widthwise.cli.output import print_json
 from widthwise.errors import InputError
 from widthwise.execution import EXECUTORS
+from widthwise.execution.crew import STARTERS, Starter
 from widthwise.study import Study
 
 SPEC = {
@@ -240,6 +241,8 @@ class TestJSON:
             "runs_landed": 6,
             "runs_diverged": 0,
             "runs_in_flight": 0,
+            "longest_in_flight": None,
+            "runs_waiting": 0,
             "damaged": 0,
             "kept": 0,
         }
@@ -626,3 +629,28 @@ class TestWork:
 
     def test_a_study_that_has_not_begun(self, tmp_path, call):
         one_clear_line(*call("work", tmp_path), "study.json")
+
+
+class TestOnACluster:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--on", "pbs", "--workers", 2], "--on must be one of 'slurm', 'ray', got 'pbs'"),
+            (["--on", "slurm"], "--on=slurm needs --workers: how many to start there"),
+            (["--detach"], "--detach is for clusters; give --on as well"),
+            (["--address", "a:1"], "--address is for clusters; give --on"),
+            (["--on", "slurm", "--workers", 2, "--cluster", "absent.toml"], "cannot be read"),
+        ],
+    )
+    def test_what_is_wrong_is_said_before_a_study_begins(
+        self, call, tmp_path, monkeypatch, options, message
+    ):
+        monkeypatch.setitem(STARTERS, "slurm", Starter("crew_here", "polars", outlives=True))
+        place = tmp_path / "s"
+        one_clear_line(*call("run", write_spec(tmp_path), "-o", place, *options), message)
+        assert not place.exists()
+
+    def test_a_package_that_is_missing(self, call, tmp_path, monkeypatch):
+        monkeypatch.setitem(STARTERS, "ray", Starter("crew_here", "absent", outlives=False))
+        arguments = ("run", write_spec(tmp_path), "--on", "ray", "--workers", 2)
+        one_clear_line(*call(*arguments), r"--on=ray needs the package absent.*'widthwise\[ray\]'")

@@ -12,6 +12,7 @@ from widthwise.engines.compiled import library
 from widthwise.execution import Finished, Progressed
 from widthwise.study import Study, progress
 from widthwise.study.timing import Speed
+from widthwise.text import clock
 
 LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")
 
@@ -232,4 +233,4 @@ class TestTally:
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (754, "12:34"), (3661, "1:01:01")]
 )
 def test_clock(seconds, text):
-    assert progress._clock(seconds) == text
+    assert clock(seconds) == text

@@ -1,22 +1,25 @@
 """Commands that run studies and show what they found."""
 
-import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from widthwise.cli.output import AsJson, print_json
-from widthwise.errors import InputError, StudyError
+from widthwise.errors import InputError, StudyError, seconds_of
 from widthwise.files import whole_path
-from widthwise.text import printable
+from widthwise.text import clock, printable
 
 if TYPE_CHECKING:
     from widthwise.study import Study
 
 _RUNS = "Runs"
+_CLUSTER = "Clusters"
+# What a worker on a cluster is given, unless another file is named.
+_CLUSTER_FILE = Path("cluster.toml")
 _Directory = Annotated[Path, typer.Argument(help="Directory of a study.")]
 
 
@@ -35,8 +38,34 @@ def run(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes; default one a core.", rich_help_panel=_RUNS),
+        typer.Option(
+            min=1,
+            help="Processes, default one a core; with --on how many workers to start there.",
+            rich_help_panel=_RUNS,
+        ),
     ] = None,
+    on: Annotated[
+        str, typer.Option(help="Who trains: local, slurm or ray.", rich_help_panel=_CLUSTER)
+    ] = "local",
+    cluster: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML with a table [slurm] or [ray]: what a worker is given. Default: "
+            "cluster.toml in this folder, if there is one.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster; default auto.", rich_help_panel=_CLUSTER),
+    ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", help="Return once Slurm has the workers.", rich_help_panel=_CLUSTER
+        ),
+    ] = False,
     store: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +105,7 @@ def run(
     """
     from widthwise.study import Study
 
+    train = _trained_by(on, workers, cluster, address, detach)
     overrides = [*(settings or ()), *([f"packing.engine={engine}"] if engine is not None else [])]
     if not spec.is_dir():
         directory = output if output is not None else Path("studies") / spec.stem
@@ -93,7 +123,9 @@ def run(
         if not quiet:
             print(f"{withdrawn} runs are withdrawn, and trained again", file=sys.stderr)
     try:
-        study.run(workers, progress=not quiet)
+        if not train(study, not quiet):
+            _say_detached(study, as_json)
+            return
     except KeyboardInterrupt:
         # Not status(): what was interrupted may be what it reads.
         print(
@@ -107,6 +139,41 @@ def run(
             _show_report(study, as_json)
         raise
     _show_report(study, as_json)
+
+
+def _trained_by(
+    on: str, workers: int | None, cluster: Path | None, address: str | None, detach: bool
+) -> Callable[["Study", bool], bool]:
+    """What trains a study, told whether to show progress; whether nothing is left then. Whatever is
+    wrong with the options is said before a study begins."""
+    if on == "local":
+        given = {"cluster": cluster, "address": address, "detach": detach or None}
+        for name in (name for name, value in given.items() if value is not None):
+            raise InputError(f"{name} is for clusters; give on as well", fields=(name, "on"))
+        return lambda study, progress: study.run(workers, progress=progress)
+    from widthwise.execution.crew import require_starter
+    from widthwise.study.elsewhere import ClusterSpec
+
+    require_starter(on)
+    if workers is None:
+        raise InputError(
+            f"on={on} needs workers: how many to start there", fields=("on", "workers")
+        )
+    number = workers
+    file = cluster or (_CLUSTER_FILE if _CLUSTER_FILE.exists() else None)
+    asked = ClusterSpec.parse(file, address=address)
+    return lambda study, progress: study.run_on(
+        on, number, cluster=asked, detach=detach, progress=progress
+    )
+
+
+def _say_detached(study: "Study", as_json: bool) -> None:
+    now = study.status()
+    if as_json:
+        print_json({"done": False, "landed": now.runs_landed, "asked": now.runs_planned})
+        return
+    place = shlex.quote(str(study.directory))
+    print(f"watch with: widthwise status {place}\nthen: widthwise report {place}")
 
 
 def work(
@@ -126,7 +193,7 @@ def work(
     """
     from widthwise.study import Study
 
-    seconds = None if time is None else _seconds(time)
+    seconds = None if time is None else seconds_of("time", time)
     study = Study.open(directory)
     done = study.run(workers, progress=not quiet, seconds=seconds)
     now = study.status()
@@ -135,16 +202,6 @@ def work(
         return
     left = "nothing is left" if done else "the time is over"
     print(f"{left}: {now.runs_landed} of {now.runs_planned} runs have landed")
-
-
-def _seconds(time: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", time)
-    if found is None or float(found[1]) <= 0:
-        raise InputError(
-            f"--for must be a number of seconds, minutes or hours, as in 90s, 30m or 2h, got "
-            f"{time!r}"
-        )
-    return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
 
 
 def report(directory: _Directory, as_json: AsJson = False) -> None:
@@ -166,8 +223,11 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     of = "" if now.runs_planned is None else f" of {now.runs_planned}"
     print(f"{place}: {printable(now.title)}")
     print(f"runs   {now.runs_landed}{of} ({now.runs_diverged} diverged)")
-    if now.runs_in_flight:
-        print(f"       {now.runs_in_flight} in flight")
+    if now.longest_in_flight is not None:
+        since = clock(now.longest_in_flight)
+        print(f"       {now.runs_in_flight} in flight, the first of them for {since}")
+    if now.runs_waiting:
+        print(f"       {now.runs_waiting} waiting")
     if now.kept:
         print(f"       {now.kept} more in the store, not asked for")
     if now.runs_planned is None:

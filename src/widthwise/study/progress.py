@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from widthwise.execution import Finished, Progressed
 from widthwise.study.schedule import Schedule
 from widthwise.study.timing import Speed
+from widthwise.text import clock
 
 _SECONDS_BETWEEN_LINES = 10.0
 # Between looks at what other processes have landed.
@@ -150,7 +151,7 @@ class _Tally:
 
     def line(self) -> str:
         parts = [f"{self.runs_done}/{self.num_runs} runs", f"{self.rate:.0f} runs/min"]
-        parts.append(f"{_clock(self.seconds_left)} left")
+        parts.append(f"{clock(self.seconds_left)} left")
         parts.append(f"{self.num_diverged} diverged")
         return " · ".join(parts)
 
@@ -217,16 +218,10 @@ def _estimate(missing: Schedule, speed: Speed, workers: int, num_asked: int) -> 
     already = "" if runs == num_asked else f" of {num_asked}"
     line = (
         f"to train: {runs}{already} runs in {len(missing.packs)} packs, {missing.num_steps:.3g} "
-        f"steps, {missing.flops:.2g} FLOP, about {_clock(seconds)} on {workers} "
+        f"steps, {missing.flops:.2g} FLOP, about {clock(seconds)} on {workers} "
         f"{'process' if workers == 1 else 'processes'}"
     )
     if missing.unreachable:
         cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in missing.unreachable)
         line += f"\nnot reachable with a stable learning rate and a whole batch: {cases}"
     return line
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -35,8 +35,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
-def read_fields(source: Any) -> dict[str, Any]:
+def read_fields(source: Any, what: str = "the specification") -> dict[str, Any]:
     """The fields of a dict, or of the TOML or JSON file at a path.
+
+    Args:
+        source: the dict or the path.
+        what: what messages call it.
 
     Raises:
         InputError: if the file cannot be read or parsed.
@@ -50,26 +54,25 @@ def read_fields(source: Any) -> dict[str, Any]:
             content = file.read(_LARGEST_FILE + 1)
         text = content.decode("utf-8-sig")  # Windows writes a byte order mark
     except OSError as error:
-        raise InputError(f"the specification {path} cannot be read: {error.strerror}") from None
+        raise InputError(f"{what} {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"the specification {path} is not UTF-8 text: {error}") from None
+        raise InputError(f"{what} {path} is not UTF-8 text: {error}") from None
     except ValueError as error:  # a null character in the path
-        raise InputError(f"the specification {str(path)!r} cannot be read: {error}") from None
+        raise InputError(f"{what} {str(path)!r} cannot be read: {error}") from None
     if len(content) > _LARGEST_FILE:
         raise InputError(
-            f"the specification {path} must be at most {_LARGEST_FILE // 10**6} MB, got more; is "
-            "it one?"
+            f"{what} {path} must be at most {_LARGEST_FILE // 10**6} MB, got more; is it one?"
         )
     try:
         fields = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except RecursionError:
         raise InputError(
-            f"the specification {path} cannot be parsed: its arrays or tables are nested too deep"
+            f"{what} {path} cannot be parsed: its arrays or tables are nested too deep"
         ) from None
     except ValueError as error:
-        raise InputError(f"the specification {path} cannot be parsed: {error}") from None
+        raise InputError(f"{what} {path} cannot be parsed: {error}") from None
     if not isinstance(fields, dict):
-        raise InputError(f"the specification {path} must be a table of keys, got {shown(fields)}")
+        raise InputError(f"{what} {path} must be a table of keys, got {shown(fields)}")
     return fields
 
 
@@ -155,8 +158,14 @@ def override_fields(fields: dict[str, Any], override: str) -> dict[str, Any]:
     return result
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that is wrong, in one line."""
+def explain(error: ValidationError, model: type[BaseModel], what: str = "the specification") -> str:
+    """The first thing that is wrong, in one line.
+
+    Args:
+        error: what pydantic found.
+        model: that was to be read.
+        what: what messages call its source.
+    """
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
@@ -164,9 +173,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         known = _known_keys(model, first["loc"][:-1])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key {where!r} in the specification; {hint}"
+        return f"unknown key {where!r} in {what}; {hint}"
     if first["type"] == "missing":
-        return f"the specification needs {where!r}"
+        return f"{what} needs {where!r}"
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}"

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,27 @@ class Scheduler:
     def of(cls, context: Context, directory: Path, store: Store) -> "Scheduler":
         """Measures what has not been measured before."""
         costs = context.costs()
-        stable = stable_learning_rates(store, context, costs)
+        found = cls._with(context, directory, costs, stable_learning_rates(store, context, costs))
+        sizes = pack_sizes(directory, context, costs, found.stable, found.settings)
+        return replace(found, pack_sizes=sizes)
+
+    @classmethod
+    def if_known(cls, context: Context, directory: Path, store: Store) -> "Scheduler | None":
+        """Measures nothing, and so has no packs; None while a largest stable learning rate that
+        the runs depend on is not known."""
+        stable = known_rates(context, store)
+        if len(stable) < len(widths_to_probe(context.spec)):
+            return None
+        return cls._with(context, directory, context.costs(), stable)
+
+    @classmethod
+    def _with(
+        cls,
+        context: Context,
+        directory: Path,
+        costs: Mapping[float, ModuleCost],
+        stable: StableRates,
+    ) -> "Scheduler":
         settings, unreachable = _laid_out(context, stable)
         searched = _searched(context, costs, settings)
         name = None if searched is None else searched.name(context.group.hash)
@@ -82,7 +102,7 @@ class Scheduler:
             context=context,
             costs=costs,
             stable=stable,
-            pack_sizes=pack_sizes(directory, context, costs, stable, settings),
+            pack_sizes={},
             settings=settings,
             unreachable=tuple(sorted(unreachable)),
             searched=searched,
@@ -136,12 +156,7 @@ def known_runs(context: Context, store: Store) -> tuple[dict[str, Run], bool]:
     where a largest stable learning rate is not known yet; of a search all that it may ask for. And
     whether these are what is asked, all of it and no more.
     """
-    spec = context.spec
-    stable = {
-        pair: rate
-        for pair in widths_to_probe(spec)
-        if (rate := store.measured.find(_stability(context, *pair))) is not None
-    }
+    spec, stable = context.spec, known_rates(context, store)
     grids = tuple(part for grid in spec.grid for part in _known_parts(grid, stable))
     known = spec.model_copy(update={"grid": grids})
     settings, _ = lay_out(known, context.family, context.dataset.num_train, stable)
@@ -149,6 +164,16 @@ def known_runs(context: Context, store: Store) -> tuple[dict[str, Run], bool]:
         settings = {setting: set(range(spec.search.max_seeds)) for setting in settings}
     is_all = spec.search is None and len(stable) == len(widths_to_probe(spec))
     return runs_of(settings, context.group), is_all
+
+
+def known_rates(context: Context, store: Store) -> dict[tuple[float, float], float]:
+    """(widening factor, momentum) → largest stable learning rate, where the schedule needs it and
+    it has been measured."""
+    return {
+        pair: float(rate)
+        for pair in widths_to_probe(context.spec)
+        if (rate := store.measured.find(_stability(context, *pair))) is not None
+    }
 
 
 def _known_parts(grid: GridSpec, stable: StableRates) -> Iterable[GridSpec]:

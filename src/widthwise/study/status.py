@@ -20,6 +20,8 @@ class StudyStatus:
         runs_landed: of these, how many have landed.
         runs_diverged: of those landed.
         runs_in_flight: being trained now, somewhere.
+        longest_in_flight: seconds since the first of these was taken; None if there is none.
+        runs_waiting: neither landed nor in flight; None if it is not known how many there are.
         damaged: files of its store that are not what their names promise, set aside or not.
         kept: runs of its store that it does not ask for.
     """
@@ -29,6 +31,8 @@ class StudyStatus:
     runs_landed: int
     runs_diverged: int
     runs_in_flight: int
+    longest_in_flight: float | None
+    runs_waiting: int | None
     damaged: int
     kept: int
 
@@ -51,6 +55,8 @@ def study_status(directory: Path) -> StudyStatus:
             runs_landed=len(table),
             runs_diverged=_diverged(table),
             runs_in_flight=0,
+            longest_in_flight=None,
+            runs_waiting=None,
             damaged=len(damaged),
             kept=0,
         )
@@ -58,13 +64,20 @@ def study_status(directory: Path) -> StudyStatus:
     landed, damage = store.table(columns=["key", "status"])
     keys = asked.runs.select("key")
     ours = landed.join(keys, on="key", how="semi")
-    in_flight = set(store.leases.held()).intersection(keys["key"].to_list())
+    missing = set(keys["key"].to_list()) - set(ours["key"].to_list())
+    in_flight = {
+        key: since
+        for key, since in store.leases.held().items()
+        if key in missing and since < float("inf")  # else it was just given up
+    }
     return StudyStatus(
         title=title,
         runs_planned=len(keys),
         runs_landed=len(ours),
         runs_diverged=_diverged(ours),
-        runs_in_flight=len(in_flight - set(ours["key"].to_list())),
+        runs_in_flight=len(in_flight),
+        longest_in_flight=max(in_flight.values(), default=None),
+        runs_waiting=len(missing) - len(in_flight),
         damaged=len(damage) + store.num_set_aside(),
         kept=len(landed) - len(ours),
     )

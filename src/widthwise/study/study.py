@@ -34,9 +34,10 @@ from widthwise.study.context import (
     load_context,
     on_this_machine,
 )
+from widthwise.study.elsewhere import ClusterSpec, Elsewhere
 from widthwise.study.format_2 import OldShards
 from widthwise.study.posing import pose
-from widthwise.study.progress import make_reporter
+from widthwise.study.progress import ProgressReporter, make_reporter
 from widthwise.study.rates_file import RATES_FILE, MeasuredRates
 from widthwise.study.record import StudyRecord, read_record
 from widthwise.study.reporting import write_study_report
@@ -175,12 +176,7 @@ class Study:
         self._require_new()
         make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
         reporter = make_reporter(progress)
-        if self._note is not None:
-            reporter.note(self._note)
-        Folder(self.directory).make()
-        self._store.prepare()
-        for damage in self._store.verify():
-            reporter.warn(str(damage))
+        self._prepare(reporter)
         with reporter.waiting("laying out the runs"):
             scheduler = self._scheduler
         for note in (
@@ -205,6 +201,43 @@ class Study:
         ).run()
         self._store.sweep()
         return done
+
+    def run_on(
+        self,
+        on: str,
+        workers: int,
+        *,
+        cluster: ClusterSpec | Mapping[str, Any] | str | Path | None = None,
+        detach: bool = False,
+        progress: bool = True,
+    ) -> bool:
+        """Have workers on a cluster train whatever is not there yet; whether nothing is left. This
+        process trains nothing. Interrupted, it stops them; run it again to go on.
+
+        Args:
+            on: "slurm" or "ray".
+            workers: how many to start; each trains until nothing is left.
+            cluster: what each is given: a :class:`widthwise.study.elsewhere.ClusterSpec`, a dict,
+                or the path of a file; None takes the defaults.
+            detach: return as soon as they are started.
+            progress: show what is going on, on standard error.
+
+        Raises:
+            InputError: if something of the user's is wrong, or the cluster is not here.
+            StudyError: if all workers have ended and runs are missing.
+        """
+        refuse_while_importing()
+        if workers < 1:
+            raise InputError(f"workers must be at least 1, got {workers}", fields=("workers",))
+        if not isinstance(cluster, ClusterSpec):
+            cluster = ClusterSpec.parse(cluster)
+        self._require_new()
+        reporter = make_reporter(progress)
+        self._prepare(reporter)
+        elsewhere = Elsewhere(
+            directory=self.directory, store=self._store, context=self._context, reporter=reporter
+        )
+        return elsewhere.run(on, workers, cluster, detach=detach)
 
     def probe(
         self,
@@ -372,6 +405,15 @@ class Study:
         """Why its search ended; None while it goes on, and without one."""
         name = None if self._record.is_old else read_asked(self.directory).rounds
         return None if name is None else KeptRounds(self.directory, name).read().reason
+
+    def _prepare(self, reporter: ProgressReporter) -> None:
+        """Before runs are trained here or elsewhere."""
+        if self._note is not None:
+            reporter.note(self._note)
+        Folder(self.directory).make()
+        self._store.prepare()
+        for damage in self._store.verify():
+            reporter.warn(str(damage))
 
     @property
     def _context(self) -> Context:
