@@ -396,7 +396,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     setting = Setting(workers=args.workers, runs=args.runs)
     started = perf_counter()
     outcome = simulate(setting, args.seed)
-    print({k: v for k, v in vars(outcome).items() if k != "landed_at"}, outcome.wasted, 1 - outcome.trained / outcome.manned, perf_counter() - started)
+    print(
+        {k: v for k, v in vars(outcome).items() if k != "landed_at"},
+        outcome.wasted,
+        1 - outcome.trained / outcome.manned,
+        perf_counter() - started,
+    )
     return int(not outcome.is_sound)
 
 
