@@ -1,13 +1,15 @@
 """Trains what a study still lacks: its runs, and round after round if it searches."""
 
 import io
+import math
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 import torch
@@ -40,7 +42,7 @@ from widthwise.study.timing import Speed, measure_speed
 from widthwise.text import count
 from widthwise.training import PackTrainer, RunResult
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_LOOKS, _LONGEST_BETWEEN_LOOKS = 1.0, 8.0
 # A pack that fails is tried again, twice; then each of its runs alone, once.
 _TRIALS = 3
 # So many packs given up, and nothing trained: what is wrong is not with some runs.
@@ -60,6 +62,7 @@ class Runner:
         executor: does the training.
         workers: how many packs it trains at a time.
         until: when to stop, by :func:`time.monotonic`; None when nothing is left.
+        order: in which it goes through packs of about a size; that decides no result.
     """
 
     directory: Path
@@ -70,6 +73,7 @@ class Runner:
     executor: Executor
     workers: int
     until: float | None = None
+    order: random.Random = field(default_factory=random.Random)
 
     def run(self) -> bool:
         """Train whatever is not there yet; whether nothing is left.
@@ -118,6 +122,7 @@ class Runner:
     ) -> None:
         at_once = min(self.workers, len(missing.packs))
         self.reporter.begin(missing, speed, at_once, num_asked, self.store.keys)
+        pause = _SECONDS_BETWEEN_LOOKS
         with self.reporter.showing():
             while True:
                 self._pass(missing.packs, failures)
@@ -127,11 +132,12 @@ class Runner:
                 if not missing.packs:
                     return
                 self._watch_time()
-                time.sleep(_SECONDS_BETWEEN_LOOKS)  # another process trains them
+                time.sleep(pause)  # another process trains them
+                pause = min(2 * pause, _LONGEST_BETWEEN_LOOKS)
 
     def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> None:
         in_hand = {pack.name: pack for pack in packs}
-        for pack in packs:
+        for pack in in_own_order(packs, self.order):
             self._submit(pack)
         for event in self.executor.events():
             self._watch_time()
@@ -174,6 +180,27 @@ class Runner:
             return True
         self.reporter.note(f"search ended after {known} rounds: {rounds.reason}")
         return False
+
+
+class Sized(Protocol):
+    """Work of a known size.
+
+    Attributes:
+        flops: floating-point operations.
+    """
+
+    @property
+    def flops(self) -> float: ...
+
+
+_Sized = TypeVar("_Sized", bound=Sized)
+
+
+def in_own_order(packs: Iterable[_Sized], order: random.Random) -> list[_Sized]:
+    """Longest first; those within a factor of two in an order of one's own. Many workers that all
+    went through the same list would stand in each other's way at its head."""
+    drawn = [(-math.frexp(pack.flops)[1], order.random(), pack) for pack in packs]
+    return [pack for *_, pack in sorted(drawn, key=lambda item: item[:2])]
 
 
 class _TimeOverError(Exception):
