@@ -106,6 +106,7 @@ class Worker:
 
     def __init__(self, world: World, store: Memory, rng: random.Random, apart: float) -> None:
         self.seen: dict[str, tuple[int, float]] = {}
+        self.refusals: dict[Path | Address, tuple[int, float]] = {}
         self.is_lost = self.is_done = False
         self.trained = 0.0
         self.began, self.ended = world.now, 0.0
@@ -319,7 +320,7 @@ def simulate(setting: Setting, seed: int = 0) -> Outcome:
         try:
             while missing := _without(packs, store.keys()):
                 for pack in in_own_order(missing, rng):
-                    if not store.had_landed(pack.keys):
+                    if not (store.had_landed(pack.keys) or store.leases.is_crowded()):
                         train(worker, store, pack)
                 world.wait(pause)
                 pause = min(2 * pause, LONGEST_BETWEEN_LOOKS)
@@ -404,9 +405,8 @@ def page(setting: Setting, outcome: Outcome, command: str, seconds: float, stem:
     verdict = "Nothing was lost" if outcome.is_sound else "**Not as it should be**"
     waited = 1.0 - outcome.trained / outcome.manned
     last = np.sort(outcome.landed_at)
-    kinds = ", ".join(
-        f"{n / setting.runs:.1f} {kind}" for kind, n in sorted(outcome.requests.items())
-    )
+    requests = sorted(outcome.requests.items())
+    kinds = ", ".join(f"{number / setting.runs:.1f} {kind}" for kind, number in requests)
     return f"""# {setting.workers} workers, {setting.runs} runs: a simulation
 
 Written by `{command}` in {seconds / 60:.0f} minutes of one core.
@@ -430,7 +430,7 @@ Written by `{command}` in {seconds / 60:.0f} minutes of one core.
                 ),
                 (
                     "clocks",
-                    f"up to {setting.apart / 60:g} minutes before or after, up to 1 % too fast or too slow",
+                    f"up to {setting.apart / 60:g} minutes off, up to 1 % too fast or too slow",
                 ),
                 ("a request takes, median", f"{1000 * setting.latency:g} ms"),
                 (
@@ -465,9 +465,9 @@ Written by `{command}` in {seconds / 60:.0f} minutes of one core.
         )
     }
 
-Claiming, landing, merging and checkpoints are the package's; the store is in memory, and training is
-the passing of simulated seconds. Heartbeats, one in five seconds from each worker, are not among the
-requests. A worker without work, at the end mostly, looks again after one to eight seconds.
+Claiming, landing, merging and checkpoints are the package's; the store is in memory, and training
+is the passing of simulated seconds. Heartbeats, one in five seconds from each worker, are not among
+the requests. A worker without work, at the end mostly, looks again after one to eight seconds.
 """
 
 
@@ -481,9 +481,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     setting = Setting(workers=args.workers, runs=args.runs)
     started = process_time()
     outcome = simulate(setting, args.seed)
-    words = " ".join(
-        ["python -m validation.many_workers", *(sys.argv[1:] if argv is None else argv)]
-    )
+    given = sys.argv[1:] if argv is None else argv
+    words = " ".join(["python -m validation.many_workers", *given])
     stem = "many_workers" if args.output is None else args.output.stem
     text = page(setting, outcome, words, process_time() - started, stem)
     if args.output is None:

@@ -296,6 +296,8 @@ class PackCall:
         store, name, keys = Store(self.store), self.pack.name, self.pack.keys
         if store.had_landed(keys):
             return Finished(name, "already landed")
+        if store.leases.is_crowded():
+            return Finished(name, "busy")
         with store.leases.hold(keys) as mine:
             if not mine:
                 return Finished(name, "busy")
