@@ -316,14 +316,16 @@ def simulate(setting: Setting, seed: int = 0) -> Outcome:
 
     def work(worker: Worker) -> None:
         store = Store(Remote(memory, network, worker), worker)
-        pause = SECONDS_BETWEEN_LOOKS
+        pause = 0.0
         try:
             while missing := _without(packs, store.keys()):
-                for pack in in_own_order(missing, rng):
+                before = worker.trained
+                for pack in in_own_order(missing, store.leases.claimed(), rng):
                     if not (store.had_landed(pack.keys) or store.leases.is_crowded()):
                         train(worker, store, pack)
+                anew = worker.trained > before or not pause
+                pause = min(SECONDS_BETWEEN_LOOKS if anew else 2 * pause, LONGEST_BETWEEN_LOOKS)
                 world.wait(pause)
-                pause = min(2 * pause, LONGEST_BETWEEN_LOOKS)
                 if worker.is_lost:
                     raise LostError
             worker.is_done = True

@@ -26,7 +26,7 @@ from widthwise.runs.key import is_key
 _SECONDS_BETWEEN_BEATS = 5.0
 _SECONDS_OF_SILENCE = 60.0
 # After so many refusals in a row it is crowded for so long.
-_REFUSALS, _SECONDS_OF_CROWD = 8, 8.0
+_REFUSALS, _SECONDS_OF_CROWD = 8, 2.0
 # A process that ends waits so long for its farewell.
 _SECONDS_TO_LEAVE = 2.0
 _JSON = ".json"
@@ -98,6 +98,10 @@ class Leases:
             yield False
         finally:
             self._release(taken, holder)
+
+    def claimed(self) -> frozenset[str]:
+        """Runs that somebody claims, be they there or gone: known without looking at each."""
+        return frozenset(name.removesuffix(_JSON) for name in self.claims.names())
 
     def held(self) -> dict[str, float]:
         """Run in flight → seconds since it was claimed."""

@@ -4,7 +4,7 @@ import io
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,22 +122,25 @@ class Runner:
     ) -> None:
         at_once = min(self.workers, len(missing.packs))
         self.reporter.begin(missing, speed, at_once, num_asked, self.store.keys)
-        pause = _SECONDS_BETWEEN_LOOKS
+        pause = 0.0
         with self.reporter.showing():
             while True:
-                self._pass(missing.packs, failures)
+                trained = self._pass(missing.packs, failures)
                 self.store.compact_if_many()
                 landed = self.store.keys().union(failures.given_up)
                 missing = self.scheduler.schedule(rounds, landed)
                 if not missing.packs:
                     return
                 self._watch_time()
+                longer = _SECONDS_BETWEEN_LOOKS if trained or not pause else 2 * pause
+                pause = min(longer, _LONGEST_BETWEEN_LOOKS)
                 time.sleep(pause)  # another process trains them
-                pause = min(2 * pause, _LONGEST_BETWEEN_LOOKS)
 
-    def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> None:
+    def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> bool:
+        """Go through packs; whether any of them was trained here."""
         in_hand = {pack.name: pack for pack in packs}
-        for pack in in_own_order(packs, self.order):
+        any_landed = False
+        for pack in in_own_order(packs, self.store.leases.claimed(), self.order):
             self._submit(pack)
         for event in self.executor.events():
             self._watch_time()
@@ -160,7 +163,9 @@ class Runner:
                     self.reporter.update(event)
                     failures.note(event)
                     if isinstance(event, Finished):
+                        any_landed |= event.outcome == "landed"
                         self.store.compact_if_many()  # who opens it reads single files one by one
+        return any_landed
 
     def _submit(self, pack: ScheduledPack) -> None:
         self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.place, pack)))
@@ -183,24 +188,39 @@ class Runner:
 
 
 class Sized(Protocol):
-    """Work of a known size.
+    """Runs that are trained together.
 
     Attributes:
         flops: floating-point operations.
+        keys: of the runs.
     """
 
     @property
     def flops(self) -> float: ...
 
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
 
 _Sized = TypeVar("_Sized", bound=Sized)
 
 
-def in_own_order(packs: Iterable[_Sized], order: random.Random) -> list[_Sized]:
-    """Longest first; those within a factor of two in an order of one's own. Many workers that all
-    went through the same list would stand in each other's way at its head."""
-    drawn = [(-math.frexp(pack.flops)[1], order.random(), pack) for pack in packs]
-    return [pack for *_, pack in sorted(drawn, key=lambda item: item[:2])]
+def in_own_order(
+    packs: Iterable[_Sized], claimed: Collection[str], order: random.Random
+) -> list[_Sized]:
+    """First what nobody claims, the longest first, but those within a factor of two in an order of
+    one's own; then the rest. Many workers that all went through the same list would stand in each
+    other's way at its head."""
+    drawn = [
+        (
+            is_claimed := any(key in claimed for key in pack.keys),
+            0 if is_claimed else -math.frexp(pack.flops)[1],
+            order.random(),
+            pack,
+        )
+        for pack in packs
+    ]
+    return [pack for *_, pack in sorted(drawn, key=lambda item: item[:3])]
 
 
 class _TimeOverError(Exception):
