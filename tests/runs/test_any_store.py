@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from synthetic_runs import filled, group, land_quickly, rows_of, synthetic_run
 
+from widthwise.runs import leases
 from widthwise.runs.address import Address
 from widthwise.runs.compacted import Compacted, Shard
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
@@ -206,6 +207,29 @@ class TestLanding:
             part_of(place, part).replace(name, b"{}")
         assert len(store.verify()) == 2
         assert len(rows_of(store)) == 3
+
+
+class TestMemoryOfLandings:
+    def test_lasts_for_a_minute(self, place, monkeypatch):
+        now = [1000.0]
+        monkeypatch.setattr(leases, "monotonic", lambda: now[0])
+        store, landings = filled(place, range(2))
+        keys = [landing.key for landing in landings]
+        assert not store.had_landed(keys)  # nobody has looked
+        store.keys()
+        other = Store(place)
+        assert other.had_landed(keys)
+        assert not other.had_landed([*keys, "0" * 32])
+        now[0] += 61.0
+        assert not other.had_landed(keys)
+
+    def test_ends_where_runs_are_withdrawn(self, place):
+        store, landings = filled(place, range(2))
+        keys = [landing.key for landing in landings]
+        store.keys()
+        assert store.had_landed(keys)
+        store.withdraw(keys[:1])
+        assert not store.had_landed(keys)
 
 
 class TestReading:
