@@ -175,6 +175,23 @@ class TestLanding:
         assert rows_of(store) == {landing.key: landing.row()}
         assert store.num_set_aside() == (0 if content == b"" and is_s3(store) else 1)
 
+    def test_one_that_was_merged_at_the_last_moment_has_come_first(self, place, monkeypatch):
+        store, _ = filled(place, [])
+        first, second = (synthetic_run(1, group(4), salt=salt) for salt in (0, 1))
+        store.land(first)
+        blobs = type(part_of(place, "landed"))
+        create = blobs.create
+
+        def create_late(own, name, content, **options):
+            monkeypatch.undo()
+            assert Store(place).compact() == 1
+            return create(own, name, content, **options)
+
+        monkeypatch.setattr(blobs, "create", create_late)
+        assert not store.land(second)
+        assert rows_of(store) == {first.key: first.row()}
+        assert landed(store, second) is None
+
     def test_of_sixteen_workers_the_first_to_land_a_run_wins(self, place):
         """All have results of their own for the same runs, and merge now and then."""
         store, _ = filled(place, [])
