@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from synthetic_runs import filled, group, land_quickly, rows_of, synthetic_run
 
+from widthwise.runs import leases
 from widthwise.runs.address import Address
 from widthwise.runs.compacted import Compacted, Shard
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
@@ -174,6 +175,23 @@ class TestLanding:
         assert rows_of(store) == {landing.key: landing.row()}
         assert store.num_set_aside() == (0 if content == b"" and is_s3(store) else 1)
 
+    def test_one_that_was_merged_at_the_last_moment_has_come_first(self, place, monkeypatch):
+        store, _ = filled(place, [])
+        first, second = (synthetic_run(1, group(4), salt=salt) for salt in (0, 1))
+        store.land(first)
+        blobs = type(part_of(place, "landed"))
+        create = blobs.create
+
+        def create_late(own, name, content, **options):
+            monkeypatch.undo()
+            assert Store(place).compact() == 1
+            return create(own, name, content, **options)
+
+        monkeypatch.setattr(blobs, "create", create_late)
+        assert not store.land(second)
+        assert rows_of(store) == {first.key: first.row()}
+        assert landed(store, second) is None
+
     def test_of_sixteen_workers_the_first_to_land_a_run_wins(self, place):
         """All have results of their own for the same runs, and merge now and then."""
         store, _ = filled(place, [])
@@ -206,6 +224,29 @@ class TestLanding:
             part_of(place, part).replace(name, b"{}")
         assert len(store.verify()) == 2
         assert len(rows_of(store)) == 3
+
+
+class TestMemoryOfLandings:
+    def test_lasts_for_a_minute(self, place, monkeypatch):
+        now = [1000.0]
+        monkeypatch.setattr(leases, "monotonic", lambda: now[0])
+        store, landings = filled(place, range(2))
+        keys = [landing.key for landing in landings]
+        assert not store.had_landed(keys)  # nobody has looked
+        store.keys()
+        other = Store(place)
+        assert other.had_landed(keys)
+        assert not other.had_landed([*keys, "0" * 32])
+        now[0] += 61.0
+        assert not other.had_landed(keys)
+
+    def test_ends_where_runs_are_withdrawn(self, place):
+        store, landings = filled(place, range(2))
+        keys = [landing.key for landing in landings]
+        store.keys()
+        assert store.had_landed(keys)
+        store.withdraw(keys[:1])
+        assert not store.had_landed(keys)
 
 
 class TestReading:

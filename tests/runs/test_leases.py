@@ -33,6 +33,7 @@ def clock(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(leases, "monotonic", lambda: now[0])
     monkeypatch.setattr(leases, "_seen", {})
+    monkeypatch.setattr(leases, "_refusals", {})
     return now
 
 
@@ -81,6 +82,38 @@ class TestHolding:
             name = claim(store, KEYS[0])  # this process was silent for long
         assert store.leases.claims.names() == [name]
         assert set(store.leases.held()) == {KEYS[0]}
+
+
+class TestCrowds:
+    def test_many_refusals_in_a_row_are_one_for_two_seconds(self, store, clock):
+        beat(store)
+        for key in KEYS:
+            claim(store, key)
+        for _ in range(7):
+            assert not can_take(store)
+            assert not store.leases.is_crowded()
+        assert not can_take(store)
+        assert store.leases.is_crowded()
+        clock[0] += 1.9
+        assert store.leases.is_crowded()
+        clock[0] += 0.2
+        assert not store.leases.is_crowded()
+        assert not can_take(store)  # the count begins anew
+        assert not store.leases.is_crowded()
+
+    def test_what_was_taken_between_ends_the_row(self, store, clock):
+        beat(store)
+        claim(store, KEYS[0])
+        for _ in range(3):
+            for _ in range(7):
+                assert not can_take(store)
+            assert can_take(store, [KEYS[1]])
+            assert not store.leases.is_crowded()
+
+    def test_claims_are_known_without_a_look_at_each(self, store):
+        claim(store, KEYS[0])
+        assert store.leases.claimed() == {KEYS[0]}
+        assert store.leases.held() == {}  # its holder has left no trace
 
 
 class TestSilence:

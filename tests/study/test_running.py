@@ -1,5 +1,8 @@
 """Training what a study lacks: executors, checkpoints, runs that others hold, packs that fail."""
 
+import random
+from dataclasses import dataclass
+
 import pytest
 from polars.testing import assert_frame_equal
 from tiny_studies import (
@@ -17,9 +20,10 @@ from tiny_studies import (
 
 from widthwise.errors import InputError, StudyError
 from widthwise.execution import EXECUTORS, Noted, Progressed
+from widthwise.runs.leases import Leases
 from widthwise.runs.store import Store
 from widthwise.study import Study, running
-from widthwise.study.running import PackCall
+from widthwise.study.running import PackCall, in_own_order
 from widthwise.training import PackTrainer
 
 
@@ -153,6 +157,42 @@ class TestClaims:
         with pytest.raises(PermissionError), store.leases.hold(["a"]):
             raise PermissionError(13, "something of the user's")
         assert store.leases.held() == {}
+
+
+class TestOrder:
+    @dataclass(frozen=True)
+    class Work:
+        flops: float
+        keys: tuple[str, ...]
+
+    def test_unclaimed_first_then_long_ones_and_a_like_size_in_an_order_of_its_own(self):
+        packs = [self.Work(flops, (f"{flops}a", f"{flops}b")) for flops in range(1, 33)]
+        orders = [in_own_order(packs, {"32b", "9a"}, random.Random(seed)) for seed in range(20)]
+        for order in orders:
+            assert {pack.flops for pack in order[-2:]} == {32, 9}
+            assert [pack.flops.bit_length() for pack in order[:-2]] == sorted(
+                (pack.flops.bit_length() for pack in packs if pack.flops not in (32, 9)),
+                reverse=True,
+            )
+        assert len({order[0].flops for order in orders}) > 5
+        assert in_own_order(packs, (), random.Random(3)) == in_own_order(
+            packs, (), random.Random(3)
+        )
+
+    @pytest.mark.slow
+    def test_what_is_known_to_have_landed_or_to_be_crowded_is_not_asked_for(
+        self, tmp_path, monkeypatch
+    ):
+        study = Study.create(tmp_path / "s", fields(), data=clouds())
+        Store(study.directory / "store").prepare()
+        call = call_of(study)
+        monkeypatch.setattr(Leases, "is_crowded", lambda leases: True)
+        assert call(quiet).outcome == "busy"
+        monkeypatch.undo()
+        assert call(quiet).outcome == "landed"
+        Store(study.directory / "store").keys()
+        monkeypatch.setattr(Leases, "hold", None)
+        assert call(quiet).outcome == "already landed"
 
 
 class TestAnotherQuestionMeanwhile:

@@ -133,4 +133,4 @@ def is_key(name: str) -> bool:
     >>> is_key("0" * 32), is_key("0" * 31), is_key("G" * 32)
     (True, False, False)
     """
-    return len(name) == _KEY_DIGITS and set(name) <= set("0123456789abcdef")
+    return len(name) == _KEY_DIGITS and not name.strip("0123456789abcdef")

@@ -25,12 +25,16 @@ from widthwise.runs.key import is_key
 
 _SECONDS_BETWEEN_BEATS = 5.0
 _SECONDS_OF_SILENCE = 60.0
+# After so many refusals in a row it is crowded for so long.
+_REFUSALS, _SECONDS_OF_CROWD = 8, 2.0
 # A process that ends waits so long for its farewell.
 _SECONDS_TO_LEAVE = 2.0
 _JSON = ".json"
 
 # Holder → (its number, when this process first saw that).
 _seen: dict[str, tuple[int, float]] = {}
+# Place → refusals in a row, and when the last one was.
+_refusals: dict[Path | Address, tuple[int, float]] = {}
 # Place → what this process is called there.
 _beating: dict[Path | Address, "_Holder"] = {}
 _starting = threading.Lock()
@@ -41,10 +45,14 @@ class Party(Protocol):
 
     Attributes:
         seen: holder → (its number, when by this party's clock it was first seen).
+        refusals: place → (how many in a row, when by its clock the last one was).
     """
 
     @property
     def seen(self) -> MutableMapping[str, tuple[int, float]]: ...
+
+    @property
+    def refusals(self) -> MutableMapping[Path | Address, tuple[int, float]]: ...
 
     def now(self) -> float:
         """Seconds, by a clock of its own that never goes back."""
@@ -81,13 +89,19 @@ class Leases:
                     break
                 taken.append(key)
             else:
+                self._refused(False)
                 yield True
                 return
             self._release(taken, holder)
             taken = []
+            self._refused(True)
             yield False
         finally:
             self._release(taken, holder)
+
+    def claimed(self) -> frozenset[str]:
+        """Runs that somebody claims, be they there or gone: known without looking at each."""
+        return frozenset(name.removesuffix(_JSON) for name in self.claims.names())
 
     def held(self) -> dict[str, float]:
         """Run in flight → seconds since it was claimed."""
@@ -109,6 +123,20 @@ class Leases:
                 self.holders.remove(name)
                 removed += 1
         return removed
+
+    def is_crowded(self) -> bool:
+        """Whether others held all runs that this process asked for lately, many times in a row and
+        the last time a few seconds ago: then it had better wait."""
+        number, since = self._party.refusals.get(self.claims.place, (0, 0.0))
+        if number >= _REFUSALS and self.now() - since >= _SECONDS_OF_CROWD:
+            self._refused(False)
+            return False
+        return number >= _REFUSALS
+
+    def _refused(self, is_refused: bool) -> None:
+        refusals, place = self._party.refusals, self.claims.place
+        number = refusals.get(place, (0, 0.0))[0] + 1 if is_refused else 0
+        refusals[place] = number, self.now()
 
     def now(self) -> float:
         """Seconds, by the clock of who asks."""
@@ -171,6 +199,10 @@ class _ThisProcess:
     @property
     def seen(self) -> dict[str, tuple[int, float]]:
         return _seen
+
+    @property
+    def refusals(self) -> dict[Path | Address, tuple[int, float]]:
+        return _refusals
 
     def now(self) -> float:
         return monotonic()

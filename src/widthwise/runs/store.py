@@ -84,15 +84,16 @@ class Store:
         Raises:
             InputError: if the disk is full or the store cannot be written.
         """
-        key = landing.key
-        if self._is_merged(key):
-            return False
-        content = landing.encode()
+        key, content = landing.key, landing.encode()
         while not self._landed.create(key + _JSON, content):
             problem = self._problem_of_landing(key + _JSON)
             if problem is None:
                 return False
             self._put_landing_aside(key + _JSON, problem)
+        # Looked up last: its name is free also where the first has just been merged.
+        if self._is_merged(key):
+            self._landed.remove(key + _JSON)
+            return False
         return True
 
     def table(

@@ -1,13 +1,15 @@
 """Trains what a study still lacks: its runs, and round after round if it searches."""
 
 import io
+import math
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 import torch
@@ -40,7 +42,7 @@ from widthwise.study.timing import Speed, measure_speed
 from widthwise.text import count
 from widthwise.training import PackTrainer, RunResult
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_LOOKS, _LONGEST_BETWEEN_LOOKS = 1.0, 8.0
 # A pack that fails is tried again, twice; then each of its runs alone, once.
 _TRIALS = 3
 # So many packs given up, and nothing trained: what is wrong is not with some runs.
@@ -60,6 +62,7 @@ class Runner:
         executor: does the training.
         workers: how many packs it trains at a time.
         until: when to stop, by :func:`time.monotonic`; None when nothing is left.
+        order: in which it goes through packs of about a size; that decides no result.
     """
 
     directory: Path
@@ -70,6 +73,7 @@ class Runner:
     executor: Executor
     workers: int
     until: float | None = None
+    order: random.Random = field(default_factory=random.Random)
 
     def run(self) -> bool:
         """Train whatever is not there yet; whether nothing is left.
@@ -118,20 +122,25 @@ class Runner:
     ) -> None:
         at_once = min(self.workers, len(missing.packs))
         self.reporter.begin(missing, speed, at_once, num_asked, self.store.keys)
+        pause = 0.0
         with self.reporter.showing():
             while True:
-                self._pass(missing.packs, failures)
+                trained = self._pass(missing.packs, failures)
                 self.store.compact_if_many()
                 landed = self.store.keys().union(failures.given_up)
                 missing = self.scheduler.schedule(rounds, landed)
                 if not missing.packs:
                     return
                 self._watch_time()
-                time.sleep(_SECONDS_BETWEEN_LOOKS)  # another process trains them
+                longer = _SECONDS_BETWEEN_LOOKS if trained or not pause else 2 * pause
+                pause = min(longer, _LONGEST_BETWEEN_LOOKS)
+                time.sleep(pause)  # another process trains them
 
-    def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> None:
+    def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> bool:
+        """Go through packs; whether any of them was trained here."""
         in_hand = {pack.name: pack for pack in packs}
-        for pack in packs:
+        any_landed = False
+        for pack in in_own_order(packs, self.store.leases.claimed(), self.order):
             self._submit(pack)
         for event in self.executor.events():
             self._watch_time()
@@ -154,7 +163,9 @@ class Runner:
                     self.reporter.update(event)
                     failures.note(event)
                     if isinstance(event, Finished):
+                        any_landed |= event.outcome == "landed"
                         self.store.compact_if_many()  # who opens it reads single files one by one
+        return any_landed
 
     def _submit(self, pack: ScheduledPack) -> None:
         self.executor.submit(Task(pack.name, PackCall(self.directory, self.store.place, pack)))
@@ -174,6 +185,42 @@ class Runner:
             return True
         self.reporter.note(f"search ended after {known} rounds: {rounds.reason}")
         return False
+
+
+class Sized(Protocol):
+    """Runs that are trained together.
+
+    Attributes:
+        flops: floating-point operations.
+        keys: of the runs.
+    """
+
+    @property
+    def flops(self) -> float: ...
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+
+_Sized = TypeVar("_Sized", bound=Sized)
+
+
+def in_own_order(
+    packs: Iterable[_Sized], claimed: Collection[str], order: random.Random
+) -> list[_Sized]:
+    """First what nobody claims, the longest first, but those within a factor of two in an order of
+    one's own; then the rest. Many workers that all went through the same list would stand in each
+    other's way at its head."""
+    drawn = [
+        (
+            is_claimed := any(key in claimed for key in pack.keys),
+            0 if is_claimed else -math.frexp(pack.flops)[1],
+            order.random(),
+            pack,
+        )
+        for pack in packs
+    ]
+    return [pack for *_, pack in sorted(drawn, key=lambda item: item[:3])]
 
 
 class _TimeOverError(Exception):
@@ -269,6 +316,8 @@ class PackCall:
         store, name, keys = Store(self.store), self.pack.name, self.pack.keys
         if store.had_landed(keys):
             return Finished(name, "already landed")
+        if store.leases.is_crowded():
+            return Finished(name, "busy")
         with store.leases.hold(keys) as mine:
             if not mine:
                 return Finished(name, "busy")
