@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -140,7 +139,7 @@ def finish(process, patience=PATIENCE):
     try:
         out, err = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         out, err = process.communicate(timeout=30)
         raise AssertionError(f"it did not end in {patience:g} s:\n{out}\n{err}") from None
     return process.returncode, out, err
