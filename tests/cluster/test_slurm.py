@@ -162,7 +162,7 @@ def test_detached_workers_go_on_by_themselves(slurm, place, undisturbed):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ('partition = "none"', "Slurm took no job: sbatch: error: .*invalid partition"),
+        ('partition = "none"', "Slurm took no job: sbatch: error: .*[Ii]nvalid partition"),
         ('extra = { qoss = "low" }', "slurm.extra: Unknown argument 'qoss'"),
     ],
 )
