@@ -106,7 +106,9 @@ class Hand:
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path)
+    here = Place(tmp_path)
+    yield here
+    here.close()
 
 
 @pytest.fixture

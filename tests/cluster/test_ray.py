@@ -20,7 +20,9 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path)
+    here = Place(tmp_path)
+    yield here
+    here.close()
 
 
 @pytest.fixture(scope="module")
