@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-CLUSTER_STAMP := $(VENV)/.installed-cluster
 
 .PHONY: study lint check test test-cluster sanitize clean
 .DELETE_ON_ERROR:
@@ -24,9 +23,10 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 2
 
-# On real clusters of one machine: Slurm (Debian's slurm-wlm, as root), Ray, object stores; minutes.
-test-cluster: $(CLUSTER_STAMP)
-	$(BIN)/pytest -m cluster tests
+# Slurm, Ray and an object store on this machine, which `make test` leaves out.
+test-cluster: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster-tests]'
+	$(BIN)/pytest -m cluster
 
 # The compiled engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer; some minutes.
 SANITIZED = $(shell cc -print-file-name=libasan.so) $(shell cc -print-file-name=libubsan.so)
@@ -45,8 +45,4 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/widthwise
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip --constraint constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
-
-$(CLUSTER_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster-tests]'
 	touch $@

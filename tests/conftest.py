@@ -1,5 +1,6 @@
 """What every test runs under."""
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +10,14 @@ torch.set_num_threads(1)
 # No time limits: a busy machine is not a wrong answer.
 settings.register_profile("widthwise", deadline=None)
 settings.load_profile("widthwise")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The study of the tests on clusters, trained on this machine alone."""
+    from cluster_place import Place
+
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    code, _, err = place.call("run", place.spec, "-o", place.study, "--workers", 1, "-q")
+    assert code == 0, err
+    return place

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from cluster_place import PATIENCE, is_alive
+from cluster_place import PATIENCE, Place, is_alive
 
 from widthwise.runs import leases
 
@@ -105,6 +105,13 @@ class Hand:
 
 
 @pytest.fixture
+def place(tmp_path):
+    here = Place(tmp_path)
+    yield here
+    here.close()
+
+
+@pytest.fixture
 def hands(place):
     (place.folder / "site").mkdir()
     (place.folder / "site" / "sitecustomize.py").write_text(SITE)
@@ -121,7 +128,7 @@ def hands(place):
         hand.close()
 
 
-def test_killed_twenty_times(hands, place, reference):
+def test_killed_twenty_times(hands, place, undisturbed):
     moments = random.Random(5)
     killed_at = 0.0
     # Hand → its packs when it was last started: who has begun none since is not killed.
@@ -139,7 +146,7 @@ def test_killed_twenty_times(hands, place, reference):
         before[hand.name] = len(_packs(place, hand.name))
         hand.start()
     assert [hand.wait() for hand in hands] == [0] * len(hands)
-    place.same_as(reference)
+    place.same_as(undisturbed.results())
     landed = [killed_at, *sorted(t for t in place.landed().values() if t > killed_at)]
     longest = max(b - a for a, b in itertools.pairwise(landed))
     # Whoever waits needs a look, a start and a pack besides.

@@ -9,6 +9,7 @@ from widthwise.errors import InputError, StudyError
 from widthwise.execution.crew import STARTERS, Starter
 from widthwise.study import Study, elsewhere, scheduling
 from widthwise.study.elsewhere import ClusterSpec
+from widthwise.study.study import Pull
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,7 @@ class TestDone:
 
 class TestNotDone:
     def test_all_workers_ended(self, study, monkeypatch, capsys):
-        monkeypatch.setattr(elsewhere.Pull, "__call__", lambda self: "its disk is full")
+        monkeypatch.setattr(Pull, "__call__", lambda self: "its disk is full")
         with pytest.raises(StudyError, match=r"2 workers ended and runs are missing \(its disk"):
             study.run_on("slurm", 2)
         assert capsys.readouterr().err.count("a worker has ended: its disk is full\n") == 2
@@ -97,7 +98,7 @@ class TestNotDone:
     def test_what_is_wrong_there_is_an_answer(self, study):
         record = study.directory / "study.json"
         record.write_text(record.read_text().replace("Width study", "Altered"))
-        assert "study.json" in elsewhere.Pull(study.directory, 1)()
+        assert "study.json" in Pull(study.directory, 1)()
 
     def test_interrupted(self, study, monkeypatch):
         def interrupt(self):

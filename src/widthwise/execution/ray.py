@@ -1,6 +1,9 @@
 """Workers as tasks of a Ray cluster."""
 
 import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +73,8 @@ def start(work: Work, workers: int, options: RayOptions, folder: Path) -> "RayCr
     ours = not ray.is_initialized()
     try:
         if ours:
-            ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_handlers():
+                ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"no Ray cluster answers at address={options.address!r}: {_line(error)}; start one "
@@ -85,6 +89,17 @@ def start(work: Work, workers: int, options: RayOptions, folder: Path) -> "RayCr
             ray.shutdown()
         raise InputError(f"Ray took no task: {_line(error)}; mend the table [ray]") from None
     return RayCrew(tasks, ours)
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """What SIGTERM means is for the program to say; Ray's handler ends it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with suppress(ValueError, TypeError):  # not the main thread, in which Ray sets none either
+            signal.signal(signal.SIGTERM, before)
 
 
 def _call(work: Work) -> str | None:

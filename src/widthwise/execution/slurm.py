@@ -1,8 +1,10 @@
 """Workers as one array of Slurm jobs, through submitit."""
 
+import io
 import math
 import re
 import subprocess
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -109,13 +111,15 @@ def start(work: Work, workers: int, options: SlurmOptions, folder: Path) -> "Slu
             folder, cluster="slurm", slurm_max_num_timeout=options.requeues
         )
         executor.update_parameters(**options.parameters())
-        jobs = executor.submit_array([Requeued(work)] * workers)
+        with redirect_stderr(io.StringIO()):  # what sbatch says comes with the error
+            jobs = executor.submit_array([Requeued(work)] * workers)
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
         raise InputError(
             f"Slurm took no job: {_line(error)}; see `sinfo`, and mend the table [slurm]"
         ) from None
     except (NameError, ValueError, TypeError, AssertionError) as error:
-        raise InputError(f"slurm.extra: {_line(error)}") from None
+        said, _, _ = str(error).partition("\n")  # then all that there is
+        raise InputError(f"slurm.extra: {said}") from None
     except RuntimeError as error:
         raise InputError(
             f"this machine has no Slurm: {_line(error)}; run it on a login node", fields=("on",)

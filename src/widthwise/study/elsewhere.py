@@ -2,6 +2,7 @@
 that all is done."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -9,11 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from widthwise.errors import FitError, InputError, StudyError
+from widthwise.errors import InputError, StudyError
 from widthwise.execution.crew import Crew, Work, require_starter, start_crew
 from widthwise.execution.ray import RayOptions
 from widthwise.execution.slurm import SlurmOptions
-from widthwise.families.beside import look_in, working_directories
 from widthwise.runs.store import Store
 from widthwise.study.asked import Asked
 from widthwise.study.context import Context
@@ -61,31 +61,6 @@ class ClusterSpec(BaseModel):
         return found.model_copy(update={"ray": found.ray.model_copy(update={"address": address})})
 
 
-@dataclass(frozen=True)
-class Pull:
-    """What a worker elsewhere does: it trains runs of a study until nothing is left.
-
-    Attributes:
-        directory: of the study, which is reached there by the same path.
-        processes: how many it trains in.
-        places: working directories in which the user's modules are found.
-    """
-
-    directory: Path
-    processes: int
-    places: tuple[str, ...] = ()
-
-    def __call__(self) -> str | None:
-        from widthwise.study.study import Study
-
-        look_in(self.places)
-        try:
-            Study.open(self.directory).run(self.processes)
-        except (InputError, StudyError, FitError) as error:
-            return " ".join(str(error).split())
-        return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
     """Starts workers on a cluster, and watches.
@@ -95,12 +70,14 @@ class Elsewhere:
         store: where its runs land.
         context: its data and networks.
         reporter: shown what goes on.
+        work: of the number of processes of a worker, what it does.
     """
 
     directory: Path
     store: Store
     context: Context
     reporter: ProgressReporter
+    work: Callable[[int], Work]
 
     def run(self, on: str, workers: int, cluster: ClusterSpec, *, detach: bool) -> bool:
         """Whether nothing is left.
@@ -127,7 +104,7 @@ class Elsewhere:
             self.reporter.note(f"all {watch.num_asked} runs are there")
             return True
         options = getattr(cluster, on)
-        work: Work = Pull(self.directory, options.processes, tuple(working_directories()))
+        work = self.work(options.processes)
         crew = start_crew(on, work, workers, options, self.directory / on)
         self.reporter.note(f"{crew.name}: {crew.size} workers are started")
         if detach:

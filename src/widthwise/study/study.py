@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -12,9 +12,10 @@ import polars as pl
 
 from widthwise.analysis import Law, Optimum
 from widthwise.data import Dataset
-from widthwise.errors import FitError, InputError
+from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
+from widthwise.families.beside import look_in, working_directories
 from widthwise.files import (
     make_directory,
     whole_path,
@@ -235,7 +236,11 @@ class Study:
         reporter = make_reporter(progress)
         self._prepare(reporter)
         elsewhere = Elsewhere(
-            directory=self.directory, store=self._store, context=self._context, reporter=reporter
+            directory=self.directory,
+            store=self._store,
+            context=self._context,
+            reporter=reporter,
+            work=lambda processes: Pull(self.directory, processes, tuple(working_directories())),
         )
         return elsewhere.run(on, workers, cluster, detach=detach)
 
@@ -470,6 +475,29 @@ class Study:
             found = replace(found, law=law)
         self._summarized = results, found
         return found
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What a worker elsewhere does: it trains runs of a study until nothing is left.
+
+    Attributes:
+        directory: of the study, which is reached there by the same path.
+        processes: how many it trains in.
+        places: working directories in which the user's modules are found.
+    """
+
+    directory: Path
+    processes: int
+    places: tuple[str, ...] = ()
+
+    def __call__(self) -> str | None:
+        look_in(self.places)
+        try:
+            Study.open(self.directory).run(self.processes)
+        except (InputError, StudyError, FitError) as error:
+            return " ".join(str(error).split())
+        return None
 
 
 def _executor_by_name(name: str) -> MakeExecutor:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -89,7 +88,7 @@ class Place:
     def __init__(self, folder):
         folder.mkdir(exist_ok=True)
         self.folder, self.study, self.gate = folder, folder / "study", folder / "gate"
-        self.spec = folder / "spec.toml"
+        self.spec, self._started = folder / "spec.toml", []
         clouds(num_train=64).save(folder / "data.npz")
         self.spec.write_text(SPEC.replace("DATA", str(folder / "data.npz")))
         # One text for all places: their runs are the same.
@@ -97,7 +96,7 @@ class Place:
 
     def start(self, *arguments, **environment):
         """A command of widthwise, on its way."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "widthwise", *map(str, arguments)],
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             cwd=self.folder,
@@ -106,6 +105,15 @@ class Place:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self):
+        """End what a test that failed has left."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def call(self, *arguments, **environment):
         """A command of widthwise, to its end: (exit code, standard output, standard error)."""
@@ -140,7 +148,7 @@ def finish(process, patience=PATIENCE):
     try:
         out, err = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         out, err = process.communicate(timeout=30)
         raise AssertionError(f"it did not end in {patience:g} s:\n{out}\n{err}") from None
     return process.returncode, out, err
