@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Settings:
     def num_usable(self) -> int:
         return self.log_noise_scale.size
 
-    @property
+    @cached_property
     def seed_variances(self) -> FloatArray:
         """Variance (K,) of one seed, apart from what all settings share; pooled over neighbors.
 
