@@ -495,7 +495,8 @@ def locate_late(
 ) -> Optimum:
     final = simulate(ALL_CURVES[name], octaves, optimum, DESIGNS[1], rng)
     scores, slopes = learned(final, octaves, arrival, rng)
-    return locate_optimum(2.0**octaves, scores, seed=case, late=catching_up(scores, slopes))
+    late = catching_up(scores, slopes, noise_scale=2.0**octaves)
+    return locate_optimum(2.0**octaves, scores, seed=case, late=late)
 
 
 def late_row(name: str, ahead: float, num_cases: int) -> Row:

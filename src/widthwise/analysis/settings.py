@@ -252,7 +252,7 @@ def _losing_by_time(
     scale: FloatArray, table: FloatArray, usable: NDArray[np.bool_], late: ArrayLike | None
 ) -> NDArray[np.bool_]:
     """Settings (K,) with less noise than the best that had not arrived: that they are worse is no
-    evidence."""
+    evidence. Nor is the place of the best then, if it had not arrived either."""
     if late is None or not np.any(usable):
         return np.zeros(scale.shape, dtype=np.bool_)
     moving = np.asarray(late, dtype=bool)
@@ -263,8 +263,12 @@ def _losing_by_time(
         )
     with np.errstate(invalid="ignore"):
         sums = np.nansum(table, axis=1) / np.maximum(np.isfinite(table).sum(axis=1), 1)
-    best = scale[int(np.argmax(np.where(usable, sums, -np.inf)))]
-    return np.asarray(usable & moving & (scale < best))
+    best = int(np.argmax(np.where(usable, sums, -np.inf)))
+    late = usable & moving
+    below = late & (scale < scale[best])
+    if np.any(below) and late[best]:
+        return np.asarray(late & (scale <= scale[best]))
+    return below
 
 
 def _cliff(

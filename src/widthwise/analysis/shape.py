@@ -15,7 +15,7 @@ The data choose among them where they can. Where they cannot, the draws keep the
 proportion to their fit, so that the interval holds what the shape leaves open.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,8 @@ TENT_ODDS = 0.0
 # Log-odds of a tent against all other shapes together, at most: through the straight flanks of a
 # narrow bump a tent fits best, but with its peak beside the bump's.
 TENT_MOST = 0.0
+# The top is said to be a kink, perhaps, from these log-odds of a tent against all other shapes on.
+KINK_ODDS = 0.5
 # Largest ratio of their two curvatures, or slopes. Without a bound, two pieces fit any cliff with a
 # peak right at its foot, however far that lies from the best settings.
 RATIO = 400.0
@@ -68,10 +70,9 @@ class TwoPieces:
     most: float  # log-odds against all shapes above, at most
 
 
-PIECES = (
-    TwoPieces(power=2, odds=HALVES_ODDS, ratio=RATIO, most=np.inf),
-    TwoPieces(power=1, odds=TENT_ODDS, ratio=TENT_RATIO, most=TENT_MOST),
-)
+HALVES = TwoPieces(power=2, odds=HALVES_ODDS, ratio=RATIO, most=np.inf)
+TENT = TwoPieces(power=1, odds=TENT_ODDS, ratio=TENT_RATIO, most=TENT_MOST)
+PIECES = (HALVES, TENT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,13 +142,13 @@ def rival_peaks(settings: Settings) -> list[int]:
 
 
 def has_kink(settings: Settings) -> bool:
-    """Whether a tent fits the top as well as all other shapes together, with its peak inside."""
+    """Whether a tent fits the top better than all other shapes together, with its peak inside."""
     window = open_window(settings)
     observed = settings.means[window.rows] - float(np.max(settings.means))
-    belief = _with_pieces(window, observed, _skewed_parabolas(window, observed)[1][:, None])
-    joint = _two_pieces(window, observed[None], PIECES[-1])[0]
-    inside = bool(np.isfinite(joint[0]))
-    return inside and bool(belief[-1] >= np.logaddexp.reduce(belief[:-1]) + TENT_MOST)
+    parabolas = _skewed_parabolas(window, observed)[1][:, None]
+    others = np.logaddexp.reduce(_with_pieces(window, observed, parabolas, [HALVES]))
+    joint, _, misfit = _two_pieces(window, observed[None], TENT)
+    return bool(np.isfinite(joint) & (TENT.odds - 0.5 * misfit >= others + KINK_ODDS))
 
 
 def nearest_worse(settings: Settings, best: int) -> tuple[int | None, int | None]:
@@ -216,7 +217,7 @@ def _fit_window(
     belief = belief[:, None]
     if leaning is not None and rng is not None:
         values = values + rng.standard_normal(values.shape) * window.noise
-        belief = _with_pieces(window, observed, belief) + leaning
+        belief = _with_pieces(window, observed, belief, PIECES) + leaning
     location, height = np.full((2, len(values)), np.nan)
     # Each row takes the likeliest shape that has a peak for it.
     pending = np.arange(len(values))
@@ -266,9 +267,11 @@ def _skewed_parabolas(window: Window, observed: FloatArray) -> tuple[FloatArray,
     return solvers * root, -0.5 * (misfit + (SKEWNESS / SKEWNESS_SPREAD) ** 2)
 
 
-def _with_pieces(window: Window, observed: FloatArray, belief: FloatArray) -> FloatArray:
-    """Log-odds (M, 1) of the skewed parabolas, then those of two pieces, none above its most."""
-    for kind in PIECES:
+def _with_pieces(
+    window: Window, observed: FloatArray, belief: FloatArray, pieces: Sequence[TwoPieces]
+) -> FloatArray:
+    """Log-odds (M, 1) of other shapes, then those of two pieces, none above its most."""
+    for kind in pieces:
         odds = kind.odds - 0.5 * _two_pieces(window, observed[None], kind)[2]
         belief = np.vstack([belief, np.minimum(odds, np.logaddexp.reduce(belief) + kind.most)])
     return belief
