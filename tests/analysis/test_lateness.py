@@ -56,6 +56,19 @@ class TestCatchingUp:
         assert not catching_up([[0.5], [0.6]], [[0.2], [0.0]]).any()
 
 
+    def test_below_one_that_is_late_whatever_rises_is_late(self):
+        """At chance level a run has hardly begun, and its score hardly moves."""
+        scores = np.array([[0.11, 0.111], [0.2, 0.201], [0.7, 0.701], [0.76, 0.761], [0.6, 0.601]])
+        slopes = np.array([[2e-3] * 2, [0.04] * 2, [0.05] * 2, [0.0] * 2, [1e-3] * 2])
+        slopes += [-1e-5, 1e-5]
+        assert catching_up(scores, slopes).tolist() == [False, True, True, False, False]
+        late = catching_up(scores, slopes, noise_scale=2.0 ** np.arange(5))
+        assert late.tolist() == [True, True, True, False, False]
+        # Without one that is late above it, nothing is added.
+        arrived = catching_up(scores, slopes * [[1], [0], [0], [0], [1]], noise_scale=np.arange(5.0))
+        assert not arrived.any()
+
+
 class TestOptimum:
     def test_lateness_leaves_it_open_below(self):
         scores, slopes = measured(SLOW)
@@ -67,6 +80,18 @@ class TestOptimum:
         assert honest.censoring == "low"
         assert honest.interval[0] == 0.0
         assert honest.reason == NOT_ARRIVED
+
+    def test_a_best_that_has_not_arrived_either_bounds_nothing_from_below(self):
+        scores, _ = measured(QUICK)
+        best = int(np.argmax(scores.mean(axis=1)))
+        late = np.arange(SCALE.size) <= best
+        found = locate_optimum(SCALE, scores, late=late)
+        assert (found.censoring, found.reason) == ("low", NOT_ARRIVED)
+        assert found.interval[0] == 0.0
+        assert found.best_index == best + 1
+        # Alone it stays: nothing with less noise could overtake it.
+        alone = locate_optimum(SCALE, scores, late=np.arange(SCALE.size) == best)
+        assert alone.interval == pytest.approx(locate_optimum(SCALE, scores).interval)
 
     def test_where_all_have_arrived_nothing_changes(self):
         scores, slopes = measured(QUICK)

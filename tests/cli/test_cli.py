@@ -233,6 +233,7 @@ class TestJSON:
         assert Path(first["report"]).exists()
         assert first["verdict"] is None
         assert first["problems"] or first["optima"]
+        assert all("doubts" in optimum for optimum in first["optima"].values())
         assert json.loads(call("report", place, "--json")[1]) == first
         assert json.loads(call("status", place, "--json")[1]) == {
             "title": "Width study",
