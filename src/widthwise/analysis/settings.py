@@ -264,10 +264,10 @@ def _losing_by_time(
     with np.errstate(invalid="ignore"):
         sums = np.nansum(table, axis=1) / np.maximum(np.isfinite(table).sum(axis=1), 1)
     best = int(np.argmax(np.where(usable, sums, -np.inf)))
-    late = usable & moving
-    below = late & (scale < scale[best])
-    if np.any(below) and late[best]:
-        return np.asarray(late & (scale <= scale[best]))
+    not_arrived = usable & moving
+    below = np.asarray(not_arrived & (scale < scale[best]))
+    if np.any(below) and not_arrived[best]:
+        return np.asarray(not_arrived & (scale <= scale[best]))
     return below
 
 

@@ -263,8 +263,8 @@ def _skewed_parabolas(window: Window, observed: FloatArray) -> tuple[FloatArray,
     solvers = np.linalg.pinv(design)
     target = root * observed
     residual = target - np.einsum("mnc,mc->mn", design, solvers @ target)
-    misfit = np.sum(residual**2, axis=1)
-    return solvers * root, -0.5 * (misfit + (SKEWNESS / SKEWNESS_SPREAD) ** 2)
+    misfit = np.asarray(np.sum(residual**2, axis=1))
+    return np.asarray(solvers * root), -0.5 * (misfit + (SKEWNESS / SKEWNESS_SPREAD) ** 2)
 
 
 def _with_pieces(
@@ -285,7 +285,8 @@ def _bend(x: FloatArray, skewness: FloatArray) -> FloatArray:
 def _vertex(
     coefficients: FloatArray, skewness: FloatArray, window: Window
 ) -> tuple[FloatArray, FloatArray]:
-    """Position of the maximum (D,), infinite beyond the edges, NaN if not in the bracket; height."""
+    """Position of the maximum (D,), and height; infinite beyond the edges, NaN if not in the
+    bracket."""
     _, slope, curvature = coefficients.T
     low, high = np.clip(window.edges, *window.bracket)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -305,9 +306,7 @@ def _vertex(
     return x, height
 
 
-def _value(
-    coefficients: FloatArray, x: FloatArray | float, skewness: FloatArray
-) -> FloatArray:
+def _value(coefficients: FloatArray, x: FloatArray | float, skewness: FloatArray) -> FloatArray:
     level, slope, curvature = coefficients.T
     return np.asarray(level + slope * x + curvature * _bend(np.asarray(x), skewness))
 
