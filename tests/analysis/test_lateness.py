@@ -1,9 +1,11 @@
 """Settings that lose only because they had not arrived are no evidence of where the optimum is."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
-from widthwise.analysis import locate_optimum
+from widthwise.analysis import fit_law, locate_optimum
 from widthwise.analysis.late_times import catching_up, late_mean, plateau_slope
 from widthwise.analysis.settings import NOT_ARRIVED
 from widthwise.errors import FitError, InputError
@@ -55,6 +57,20 @@ class TestCatchingUp:
     def test_one_seed_tells_nothing(self):
         assert not catching_up([[0.5], [0.6]], [[0.2], [0.0]]).any()
 
+    def test_below_one_that_is_late_whatever_rises_is_late(self):
+        """At chance level a run has hardly begun, and its score hardly moves."""
+        scores = np.array([[0.11, 0.111], [0.2, 0.201], [0.7, 0.701], [0.76, 0.761], [0.6, 0.601]])
+        slopes = np.array([[2e-3] * 2, [0.04] * 2, [0.05] * 2, [0.0] * 2, [1e-3] * 2])
+        slopes += [-1e-5, 1e-5]
+        assert catching_up(scores, slopes).tolist() == [False, True, True, False, False]
+        late = catching_up(scores, slopes, noise_scale=2.0 ** np.arange(5))
+        assert late.tolist() == [True, True, True, False, False]
+        # Without one that is late above it, nothing is added.
+        arrived = catching_up(
+            scores, slopes * [[1], [0], [0], [0], [1]], noise_scale=np.arange(5.0)
+        )
+        assert not arrived.any()
+
 
 class TestOptimum:
     def test_lateness_leaves_it_open_below(self):
@@ -67,6 +83,18 @@ class TestOptimum:
         assert honest.censoring == "low"
         assert honest.interval[0] == 0.0
         assert honest.reason == NOT_ARRIVED
+
+    def test_a_best_that_has_not_arrived_either_bounds_nothing_from_below(self):
+        scores, _ = measured(QUICK)
+        best = int(np.argmax(scores.mean(axis=1)))
+        late = np.arange(SCALE.size) <= best
+        found = locate_optimum(SCALE, scores, late=late)
+        assert (found.censoring, found.reason) == ("low", NOT_ARRIVED)
+        assert found.interval[0] == 0.0
+        assert found.best_index == best + 1
+        # Alone it stays: nothing with less noise could overtake it.
+        alone = locate_optimum(SCALE, scores, late=np.arange(SCALE.size) == best)
+        assert alone.interval == pytest.approx(locate_optimum(SCALE, scores).interval)
 
     def test_where_all_have_arrived_nothing_changes(self):
         scores, slopes = measured(QUICK)
@@ -100,3 +128,28 @@ class TestOptimum:
     def test_the_shape_is_checked(self):
         with pytest.raises(InputError, match="late must give one truth value"):
             locate_optimum(SCALE, measured(QUICK)[0], late=[True])
+
+
+class TestLaw:
+    """Where settings begin to arrive goes with width, and the optimum stays where it is."""
+
+    FACTORS = (1.0, 2.0, 4.0, 8.0)
+
+    def verdict(self, seed, *, heeded):
+        optima = {}
+        for factor in self.FACTORS:
+            scores, slopes = measured(SLOW * factor / 8.0, seed=seed * 10 + int(factor))
+            late = catching_up(scores, slopes, noise_scale=SCALE) if heeded else None
+            with contextlib.suppress(FitError):
+                optima[factor] = locate_optimum(SCALE, scores, late=late, seed=seed)
+        try:
+            return fit_law(list(optima), list(optima.values())).verdict
+        except FitError:
+            return "none"
+
+    @pytest.mark.slow
+    def test_lateness_makes_no_law(self):
+        heeded = {self.verdict(seed, heeded=True) for seed in range(6)}
+        assert heeded <= {"none", "constant", "inconclusive"}
+        # Unheeded it makes one.
+        assert "proportional" in {self.verdict(seed, heeded=False) for seed in range(3)}

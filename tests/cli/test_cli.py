@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
+from report_samples import content, results_table
 from tiny_studies import (
     clouds,
     compacted_files,
@@ -27,7 +30,9 @@ from tiny_studies import (
 )
 
 from widthwise import cli
+from widthwise.analysis.doubts import KINK
 from widthwise.cli.output import print_json
+from widthwise.cli.studies import _show_report
 from widthwise.errors import InputError
 from widthwise.execution import EXECUTORS
 from widthwise.execution.crew import STARTERS, Starter
@@ -225,6 +230,16 @@ class TestVerifyAndTidy:
 
 
 class TestJSON:
+    def test_doubts_stand_beside_the_interval(self, capsys):
+        made = content(results_table(widths=(1.0, 2.0)))
+        doubted = {w: replace(o, doubts=(KINK,)) for w, o in made.optima.items()}
+        summary = SimpleNamespace(optima=doubted, problems={}, law=None, law_problem="none")
+        study = SimpleNamespace(report=lambda command: "report.html", summary=lambda: summary)
+        _show_report(study, True)
+        optima = json.loads(capsys.readouterr().out)["optima"]
+        assert optima["1"]["doubts"] == optima["2"]["doubts"] == [KINK]
+        assert optima["1"]["interval"] == pytest.approx(doubted[1.0].interval)
+
     @pytest.mark.slow
     def test_every_command(self, call, tmp_path):
         spec, place = write_spec(tmp_path), tmp_path / "s"

@@ -137,6 +137,8 @@ def test_optima_table_holds_the_numbers_put_in(page, sample):
     assert [row[0] for row in cells] == [exact(width) for width in WIDTHS]
     for cell, row in zip(cells, rows, strict=True):
         optimum = row.optimum
+        if any(other.optimum.doubts for other in rows):
+            assert cell.pop(3) == "; ".join(optimum.doubts)
         assert cell[1].removeprefix("≥ ") == number(optimum.noise_scale)
         assert cell[1].startswith("≥") == (row.relation == "≥")
         assert cell[3] == percent(optimum.score)
@@ -209,6 +211,25 @@ def test_width_without_an_optimum_is_named_with_its_reason(sample):
     assert ["8", "not located: it was too noisy"] in table_cells(text, "optima")
 
 
+def test_a_doubt_stands_beside_its_interval_and_nowhere_else(sample):
+    width, optimum = next(iter(sample.optima.items()))
+    doubts = ("another peak, near 8, may be the higher one", "the top may be a kink")
+    plain = {w: dataclasses.replace(o, doubts=()) for w, o in sample.optima.items()}
+    doubted = {**plain, width: dataclasses.replace(optimum, doubts=doubts)}
+    for optima, said in ((plain, None), (doubted, "; ".join(doubts))):
+        made = dataclasses.replace(sample, optima=optima)
+        text = page_text(made)
+        cells = {row[0]: row for row in table_cells(text, "optima")}
+        others = [row[3] for shown, row in cells.items() if shown != exact(width)]
+        if said is None:
+            assert "Doubt the interval" not in visible(text)
+            assert cells[exact(width)][3] == percent(optimum.score)
+        else:
+            assert f"Doubt the interval at w = {exact(width)}: {said}." in visible(text)
+            assert cells[exact(width)][3] == said
+            assert others == [""] * (len(plain) - 1)
+
+
 @pytest.mark.slow
 def test_validation_split_is_explained_and_test_reported_beside():
     made = content(results_table(validation=True, widths=(1.0, 2.0, 4.0)))
@@ -217,6 +238,8 @@ def test_validation_split_is_explained_and_test_reported_beside():
     cells = table_cells(text, "optima")
     rows = optimum_rows(setting_rows(made.results), made.optima)
     for cell, row in zip(cells, rows, strict=True):
+        if any(other.optimum.doubts for other in rows):
+            assert cell.pop(3) == "; ".join(row.optimum.doubts)
         assert cell[3] == percent(row.optimum.score)
         assert cell[6] == percent(row.nearest.test_accuracy)
 

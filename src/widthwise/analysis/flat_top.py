@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.analysis.settings import Settings
+from widthwise.analysis.shape import nearest_worse
 
 FloatArray = NDArray[np.float64]
 
 FLAT = "flat"  # the reason of an optimum on a level top
+# Scores are level as far as their seeds can tell if at least LEVEL settings in a row scatter by no
+# more than their noise does with this chance.
+LEVEL, LEVEL_CHANCE = 3, 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +66,31 @@ def find_flat_top(settings: Settings) -> FlatTop | None:
     )
     level = rows.size > 2 or first == 0 or last + 1 == places.size
     return FlatTop(hull=hull, reach=reach if level else hull, level=level)
+
+
+def level_span(settings: Settings) -> tuple[float, float] | None:
+    """Log noise scales between which the optimum lies, if scores are level up to an edge.
+
+    Level as far as their seeds can tell: unlike settings that tie, they may hide a peak lower than
+    the noise. It is then anywhere from that edge, where the span is infinite, to the nearest
+    setting that is clearly worse than the best.
+    """
+    from scipy import stats  # SciPy is slow to import
+
+    below, above = nearest_worse(settings, int(np.argmax(settings.means)))
+    rows = slice(0 if below is None else below + 1, above)
+    means, variances = settings.means[rows], settings.variances[rows]
+    if means.size < LEVEL or None not in (below, above) or np.any(variances <= 0.0):
+        return None
+    scatter = np.sum((means - np.average(means, weights=1.0 / variances)) ** 2 / variances)
+    if stats.chi2.sf(scatter, means.size - 1) < LEVEL_CHANCE:
+        return None
+    places = settings.log_noise_scale
+    highest = np.inf if settings.cliff is None else settings.cliff
+    return (
+        -np.inf if below is None else float(places[below]),
+        float(highest) if above is None else float(places[above]),
+    )
 
 
 def draws_on(top: FlatTop, samples: FloatArray, settings: Settings, seed: int) -> FloatArray:

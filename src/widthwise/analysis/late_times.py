@@ -15,7 +15,13 @@ _BY_CHANCE = 0.05
 _MUCH = 0.05
 
 
-def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) -> NDArray[np.bool_]:
+def catching_up(
+    scores: ArrayLike,
+    slopes: ArrayLike,
+    fraction: float = 0.25,
+    *,
+    noise_scale: ArrayLike | None = None,
+) -> NDArray[np.bool_]:
     """Settings that had not arrived, so that they may be as good as the best if trained longer.
 
     Their score was rising at late times, by more than chance (t test over seeds, 5 % for all
@@ -27,6 +33,8 @@ def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) ->
         scores: late-time means, shape (K, S); NaN where a run diverged or was not made.
         slopes: change over the late window, as :func:`plateau_slope` gives it, shape (K, S).
         fraction: the part of training that counts as late, in (0, 1].
+        noise_scale: shape (K,). With it, a setting that rises, by however little, had not arrived
+            either if one with more noise had not: it may have hardly begun.
 
     Returns:
         Shape (K,).
@@ -43,9 +51,8 @@ def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) ->
     known = np.isfinite(values) & np.isfinite(rising)
     counts = known.sum(axis=1)
     judged = counts >= 2
-    late = np.zeros(len(values), dtype=np.bool_)
     if not judged.any():
-        return late
+        return np.zeros(len(values), dtype=np.bool_)
     means = np.where(known, values, 0.0).sum(axis=1) / np.maximum(counts, 1)
     pace = np.where(known, rising, 0.0).sum(axis=1) / np.maximum(counts, 1)
     squares = (np.where(known, rising - pace[:, None], 0.0) ** 2).sum(axis=1)
@@ -54,8 +61,12 @@ def catching_up(scores: ArrayLike, slopes: ArrayLike, fraction: float = 0.25) ->
     best = np.max(means[judged])
     rises = (pace > 0.0) & (pace > quantile * error)
     matters = (means + pace / fraction >= best) | (pace >= _MUCH * np.abs(means))
-    late[judged] = (rises & matters)[judged]
-    return late
+    rises &= judged
+    late = rises & matters
+    if noise_scale is not None and np.any(late):
+        scale = np.asarray(noise_scale, dtype=np.float64)
+        late |= rises & (scale < np.max(scale[late]))
+    return np.asarray(late)
 
 
 def late_mean(

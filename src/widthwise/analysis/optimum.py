@@ -3,12 +3,14 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top
+from widthwise import text
+from widthwise.analysis.doubts import doubts_about
+from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top, level_span
 from widthwise.analysis.settings import Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
@@ -44,6 +46,8 @@ class Optimum:
             scale that closes it, at which noise makes training diverge. `noise_scale` is then
             never beyond the highest usable setting.
         num_test: test examples behind each score, if that was given.
+        doubts: what the scores show that makes the interval mean less than it says: "the top may be
+            a kink", another peak, a top that is level up to an edge; short sentences, mostly none.
     """
 
     noise_scale: float
@@ -59,11 +63,23 @@ class Optimum:
     measured: tuple[float, float] = (0.0, np.inf)
     cliff: float | None = None
     num_test: int | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def is_flat(self) -> bool:
         """Whether the best settings tie, so that any noise scale among them is as good."""
         return self.reason == FLAT
+
+    def __str__(self) -> str:
+        said = [self.reason] * (self.censoring != "none") + list(self.doubts)
+        ends = text.interval(*self.interval)
+        shown = "unbounded" if ends == text.MISSING else ends
+        return f"{text.number(self.noise_scale)} ({'; '.join(map(str, [shown, *said]))})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the draws are left out, and an open end is infinite."""
+        content: dict[str, Any] = text.plain(self, without=("samples",), infinite=True)
+        return content | {"is_flat": self.is_flat}
 
 
 def locate_optimum(
@@ -142,6 +158,7 @@ def locate_optimum(
         settings = thinned(settings)
     best = int(np.argmax(settings.means))
     closed_by: float | None = None
+    doubts: tuple[str, ...] = ()
     if settings.num_seeds == 1:
         samples = np.full(num_bootstrap, np.nan)
         interval = (0.0, np.inf)
@@ -159,6 +176,13 @@ def locate_optimum(
         # Draws beyond an edge say "at the edge or beyond": the closed end stays at the edge.
         low = min(low, settings.log_noise_scale[-1])
         high = max(high, settings.log_noise_scale[0])
+        level = None
+        if top is None and np.isinf(low) != np.isinf(high):
+            level = level_span(settings)
+        if level is not None:
+            low, high = min(low, level[0]), max(high, level[1])
+        if top is None:
+            doubts = doubts_about(settings, samples, level, tail)
         if settings.cliff is not None and high > settings.log_noise_scale[-1]:
             high = closed_by = settings.cliff
         interval = (float(np.exp(low)), float(np.exp(high)))
@@ -202,6 +226,7 @@ def locate_optimum(
         ),
         cliff=None if closed_by is None else float(np.exp(closed_by)),
         num_test=num_test,
+        doubts=doubts,
     )
     return found if top is None else _on_flat_top(found, top, settings, confidence, seed)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Settings:
     def num_usable(self) -> int:
         return self.log_noise_scale.size
 
-    @property
+    @cached_property
     def seed_variances(self) -> FloatArray:
         """Variance (K,) of one seed, apart from what all settings share; pooled over neighbors.
 
@@ -251,7 +252,7 @@ def _losing_by_time(
     scale: FloatArray, table: FloatArray, usable: NDArray[np.bool_], late: ArrayLike | None
 ) -> NDArray[np.bool_]:
     """Settings (K,) with less noise than the best that had not arrived: that they are worse is no
-    evidence."""
+    evidence. Nor is the place of the best then, if it had not arrived either."""
     if late is None or not np.any(usable):
         return np.zeros(scale.shape, dtype=np.bool_)
     moving = np.asarray(late, dtype=bool)
@@ -262,8 +263,12 @@ def _losing_by_time(
         )
     with np.errstate(invalid="ignore"):
         sums = np.nansum(table, axis=1) / np.maximum(np.isfinite(table).sum(axis=1), 1)
-    best = scale[int(np.argmax(np.where(usable, sums, -np.inf)))]
-    return np.asarray(usable & moving & (scale < best))
+    best = int(np.argmax(np.where(usable, sums, -np.inf)))
+    not_arrived = usable & moving
+    below = np.asarray(not_arrived & (scale < scale[best]))
+    if np.any(below) and not_arrived[best]:
+        return np.asarray(not_arrived & (scale <= scale[best]))
+    return below
 
 
 def _cliff(

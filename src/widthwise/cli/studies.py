@@ -347,6 +347,7 @@ def _show_report(study: "Study", as_json: bool) -> None:
                     "interval": list(optimum.interval),
                     "censoring": optimum.censoring,
                     "reason": optimum.reason,
+                    "doubts": list(optimum.doubts),
                     "score": optimum.score,
                 }
                 for width, optimum in summary.optima.items()

@@ -177,6 +177,15 @@ def _location_remarks(
                 caution=True,
             )
         )
+    lines += [
+        Remark(
+            f"Doubt the interval at w = {exact(row.widening_factor)}: "
+            f"{'; '.join(row.optimum.doubts)}.",
+            caution=True,
+        )
+        for row in optima
+        if row.optimum.doubts
+    ]
     missing: dict[str, list[float]] = {}
     for width in widths:
         if width not in {row.widening_factor for row in optima}:

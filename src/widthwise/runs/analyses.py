@@ -181,7 +181,12 @@ def _late(rows: pl.DataFrame, table: SettingScores, fraction: float) -> NDArray[
     late times, accuracy rises because of that."""
     if "schedule" not in rows.columns or not (rows["schedule"] == "constant").all():
         return None
-    return catching_up(table.scores, table.slopes, fraction)
+    return catching_up(
+        table.scores,
+        table.slopes,
+        fraction,
+        noise_scale=table.columns["normalized_noise_scale"].to_numpy(),
+    )
 
 
 def collapse_of(table: SettingScores) -> Collapse:

@@ -6,6 +6,7 @@ import polars as pl
 from scipy import stats
 
 from widthwise.analysis import Optimum
+from widthwise.analysis.doubts import KINK
 from widthwise.runs.tables import (
     OptimumRow,
     SelectedOn,
@@ -14,7 +15,7 @@ from widthwise.runs.tables import (
     selected_on,
     setting_rows,
 )
-from widthwise.text import count
+from widthwise.text import count, exact_list
 
 # Below this many seeds a bootstrap interval is narrower than it should be.
 FEW_SEEDS = 5
@@ -44,6 +45,12 @@ def doubts(results: pl.DataFrame, optima: Mapping[float, Optimum]) -> tuple[str,
     if len(moving) > MANY * len(near):
         said.append(
             f"accuracy was still changing at {len(moving)} of {len(near)} settings near an optimum"
+        )
+    # A kink is in the intervals. Half of the widths: one alone does not carry a law.
+    unsure = [w for w, optimum in sorted(optima.items()) if set(optimum.doubts) - {KINK}]
+    if len(unsure) >= max(len(optima) / 2, 1):
+        said.append(
+            f"at w = {exact_list(unsure)} scores are level up to an edge, or have two peaks"
         )
     return tuple(said)
 

@@ -3,7 +3,7 @@
 The peak's variance under a design (seeds per setting) is that of `locate_optimum`'s own model, by
 the delta method instead of draws: weights 1 / (noise² / seeds + shape error²), each skewed
 parabola's vertex -b / c with its first-order variance, and the scatter of the vertices of those
-shapes that the design could not tell apart. Half parabolas are left out: they have no closed form.
+shapes, and of two half parabolas, that the design could not tell apart. Tents are left out.
 """
 
 from dataclasses import dataclass
