@@ -365,6 +365,25 @@ class TestShards:
         assert len(rows_of(store)) == 4
         assert store.verify() == []
 
+    @pytest.mark.parametrize("interrupted", [False, True])
+    def test_what_a_damaged_one_replaced_does_not_come_back(self, tmp_path, interrupted):
+        store, landings = filled(tmp_path / "store", range(5))
+        store.compact()
+        (old,) = store.path.glob("compacted/*.parquet")
+        content = old.read_bytes()
+        assert store.withdraw([landings[0].key]) == 1
+        (new,) = (path for path in store.path.glob("compacted/*.parquet") if path != old)
+        if interrupted:  # before the old file was moved away
+            old.write_bytes(content)
+        new.write_bytes(new.read_bytes()[:-1])
+        assert len(store.verify()) == 1
+        assert store.table()[1] == store.verify() == []
+        assert rows_of(store) == {}
+        assert store.keys() == frozenset()
+        assert all(store.land(landing) for landing in landings)
+        assert store.compact() == 5
+        assert rows_of(store) == {landing.key: landing.row() for landing in landings}
+
     def test_one_that_no_list_names_does_not_count(self, tmp_path):
         store, landings = filled(tmp_path / "store", range(5))
         store.compact()

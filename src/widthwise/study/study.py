@@ -175,7 +175,7 @@ class Study:
         Folder(self.directory).make()
         self._store.prepare()
         for damage in self._store.verify():
-            reporter.warn(str(damage))
+            reporter.warn(f"{damage}; what it held is repeated")
         with reporter.waiting("laying out the runs"):
             scheduler = self._scheduler
         for note in (
@@ -301,7 +301,8 @@ class Study:
         return study_status(self.directory)
 
     def verify(self) -> list[Damage]:
-        """Look at everything in its store, set aside what is damaged, and say what that was.
+        """Look at everything in its store, set aside what is damaged, and say what that was. A
+        study of Widthwise 0.1 is only looked at.
 
         Raises:
             InputError: if the store cannot be written.
