@@ -78,3 +78,13 @@ def test_masked_values_are_refused(which):
     given[which] = np.ma.array(given[which], mask=mask)
     with pytest.raises(InputError, match=r"must not be masked.* pass scores\.filled"):
         merge_settings(limits=None, **given)
+
+
+@pytest.mark.parametrize("which", ["noise_scale", "scores"])
+@pytest.mark.parametrize("kind", [complex, str, "datetime64[s]"])
+def test_what_is_no_real_number_is_refused(which, kind):
+    given = {"noise_scale": np.arange(1, 5), "scores": np.ones((4, 2), int)}
+    assert merge_settings(limits=None, ran=None, **given).num_usable == 4
+    given[which] = given[which].astype(kind)
+    with pytest.raises(InputError, match=r"must be real numbers, got dtype"):
+        merge_settings(limits=None, ran=None, **given)

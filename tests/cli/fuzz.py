@@ -2,11 +2,12 @@
 
 A sample is part of the suite (test_fuzz.py). All of them, 500 specifications and 400 command lines:
 
-    PYTHONPATH=tests python tests/cli/fuzz.py
+    PYTHONPATH=tests python tests/cli/fuzz.py --seed 0
 
-prints what failed, and how long and how much memory the worst took.
+prints what failed, and how long and how much memory the worst took. Other seeds are other ones.
 """
 
+import argparse
 import contextlib
 import inspect
 import io
@@ -31,7 +32,7 @@ from widthwise import cli
 from widthwise.execution import EXECUTORS
 
 NUM_SPECS, NUM_LINES = 500, 400
-SECONDS = 60
+SECONDS, GIGABYTES = 60, 2.0
 COMMANDS = typer.main.get_command(cli.app).commands
 
 NETWORKS = """
@@ -72,22 +73,35 @@ def deep(depth):
     return value
 
 
+# What json does not write, by what stands for it in a specification: deep arrays, a number that
+# Python does not convert, one beyond floats.
+RAW = {
+    "@deep": "[" * 1000 + "]" * 1000,
+    "@deeper": "[" * 20_000 + "]" * 20_000,
+    "@digits": "1" * 5000,
+    "@beyond": "1e400",
+    "@twice": '1, "seeds": 2, "base_width": 4, "steps": 8',
+}
 # Small numbers are run; between them and what nobody means there is nothing, which would take long.
 NUMBERS = [
     0, -1, 1, 2, 3, 7, 0.5, 1e-300, -1e308, 1e308, float("inf"), float("nan"), 10**12, 10**19,
-    2**63, 2**64, -(2**63), 10**320,
+    2**63, 2**64, -(2**63), 10**320, -0.0, 1.000001, 20231127, 5e-324,
 ]  # fmt: skip
 TEXTS = [
     "", " ", "x", "\0", "\x1b[2J", "\ud800", "ε̄", "a" * 10_000, "../..", "/dev/zero", "/dev/null",
     "auto", "cuda:99", "none", "=", "1e5", "builtins:int", "math:sqrt", "os:_exit_",
     "~nobody/x.py:f",
     "a\0b.py:f", "nets.py:", ":", "nets.py:ends", "nets.py:nothing", "nets.py:frozen",
-    "nets.py:lazy", "nets.py:build", "mlp", "cnn", "wide_resnet",
+    "nets.py:lazy", "nets.py:build", "mlp", "cnn", "wide_resnet", "\x07\x9b31m", "\u202eback",
+    "a\r\nb", "\ufeff", "8", "NaN", "{}", "%s%n", "~", "nets.py:sys.exit", "nets.py:__name__",
+    ".:f", "d.npz:f", *RAW,
 ]  # fmt: skip
 OTHERS = [
     True, False, None, [], {}, [[]], [1, "a"], [True], [1, 1, 2], [0.1, float("nan")], deep(60),
     {"from": 1, "to": 4, "num": 2}, {"from": 1, "to": 4, "num": 10**10}, {"from": 0, "to": 1e308},
     {"from": 1e-300, "to": 1e300, "num": 3}, {"from": 1, "to": 10**320, "num": 3},
+    [1, 1.000001], [1, 1 + 2**-52], [0], [-1], [10**320], [float("inf")], ["auto"], [None], [{}],
+    {"from": float("nan"), "to": 4, "num": 2}, {"": 1}, {"from": True, "to": 2, "num": 2}, *RAW,
 ]  # fmt: skip
 KEYS = {
     "": ["title", "family", "data", "grid", "search", "training", "packing", "limits", "extra"],
@@ -175,12 +189,48 @@ def odd_spec(rng, folder):
             if key in ("epochs", "physical_time") and table == "training":
                 node.pop("steps", None)
             node[key] = value
-    content = json.dumps(spec).encode()
+    content = _with_raw(json.dumps(spec)).encode()
+    if rng.random() < 0.1:
+        content = _with_raw(as_toml(spec)).encode("utf-8", "surrogatepass")
     return rng.choices(
-        [content, b"\xef\xbb\xbf" + content, content[:-3], content.decode().encode("utf-16"),
+        [content, b"\xef\xbb\xbf" + content, content[:-3], _utf_16(content),
          b"[" * 100_000, b"\xff\xfe\x00", b""],
         [60, 3, 1, 1, 1, 1, 1],
     )[0]  # fmt: skip
+
+
+def _utf_16(content):
+    return content.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass")
+
+
+def _with_raw(text):
+    for mark, raw in RAW.items():
+        text = text.replace(f'"{mark}"', raw)
+    return text
+
+
+def as_toml(spec):
+    """Tables of one level; what TOML cannot say is left out."""
+    lines = [f"{k} = {_toml(v)}" for k, v in spec.items() if not _is_table(v) and v is not None]
+    for name, table in spec.items():
+        if _is_table(table):
+            lines.append(f"[{name}]")
+            lines += [f"{k} = {_toml(v)}" for k, v in table.items() if v is not None]
+    return "\n".join(lines)
+
+
+def _is_table(value):
+    return isinstance(value, dict) and bool(value)
+
+
+def _toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan as TOML has them
+    return "''" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def odd_line(rng, folder):
@@ -198,11 +248,12 @@ def odd_line(rng, folder):
         if rng.random() > (0.95 if required else 0.25):
             continue
         texts = [str(value) for value in (*NUMBERS, *TEXTS) if "\0" not in str(value)]
-        numbers = [str(value) for value in NUMBERS]
+        numbers = [*map(str, NUMBERS), RAW["@digits"], RAW["@beyond"]]
         annotation = str(annotations[parameter.name])
         if re.search("int|float", annotation) and rng.random() < 0.9:
             kind = int if "int" in annotation else object
             odd = rng.choice([str(value) for value in NUMBERS if isinstance(value, kind)])
+            odd = rng.choice([odd, odd, odd, RAW["@digits"]])
         elif parameter.name == "widths":
             odd = ",".join(rng.choices(numbers, k=2))
         elif parameter.name == "keep":
@@ -268,41 +319,47 @@ def write_files(folder):
     (folder / "spec.json").write_text(json.dumps(spec))
 
 
-def try_spec(number, folder):
+def try_spec(number, folder, seed=0):
     """(what was tried, how it ended) of one specification; `folder` is the working directory."""
-    rng = random.Random(f"specification {number}")
-    path = folder / f"spec-{number}.{'toml' if number % 20 == 0 else 'json'}"
+    rng = random.Random(f"specification {number} of {seed}")
     content = odd_spec(rng, folder)
+    is_json = content.lstrip(b"\xef\xbb\xbf").startswith(b"{")
+    path = folder / f"spec-{number}.{'json' if is_json else 'toml'}"
     path.write_bytes(content)
     return content[:2000], call("run", str(path), "-q", "-o", str(folder / f"study-{number}"))
 
 
-def try_line(number, folder):
+def try_line(number, folder, seed=0):
     """The same of one command line."""
-    words = odd_line(random.Random(f"command line {number}"), folder)
+    words = odd_line(random.Random(f"command line {number} of {seed}"), folder)
     return words, call(*words)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Odd specifications and command lines.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--specs", type=int, default=NUM_SPECS)
+    parser.add_argument("--lines", type=int, default=NUM_LINES)
+    asked = parser.parse_args()
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     failed, slowest = 0, 0.0
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
         folder = Path(place)
         write_files(folder)
-        for attempt, count in ((try_spec, NUM_SPECS), (try_line, NUM_LINES)):
+        for attempt, count in ((try_spec, asked.specs), (try_line, asked.lines)):
             for number in range(count):
                 signal.alarm(2 * SECONDS)
-                tried, outcome = attempt(number, folder)
+                tried, outcome = attempt(number, folder, asked.seed)
                 signal.alarm(0)
                 slowest = max(slowest, outcome.seconds)
                 if outcome.fault is not None:
                     failed += 1
                     print(f"{attempt.__name__} {number}: {outcome.fault}\n{tried}")
-                    print(outcome.err[-1500:])
+                    print(outcome.err[-1500:], flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{NUM_SPECS} + {NUM_LINES}: {failed} failed; slowest {slowest:.1f} s, {peak:.2f} GB")
-    return 1 if failed else 0
+    print(f"{asked.specs} + {asked.lines}: {failed} failed; slowest {slowest:.1f} s, {peak:.2f} GB")
+    return 1 if failed or peak > GIGABYTES else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A sample of fuzz.py: odd specifications and command lines end in one line, never in a traceback.
 
-All of them: ``PYTHONPATH=tests python tests/cli/fuzz.py``.
+All of them: ``PYTHONPATH=tests python tests/cli/fuzz.py --seed 0``.
 """
 
 import signal

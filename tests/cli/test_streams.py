@@ -28,8 +28,46 @@ def build(w=1):
 """
 
 
+# Imports what lies beside it under other names, and builds a network.
+CROWDED = """
+import random, json, types, logging, dataclasses
+import torch
+from torch import nn
+
+assert random.random and json.dumps and types.ModuleType and logging.getLogger
+
+
+def build(w=1):
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 8 * w), nn.ReLU(), nn.Linear(8 * w, 3))
+"""
+COMMANDS = {
+    "widen": WIDEN,
+    "inspect": ("inspect", "nets.py:build"),
+    "run": ("run", "spec.json", "-q"),
+}
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """A folder with files named like the standard library and what else is imported."""
+    folder = tmp_path_factory.mktemp("crowded")
+    for name in (*sys.stdlib_module_names, "torch", "numpy", "scipy", "polars", "typer"):
+        (folder / f"{name}.py").write_text("raise ImportError('not this one')\n")
+    (folder / "nets.py").write_text(CROWDED)
+    clouds().save(folder / "d.npz")
+    spec = {
+        "family": {"kind": "nets.py:build"},
+        "data": {"name": "npz", "path": "d.npz"},
+        "grid": {"widening_factor": 1, "learning_rate": 0.1, "batch_size": 8, "seeds": 2},
+        "training": {"steps": 8, "evaluations": 8},
+        "packing": {"size": 2},
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    return folder
+
+
 def start(*words, **options):
-    command = [sys.executable, "-m", "widthwise", *words]
+    command = [sys.executable, "-P", "-m", "widthwise", *words]  # -P as of the command itself
     return subprocess.run(command, check=False, timeout=120, **options)
 
 
@@ -55,6 +93,37 @@ def test_terminals_that_know_few_characters(variables):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_among_files_named_like_the_standard_library(crowded, command):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = start(*COMMANDS[command], cwd=crowded, env=environment, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.isascii()
+    assert len(ended.stdout) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only on Linux")
+@pytest.mark.parametrize("command", ["inspect", "run"])
+def test_a_full_disk_is_one_line_of_every_command(crowded, command):
+    with Path("/dev/full").open("w") as full:
+        ended = start(*COMMANDS[command], cwd=crowded, stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"widthwise: standard output must take what is printed")
+    assert ended.stderr.count(b"\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["inspect", "run"])
+def test_output_closed_early_is_silent_of_every_command(crowded, command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = start(*COMMANDS[command], cwd=crowded, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only on Linux")
 @pytest.mark.parametrize("option", ["--explain", "--json", "--help"])
 def test_a_full_disk_is_one_line(option):
@@ -77,11 +146,24 @@ def test_output_closed_early_is_no_traceback(option):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_streams(closed):
-    script = f'exec "$0" -m widthwise "$@" {closed}'
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [
+        ("widen", ">&-"),
+        ("widen", ">&- 2>&-"),
+        ("widen", "<&- >&- 2>&-"),
+        ("inspect", ">&-"),
+        ("run", "<&- >&- 2>&-"),
+    ],
+)
+def test_closed_streams(crowded, command, closed):
+    script = f'exec "$0" -P -m widthwise "$@" {closed}'
     ended = subprocess.run(
-        ["sh", "-c", script, sys.executable, *WIDEN], check=False, capture_output=True, timeout=120
+        ["sh", "-c", script, sys.executable, *COMMANDS[command]],
+        check=False,
+        capture_output=True,
+        timeout=120,
+        cwd=crowded,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 

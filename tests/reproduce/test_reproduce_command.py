@@ -82,13 +82,13 @@ class TestShowing:
         assert re.search(message, err)
         assert not (tmp_path / "r").exists()
 
-    def test_paper_says_what_it_costs_and_waits_for_yes(self, call, tmp_path):
+    def test_paper_says_what_it_costs_and_waits_until_it_is_accepted(self, call, tmp_path):
         options = ("--size", "paper", "-o", tmp_path / "r", "--gflops", "500")
         code, out, err = call("collapse:mlp-1-ntk-collapse", *options)
         assert (code, out) == (2, "")
         assert "at most 900 runs" in err
         assert "hours at 500 GFLOP/s" in err
-        assert "only with --yes" in err
+        assert "only with --accept-cost" in err
         assert not (tmp_path / "r").exists()
 
     def test_write_specs(self, call, tmp_path):

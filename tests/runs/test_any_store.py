@@ -436,6 +436,26 @@ class TestShards:
         assert len(rows_of(store)) == 4
         assert store.verify() == []
 
+    @pytest.mark.parametrize("interrupted", [False, True])
+    def test_what_a_damaged_one_replaced_does_not_come_back(self, place, interrupted):
+        store, landings = filled(place, range(5))
+        store.compact()
+        blobs, old = compacted(store), shard_of(store)
+        content = blobs.read(old)
+        assert store.withdraw([landings[0].key]) == 1
+        new = listed(store, "000002.json")["file"]
+        assert new != old
+        if interrupted:  # before the old file was moved away
+            blobs.replace(old, content)
+        blobs.replace(new, blobs.read(new)[:-1])
+        assert len(store.verify()) == 1
+        assert store.table()[1] == store.verify() == []
+        assert rows_of(store) == {}
+        assert store.keys() == frozenset()
+        assert all(store.land(landing) for landing in landings)
+        assert store.compact() == 5
+        assert rows_of(store) == {landing.key: landing.row() for landing in landings}
+
     def test_one_that_no_list_names_does_not_count(self, place):
         store, landings = filled(place, range(5))
         store.compact()

@@ -76,6 +76,18 @@ def test_a_damaged_shard_is_not_counted(place):
     assert study.status().damaged == len(study.verify()) == 1
 
 
+def test_nothing_of_it_is_promised_to_be_repeated(place, monkeypatch, capsys):
+    flip_a_bit(sorted((place / "shards").iterdir())[0])
+    for command, code in (("status", 0), ("verify", 1)):
+        monkeypatch.setattr(sys, "argv", ["widthwise", command, str(place)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == code
+        said = capsys.readouterr().out
+        assert "damaged" in said
+        assert "repeated" not in said
+
+
 @pytest.mark.parametrize(
     "go_on",
     [

@@ -29,6 +29,10 @@ from widthwise.study.limits import (
         ("grid.widening_factor={from=1, to=9, num=9000000}", "grid.widening_factor must not ask"),
         ("family.depth=1000000", "family.depth: input should be less than or equal to 10000"),
         ("limits.runs=1", "grid.seeds must not ask for more than limits.runs = 1 runs, got 2"),
+        (
+            "limits.runs=10000000000000",
+            "limits.runs: input should be less than or equal to 1000000",
+        ),
         ("limits.runs=0", "limits.runs: input should be greater than or equal to 1"),
     ],
 )

@@ -266,7 +266,7 @@ class TestDamage:
         Study.open(study.directory).run(1)
         said = capsys.readouterr().err
         assert f"{victim.name}: " in said
-        assert "set aside; its runs will be repeated" in said
+        assert "set aside; what it held is repeated" in said
         assert trained == [victim.stem]
         assert (study.directory / "store" / "set-aside" / victim.name).exists()
         now = {path.name: path.stat().st_ino for path in landed_files(study.directory)}

@@ -27,6 +27,8 @@ CROWDED, FEWEST = 48, 30
 NOT_ARRIVED = "settings with less noise had not arrived at late times"
 # Training diverges at a setting, and not by accident, if at least this share of its runs did.
 CLIFF_SHARE = 0.5
+# NumPy's kinds of types that hold real numbers, or objects that may be some.
+_REAL_KINDS = "biufO"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +140,10 @@ def merge_settings(
             "noise scales, scores, ran and rates must not be masked, got a masked array; pass "
             "scores.filled(numpy.nan) and ran=~scores.mask for runs that were not made"
         )
+    for what, given in (("noise scales", noise_scale), ("scores", scores)):
+        kind = np.asarray(given).dtype
+        if kind.kind not in _REAL_KINDS:
+            raise InputError(f"{what} must be real numbers, got dtype {kind}; convert them first")
     scale = np.asarray(noise_scale, dtype=np.float64)
     table = np.asarray(scores, dtype=np.float64)
     if scale.ndim != 1 or table.ndim != 2 or table.shape[0] != scale.size or table.shape[1] < 1:

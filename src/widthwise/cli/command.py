@@ -31,6 +31,8 @@ class Command(TyperCommand):
             with kept_for_json() if ctx.params.get("as_json") else nullcontext():
                 return super().invoke(ctx)
         except SystemExit as error:  # no command ends so by itself
+            if isinstance(error.__context__, BrokenPipeError):  # rich says so of standard output
+                raise error.__context__ from None
             raise InputError(
                 f"networks and data must not end the program, got SystemExit: {error}"
             ) from error

@@ -40,7 +40,10 @@ def reproduce(
         Path, typer.Option("--output", "-o", help="Where studies, page and figures go.")
     ] = _DIRECTORY,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Start --size paper; train anew what was asked otherwise.")
+        bool, typer.Option("--yes", help="Go on though no run that is there is used.")
+    ] = False,
+    accept_cost: Annotated[
+        bool, typer.Option("--accept-cost", help="Start --size paper, at the cost it prints.")
     ] = False,
     data: Annotated[
         str | None,
@@ -106,11 +109,13 @@ def reproduce(
     specs = specifications(wanted, size=size, data=data, overrides=settings or ())
     console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
     _announce(wanted, specs, size, gflops, console)
-    if size == "paper" and not yes:
-        raise InputError(
-            "--size paper starts only with --yes, because it costs what is printed above; "
-            "choose --size hours, fewer claims, or add --yes"
-        )
+    if size == "paper" and not accept_cost:
+        if not yes:
+            raise InputError(
+                "--size paper starts only with --accept-cost, because it costs what is printed "
+                "above; choose --size hours, fewer claims, or add --accept-cost"
+            )
+        print("--yes starts --size paper in this release; say --accept-cost", file=sys.stderr)
     command = " ".join(["widthwise", *map(shlex.quote, sys.argv[1:])])
     make_directory(output)
     try:

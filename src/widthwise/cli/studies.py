@@ -233,11 +233,12 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     if now.runs_planned is None:
         print("format 2, of Widthwise 0.1: it can be read and not gone on with")
     if now.damaged:
-        print(f"{now.damaged} damaged file(s) are not counted; their runs are repeated by `run`")
+        repeated = "" if now.runs_planned is None else "; their runs are repeated by `run`"
+        print(f"{now.damaged} damaged file(s) are not counted{repeated}")
 
 
 def verify(directory: _Directory, as_json: AsJson = False) -> None:
-    """Look at every result of a study, and set aside what is damaged."""
+    """Look at every result of a study, and set aside what is damaged (of Widthwise 0.1: say so)."""
     from widthwise.study import Study
 
     study = Study.open(directory)

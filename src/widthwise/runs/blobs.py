@@ -34,8 +34,7 @@ class Damage:
     is_aside: bool
 
     def __str__(self) -> str:
-        done = "set aside; " if self.is_aside else ""
-        return f"{self.place.name}: {self.problem}; {done}its runs will be repeated"
+        return f"{self.place.name}: {self.problem}{'; set aside' if self.is_aside else ''}"
 
 
 class Blobs(ABC):

@@ -138,6 +138,19 @@ class Compacted:
         fields = {"format": _FORMAT, "file": file, "runs": len(rows), "instead_of": instead_of}
         return self.blobs.create(f"{after + 1:06d}{_LIST}", seal(fields))
 
+    def behind(self, shard: Shard) -> list[Shard]:
+        """Those that it replaced, and those that they did, as far as their lists can be read."""
+        found: list[Shard] = []
+        earlier = shard.instead_of
+        while earlier is not None:
+            name = f"{earlier:06d}{_LIST}"
+            try:
+                found.append(_listed(name, self.blobs.read(name)))
+            except (BrokenSealError, OSError):
+                break
+            earlier = found[-1].instead_of
+        return found
+
     def last(self) -> int:
         """The highest number that is taken; 0 without any."""
         names = itertools.chain(self.blobs.names(), self.blobs.strangers())

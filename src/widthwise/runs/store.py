@@ -144,6 +144,7 @@ class Store:
             wrong = self._problem_of_shard(shard)
             if wrong is not None and shard in self._shards():  # else it was just replaced
                 blobs = self._compacted.blobs
+                self._forget(self._compacted.behind(shard))
                 found += blobs.put_aside(listed_as(shard), f"{shard.file}: {wrong}", self._aside)
                 blobs.put_aside(shard.file, wrong, self._aside)
         _, problems = self._read_loose(None, ["key"])
@@ -249,6 +250,14 @@ class Store:
         for shard in self._shards():
             with contextlib.suppress(BrokenSealError):
                 yield self._compacted.keys(shard)
+
+    def _forget(self, replaced: Sequence[Shard]) -> None:
+        """Shards that others stand for must not count again once those are gone: runs in them were
+        withdrawn."""
+        for shard in replaced:
+            self._compacted.blobs.move(listed_as(shard), self._withdrawn)
+        for file in {shard.file for shard in replaced} - {shard.file for shard in self._shards()}:
+            self._compacted.blobs.move(file, self._withdrawn)
 
     def _read_loose(
         self, wanted: set[str] | None, columns: Sequence[str] = tuple(LANDED_SCHEMA)

@@ -5,7 +5,9 @@ size is made.
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from widthwise.errors import InputError
 from widthwise.study.cost import ModuleCost
@@ -22,13 +24,13 @@ class LimitsSpec(Frozen):
     what a study is known by.
 
     Attributes:
-        runs: settings × seeds of all grids together.
+        runs: settings × seeds of all grids together; at most 10^7, whose list fits into memory.
         steps: updates of all runs together.
         flops: floating-point operations of all runs together, evaluations included. 10^19 are six
             years of a CPU's core, or some two days of a large GPU.
     """
 
-    runs: Whole = 10**6
+    runs: Annotated[int, Field(ge=1, le=10**7)] = 10**6
     steps: Whole = 10**11
     flops: Positive = 1e19
 

@@ -344,7 +344,8 @@ class Study:
         return study_status(self.directory)
 
     def verify(self) -> list[Damage]:
-        """Look at everything in its store, set aside what is damaged, and say what that was.
+        """Look at everything in its store, set aside what is damaged, and say what that was. A
+        study of Widthwise 0.1 is only looked at.
 
         Raises:
             InputError: if the store cannot be written.
@@ -418,7 +419,7 @@ class Study:
         Folder(self.directory).make()
         self._store.prepare()
         for damage in self._store.verify():
-            reporter.warn(str(damage))
+            reporter.warn(f"{damage}; what it held is repeated")
 
     @property
     def _context(self) -> Context:
