@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise import text
 from widthwise.analysis.doubts import doubts_about
 from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top, level_span
 from widthwise.analysis.settings import Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
+from widthwise.text import MISSING, number, plain
+from widthwise.text import interval as written
 
 Censoring = Literal["none", "low", "high"]
 FloatArray = NDArray[np.float64]
@@ -72,13 +73,13 @@ class Optimum:
 
     def __str__(self) -> str:
         said = [self.reason] * (self.censoring != "none") + list(self.doubts)
-        ends = text.interval(*self.interval)
-        shown = "unbounded" if ends == text.MISSING else ends
-        return f"{text.number(self.noise_scale)} ({'; '.join(map(str, [shown, *said]))})"
+        ends = written(*self.interval)
+        shown = "unbounded" if ends == MISSING else ends
+        return f"{number(self.noise_scale)} ({'; '.join(map(str, [shown, *said]))})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the draws are left out, and an open end is infinite."""
-        content: dict[str, Any] = text.plain(self, without=("samples",), infinite=True)
+        content: dict[str, Any] = plain(self, without=("samples",), infinite=True)
         return content | {"is_flat": self.is_flat}
 
 
