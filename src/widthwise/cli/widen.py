@@ -241,10 +241,17 @@ def _gradient_noise(
 ) -> "GradientNoiseScale":
     if modules is None:
         raise InputError("--gradient-noise is measured on a network: which? Give --base")
+    from pydantic import ValidationError
+
     from widthwise.data import DataSpec, load
     from widthwise.probes.gradient_noise import gradient_noise_scale
+    from widthwise.study.reading import explain
 
-    return gradient_noise_scale(modules[0], load(DataSpec(name=data)))
+    try:
+        spec = DataSpec(name=data)
+    except ValidationError as error:
+        raise InputError(f"--gradient-noise: {explain(error, DataSpec)}") from None
+    return gradient_noise_scale(modules[0], load(spec))
 
 
 def _networks(
