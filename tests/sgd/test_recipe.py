@@ -51,6 +51,7 @@ REFUSED = {
         {"schedule": "step", "decay_at": (0.1, 0.5), "warmup": 0.2},
         "decay_at must begin after the warm-up, got 0.1 with warmup 0.2",
     ),
+    "much padding": ({"crop_padding": 2**64}, "crop_padding must be at most 1024, got 1844"),
     "no padding": ({"crop_padding": 0}, "crop_padding must be at least 1, got 0"),
     "ghosts of one": ({"ghost_batch_size": 1}, "ghost_batch_size must be at least 2, got 1"),
 }

@@ -15,6 +15,8 @@ LossKind = Literal["cross-entropy", "mean-squared-error"]
 Augmentation = Literal["none", "flip", "crop", "crop-flip"]
 Precision = Literal["float32", "tf32", "bf16"]
 
+MAX_CROP_PADDING = 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -35,7 +37,7 @@ class Recipe:
         label_smoothing: in [0, 1), for cross-entropy (Szegedy et al. 2016).
         augmentation: of training images (channels, height, width) or (height, width): random
             crop after zero padding by ``crop_padding`` pixels, random horizontal flip, or both.
-        crop_padding: pixels, at least 1.
+        crop_padding: pixels, 1 to 1024.
         ghost_batch_size: batch-norm statistics are taken over consecutive parts of this many
             examples of a batch (Hoffer et al. 2017), so that they do not change with B; None
             takes them over the batch.
@@ -97,6 +99,10 @@ class Recipe:
             )
         if self.crop_padding < 1:
             raise InputError(f"crop_padding must be at least 1, got {self.crop_padding}")
+        if self.crop_padding > MAX_CROP_PADDING:
+            raise InputError(
+                f"crop_padding must be at most {MAX_CROP_PADDING}, got {self.crop_padding}"
+            )
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise InputError(f"ghost_batch_size must be at least 2, got {self.ghost_batch_size}")
 

@@ -194,6 +194,10 @@ def _search_by_name(value: Any) -> Any:
     return value
 
 
+# Beyond them what is computed of a width overflows, and nobody's network is so.
+WIDENING_FACTORS = (1e-6, 1e9)
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, Mapping | GridSpec) else value
 
@@ -244,6 +248,16 @@ class StudySpec(Frozen):
                 "training.nesterov needs momentum, got momentum 0 in every grid; set grid.momentum "
                 "or leave nesterov out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _of_possible_widths(self) -> Self:
+        low, high = WIDENING_FACTORS
+        for width in (width for grid in self.grid for width in grid.widening_factor):
+            if not low <= width <= high:
+                raise ValueError(
+                    f"grid.widening_factor must lie in [{low:g}, {high:g}], got {width:g}"
+                )
         return self
 
     @model_validator(mode="after")
