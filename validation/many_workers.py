@@ -6,7 +6,11 @@ is the passing of simulated seconds. Needs greenlet (extra cluster-tests).
 
     python -m validation.many_workers --output validation/many_workers.md
 
+<<<<<<< HEAD
 Takes about a quarter of an hour of one core; the figure goes into "figures" beside the page.
+=======
+Takes 20 minutes of a core or more; the figure goes into the folder "figures" beside the page.
+>>>>>>> stores
 """
 
 import argparse
@@ -37,7 +41,7 @@ from widthwise.runs.store import Store
 from widthwise.study.running import in_own_order
 
 SECONDS_BETWEEN_BEATS = 5.0  # as widthwise.runs.leases
-SECONDS_BETWEEN_CHECKPOINTS = 60.0  # widthwise.study.running writes four times as many
+SECONDS_BETWEEN_CHECKPOINTS = 60.0  # widthwise.study.running: 15
 SECONDS_BETWEEN_LOOKS, LONGEST_BETWEEN_LOOKS = 1.0, 8.0
 MOST_WASTED = 0.02
 _AT_ONCE = 32  # requests, where many are made: as widthwise.runs.cloud

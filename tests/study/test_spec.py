@@ -107,7 +107,7 @@ WRONG = {
     "momentum not a number": ("grid.momentum", float("nan"), "momentum"),
     "half an example": ("grid.batch_size", 2.5, "batch_size.*got 2.5"),
     "no example": ("grid.batch_size", 0, "batch_size"),
-    "hardly any width": ("grid.widening_factor", 1e-300, "widening_factor must lie in .*, got 1e-300"),
+    "hardly any width": ("grid.widening_factor", 1e-300, "must lie in .*, got 1e-300"),
     "no width": ("grid.widening_factor", [], "at least one value"),
     "no seeds": ("grid.seeds", 0, "seeds"),
     "negative seed": ("grid.seeds", [-1], "seeds"),
