@@ -6,11 +6,7 @@ is the passing of simulated seconds. Needs greenlet (extra cluster-tests).
 
     python -m validation.many_workers --output validation/many_workers.md
 
-<<<<<<< HEAD
 Takes about a quarter of an hour of one core; the figure goes into "figures" beside the page.
-=======
-Takes 20 minutes of a core or more; the figure goes into the folder "figures" beside the page.
->>>>>>> stores
 """
 
 import argparse
