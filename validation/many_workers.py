@@ -6,7 +6,7 @@ is the passing of simulated seconds. Needs greenlet (extra cluster-tests).
 
     python -m validation.many_workers --output validation/many_workers.md
 
-Takes about a quarter of an hour of one core; the figure goes into "figures" beside the page.
+Takes half an hour of one core; the figure goes into "figures" beside the page.
 """
 
 import argparse
