@@ -65,11 +65,13 @@ def run(executor, calls):
 
 
 def alive(pid):
-    """Whoever is adopted by a process that does not ask stays as a zombie."""
+    """Whoever is adopted by a process that does not ask stays as a zombie. Threads that end later
+    than the first keep its files open."""
     try:
-        stat = Path(f"/proc/{pid}/stat")
+        stat, threads = Path(f"/proc/{pid}/stat"), Path(f"/proc/{pid}/task")
         if stat.exists():
-            return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+            ended = stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+            return not ended or len(list(threads.iterdir())) > 1
         os.kill(pid, 0)
     except (ProcessLookupError, FileNotFoundError):
         return False

@@ -78,7 +78,7 @@ def start(work: Work, workers: int, options: RayOptions, folder: Path) -> "RayCr
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"no Ray cluster answers at address={options.address!r}: {_line(error)}; start one "
-            "with `ray start --head`, or give address",
+            "with `ray start`, or give address",
             fields=("address",),
         ) from None
     try:
