@@ -2,6 +2,7 @@
 functions that can be looked at."""
 
 import argparse
+import os
 import sys
 
 import pytest
@@ -17,6 +18,7 @@ from widthwise.families import user_family
 from widthwise.study import StudySpec
 
 BUILD = """
+import os
 import sys
 from torch import nn
 
@@ -27,6 +29,18 @@ def build(w):
 
 def ends(w):
     sys.exit("enough")
+
+
+def leaves(w):
+    os._exit(0)
+
+
+def outcome(w):
+    raise GeneratorExit("skipped")
+
+
+def interrupted(w):
+    raise KeyboardInterrupt
 
 
 class Ends(nn.Linear):
@@ -56,6 +70,7 @@ def write(folder, more=""):
         ("sys.exit()\n", "SystemExit: "),
         ("def main(): return 0\nsys.exit(main())\n", "SystemExit: 0"),
         ("raise SystemExit('usage: nets')\n", "SystemExit: usage: nets"),
+        ("os._exit(0)\n", "SystemExit: 0"),
         (PARSER.format("'--epochs', type=int"), "SystemExit: .*: unrecognized arguments: run"),
         (PARSER.format("'--epochs', required=True"), "required: --epochs"),
         (PARSER.format("'words', nargs='*', choices=['a']"), "invalid choice: 'run'"),
@@ -81,10 +96,41 @@ def test_a_parser_that_is_content_is_let_be(tmp_path, monkeypatch):
     assert isinstance(family.build(1), nn.Module)
 
 
-def test_a_function_that_ends_the_program(tmp_path):
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("ends", "SystemExit: enough"),
+        ("leaves", "SystemExit: 0"),
+        ("outcome", "GeneratorExit: skipped"),
+    ],
+)
+def test_a_function_that_ends_the_program(function, said, tmp_path):
     write(tmp_path)
-    with pytest.raises(InputError, match=r"must return a module, but .* SystemExit: enough"):
-        user_family(f"{tmp_path / 'nets.py'}:ends").build(1)
+    with pytest.raises(InputError, match=rf"must return a module, but .* {said}"):
+        user_family(f"{tmp_path / 'nets.py'}:{function}").build(1)
+
+
+def test_what_is_no_exception_of_an_import_is_said(tmp_path):
+    """pytest's own skipping is of this kind."""
+    with pytest.raises(InputError, match="could not be imported: GeneratorExit: skipped"):
+        user_family(write(tmp_path, 'raise GeneratorExit("skipped")\n'))
+
+
+def test_an_interruption_stays_one(tmp_path):
+    write(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        user_family(f"{tmp_path / 'nets.py'}:interrupted").build(1)
+    with pytest.raises(KeyboardInterrupt):
+        user_family(write(tmp_path, "raise KeyboardInterrupt\n"))
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of fork beside threads
+def test_processes_that_a_file_forks_end_at_once(tmp_path):
+    more = "child = os.fork()\nif child == 0: os._exit(7)\nstatus = os.waitpid(child, 0)[1]\n"
+    before = os._exit
+    family = user_family(write(tmp_path, more))
+    assert os.waitstatus_to_exitcode(family.function.__globals__["status"]) == 7
+    assert os._exit is before
 
 
 def test_a_network_that_ends_the_program(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,9 +119,11 @@ class UserFamily:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                with beside(self.directory), tensors_in_memory():
+                with beside(self.directory), tensors_in_memory(), _endings_that_raise():
                     module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # also what libraries derive from it, to be let through
                 raise InputError(
                     f"{called} must return a module, but it raised {type(error).__name__}: {error}"
                 ) from error
@@ -221,7 +225,7 @@ def _source(function: Callable[..., nn.Module]) -> str | None:
 def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
     """The module, and where those lie that it imports."""
     try:
-        with _parsers_that_raise():
+        with _endings_that_raise():
             if target.endswith(".py"):
                 return _load_file(Path(target))
             directory = str(Path.cwd())
@@ -233,25 +237,36 @@ def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
             f"the family {reference!r} could not be imported: SystemExit: {error}; put what runs "
             'the script under `if __name__ == "__main__":`'
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also what libraries derive from it, to be let through
         raise InputError(
             f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"
         ) from error
 
 
 @contextmanager
-def _parsers_that_raise() -> Iterator[None]:
-    """The command line is not the script's: a parser at its top level would print its usage."""
-    original = argparse.ArgumentParser.error
+def _endings_that_raise() -> Iterator[None]:
+    """The command line is not the script's: a parser at its top level would print its usage, and
+    ``os._exit`` end the program as if all was done."""
+    parser_error, exit_at_once = argparse.ArgumentParser.error, os._exit
+    process, thread = os.getpid(), threading.current_thread()
 
     def error(self: argparse.ArgumentParser, message: str) -> NoReturn:
         raise SystemExit(f"{self.prog}: {message}")
 
+    def leave(status: int) -> NoReturn:
+        if os.getpid() != process or threading.current_thread() is not thread:
+            exit_at_once(status)  # a forked process, or a thread of Widthwise's, must end so
+        raise SystemExit(status)
+
     argparse.ArgumentParser.error = error  # type: ignore[method-assign]
+    os._exit = leave
     try:
         yield
     finally:
-        argparse.ArgumentParser.error = original  # type: ignore[method-assign]
+        argparse.ArgumentParser.error = parser_error  # type: ignore[method-assign]
+        os._exit = exit_at_once
 
 
 def _load_file(path: Path) -> tuple[ModuleType, str]:
