@@ -23,6 +23,19 @@ class InputError(ValueError):
         self.fields = fields
 
 
+def said_by(error: BaseException) -> str:
+    """The kind of an error and what it says, if it can say it: those of users may not.
+
+    >>> said_by(KeyError("w"))
+    "KeyError: 'w'"
+    """
+    try:
+        words = str(error)
+    except Exception:  # its __str__ is the user's code
+        words = "(its message cannot be read)"
+    return f"{type(error).__name__}: {words}"
+
+
 def real_number(name: str, value: Any) -> float:
     """A number, or a scalar of NumPy or PyTorch, as a float.
 

@@ -15,6 +15,7 @@ from widthwise.errors import InputError
 from widthwise.execution.base import Failed
 from widthwise.execution.worker import perform
 from widthwise.families import user_family
+from widthwise.families.base import check_logits
 from widthwise.study import StudySpec
 
 BUILD = """
@@ -114,6 +115,40 @@ def test_what_is_no_exception_of_an_import_is_said(tmp_path):
     """pytest's own skipping is of this kind."""
     with pytest.raises(InputError, match="could not be imported: GeneratorExit: skipped"):
         user_family(write(tmp_path, 'raise GeneratorExit("skipped")\n'))
+
+
+SPEECHLESS = """
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Silent(nn.Linear):
+    def forward(self, x):
+        raise Speechless
+
+
+def silent(w):
+    return Silent(6, 3)
+
+
+def raises(w):
+    raise Speechless
+
+
+"""
+
+
+def test_an_error_that_cannot_be_printed(tmp_path):
+    said = r"Speechless: \(its message cannot be read\)"
+    write(tmp_path, SPEECHLESS)
+    with pytest.raises(InputError, match=said):
+        user_family(f"{tmp_path / 'nets.py'}:raises").build(1)
+    network = user_family(f"{tmp_path / 'nets.py'}:silent")
+    with pytest.raises(InputError, match=f"its forward raised {said}"):
+        check_logits(network, network.build(1), torch.zeros(2, 6), 3)
+    with pytest.raises(InputError, match=f"could not be imported: {said}"):
+        user_family(write(tmp_path, f"{SPEECHLESS}raise Speechless\n"))
 
 
 def test_an_interruption_stays_one(tmp_path):

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, said_by
 from widthwise.families.base import require_seed
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.families.size import tensors_in_memory
@@ -125,7 +125,7 @@ class UserFamily:
                 raise
             except BaseException as error:  # also what libraries derive from it, to be let through
                 raise InputError(
-                    f"{called} must return a module, but it raised {type(error).__name__}: {error}"
+                    f"{called} must return a module, but it raised {said_by(error)}"
                 ) from error
         if not isinstance(module, nn.Module):
             raise InputError(f"{called} must return a torch.nn.Module, got {type(module).__name__}")
@@ -241,7 +241,7 @@ def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
         raise
     except BaseException as error:  # also what libraries derive from it, to be let through
         raise InputError(
-            f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"
+            f"the family {reference!r} could not be imported: {said_by(error)}"
         ) from error
 
 
