@@ -51,6 +51,15 @@ class Ends(nn.Linear):
 
 def forward_ends(w):
     return Ends(6, 3)
+
+
+class Leaves(nn.Linear):
+    def forward(self, x):
+        os._exit(0)
+
+
+def forward_leaves(w):
+    return Leaves(6, 3)
 """
 PARSER = """
 import argparse
@@ -168,7 +177,8 @@ def test_processes_that_a_file_forks_end_at_once(tmp_path):
     assert os._exit is before
 
 
-def test_a_network_that_ends_the_program(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("function", "said"), [("forward_ends", ""), ("forward_leaves", " 0")])
+def test_a_network_that_ends_the_program(function, said, tmp_path, monkeypatch, capsys):
     """Wherever it does so: the command line does not end as if all was done."""
     write(tmp_path)
     clouds().save(tmp_path / "d.npz")
@@ -176,14 +186,14 @@ def test_a_network_that_ends_the_program(tmp_path, monkeypatch, capsys):
     (tmp_path / "s.toml").write_text(
         f'data = {{name = "npz", path = "{tmp_path}/d.npz"}}\ntraining = {{steps = 8}}\n'
         "grid = {widening_factor = 1, learning_rate = 0.1, batch_size = 8}\n"
-        'family = {kind = "nets.py:forward_ends"}\n'
+        f'family = {{kind = "nets.py:{function}"}}\n'
     )
     monkeypatch.setattr(sys, "argv", ["widthwise", "run", "s.toml", "-q"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "widthwise: networks and data must not end the program, got SystemExit:\n"
+        f"widthwise: networks and data must not end the program, got SystemExit:{said}\n"
     )
 
 

@@ -45,6 +45,12 @@ def test_settings_of_others_change_no_figure(others, sample):
         assert drawn(sample) == expected
 
 
+def test_defaults_that_somebody_changed(monkeypatch):
+    monkeypatch.setitem(mpl.rcParamsDefault, "text.usetex", True)
+    with house_style():
+        assert not mpl.rcParams["text.usetex"]
+
+
 def test_ratios_beyond_floats_are_drawn():
     low, high = padded([1e-300, 1.0, 1e300])
     assert 0.0 < low < 1e-299 < 1e299 < high < math.inf

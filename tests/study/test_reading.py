@@ -45,6 +45,13 @@ def test_deep_nesting(name, tmp_path):
     assert "nested too deep" in refused(tmp_path, begin + b"[" * 100_000, name)
 
 
+@pytest.mark.parametrize("key", ["learning_rate", "batch_size", "seeds"])
+def test_text_in_a_grid_is_no_list(key):
+    said = "must be a number or a list of numbers, got '8'"
+    with pytest.raises(InputError, match=rf"grid\.0\.{key}: {said}"):
+        StudySpec.parse(fields(grid={key: "8"}))
+
+
 def test_files_without_end_are_not_read_to_the_end():
     with pytest.raises(InputError, match="must be at most 100 MB"):
         StudySpec.parse("/dev/zero")

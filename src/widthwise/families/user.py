@@ -6,9 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from widthwise.errors import InputError, said_by
+from widthwise.errors import InputError, exits_raise, said_by
 from widthwise.families.base import require_seed
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.families.size import tensors_in_memory
@@ -247,26 +245,18 @@ def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
 
 @contextmanager
 def _endings_that_raise() -> Iterator[None]:
-    """The command line is not the script's: a parser at its top level would print its usage, and
-    ``os._exit`` end the program as if all was done."""
-    parser_error, exit_at_once = argparse.ArgumentParser.error, os._exit
-    process, thread = os.getpid(), threading.current_thread()
+    """The command line is not the script's: a parser at its top level would print its usage."""
+    original = argparse.ArgumentParser.error
 
     def error(self: argparse.ArgumentParser, message: str) -> NoReturn:
         raise SystemExit(f"{self.prog}: {message}")
 
-    def leave(status: int) -> NoReturn:
-        if os.getpid() != process or threading.current_thread() is not thread:
-            exit_at_once(status)  # a forked process, or a thread of Widthwise's, must end so
-        raise SystemExit(status)
-
     argparse.ArgumentParser.error = error  # type: ignore[method-assign]
-    os._exit = leave
     try:
-        yield
+        with exits_raise():
+            yield
     finally:
-        argparse.ArgumentParser.error = parser_error  # type: ignore[method-assign]
-        os._exit = exit_at_once
+        argparse.ArgumentParser.error = original  # type: ignore[method-assign]
 
 
 def _load_file(path: Path) -> tuple[ModuleType, str]:
