@@ -1,7 +1,11 @@
 """The errors a user can meet. Each message gives the rule, the value and the remedy."""
 
+import os
 import re
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 
 class InputError(ValueError):
@@ -21,6 +25,38 @@ class InputError(ValueError):
     def __init__(self, message: str = "", *, fields: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.fields = fields
+
+
+@contextmanager
+def exits_raise() -> Iterator[None]:
+    """While code of the user's runs in this thread, ``os._exit`` raises SystemExit as ``sys.exit``
+    does: nothing else could say that the program did not end by itself. Processes that are forked
+    meanwhile, and other threads, end as ever."""
+    exit_at_once, process, thread = os._exit, os.getpid(), threading.current_thread()
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() != process or threading.current_thread() is not thread:
+            exit_at_once(status)
+        raise SystemExit(status)
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = exit_at_once
+
+
+def said_by(error: BaseException) -> str:
+    """The kind of an error and what it says, if it can say it: those of users may not.
+
+    >>> said_by(KeyError("w"))
+    "KeyError: 'w'"
+    """
+    try:
+        words = str(error)
+    except Exception:  # its __str__ is the user's code
+        words = "(its message cannot be read)"
+    return f"{type(error).__name__}: {words}"
 
 
 def real_number(name: str, value: Any) -> float:

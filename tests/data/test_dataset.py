@@ -240,6 +240,14 @@ def floats_beside_bytes(a):
     a["test_inputs"] = a["train_inputs"].astype(np.uint8)[:20]
 
 
+def scaled_beside_integers(a):
+    a["train_inputs"] = np.round(100 * a["train_inputs"]).astype(np.int64)
+
+
+def sixteen_bits_beside_scaled(a):
+    a["test_inputs"] = np.round(1000 * np.abs(a["test_inputs"])).astype(np.uint16)
+
+
 def masked(a):
     a["train_inputs"] = np.ma.masked_greater(a["train_inputs"], np.median(a["train_inputs"]))
 
@@ -266,6 +274,8 @@ def identifiers(a):
         (text, "test_inputs must be integers or real .* got dtype <U"),
         (bytes_beside_floats, "uint8 in all parts or in none, got train_inputs of uint8 and test"),
         (floats_beside_bytes, "got test_inputs of uint8 and train_inputs of float"),
+        (scaled_beside_integers, "one unit .* got train_inputs of int64 and test_.* fractions"),
+        (sixteen_bits_beside_scaled, "one unit .* got test_inputs of uint16 and train_inputs of"),
         (masked, "train_inputs must have a value everywhere, but 240 of them are masked"),
         (masked_rows, "test_inputs must have a value everywhere, but 20 of them are masked"),
         (masked_labels, "test_labels must have a value everywhere, but 5 of them are masked"),
@@ -291,6 +301,15 @@ def test_malformed_arrays_are_rejected(damage, message, preprocessing):
     damage(given)
     with pytest.raises(InputError, match=message):
         Dataset.from_arrays(**given, preprocessing=preprocessing)
+
+
+def test_whole_numbers_may_be_of_any_type():
+    given = arrays()
+    given["train_inputs"] = np.round(10 * given["train_inputs"]).astype(np.int64)
+    given["test_inputs"] = np.round(10 * given["test_inputs"]).astype(np.float16)
+    dataset = Dataset.from_arrays(**given)
+    np.testing.assert_array_equal(dataset.train_inputs[:, 0], given["train_inputs"])
+    np.testing.assert_array_equal(dataset.test_inputs[:, 0], given["test_inputs"])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import array
 import contextvars
 import copy
 import ctypes
+import functools
 import io
 import itertools
+import os
 import random
 import secrets
 from collections import deque
@@ -236,6 +238,36 @@ def adds_to_a_global_tensor(self, x):
     return x * (1 + torch.relu(NUMBER - 200))
 
 
+@functools.lru_cache(maxsize=8)
+def remembered(kind):
+    """What is kept under a kind; forward may count in it."""
+    return [0]
+
+
+@functools.cache
+def positions(size):
+    return torch.arange(size, dtype=torch.float32)
+
+
+def counts_in_what_is_remembered(self, x):
+    steps = remembered("steps")
+    steps[0] += self.training
+    return x * late(steps[0])
+
+
+def counts_in_the_environment(self, x):
+    steps = int(os.environ.get("WIDTHWISE_TEST_STEPS", "0")) + self.training
+    os.environ["WIDTHWISE_TEST_STEPS"] = str(steps)
+    return x * late(steps)
+
+
+def looks_up(self, x):
+    """Takes them in turn, so that the last one asked for differs."""
+    remembered("a")
+    remembered("b")
+    return x + positions(6) + len(remembered("a"))
+
+
 STATES = {
     "counter": (lambda self: setattr(self, "t", 0), counts, "attribute 't'"),
     "annealed": (lambda self: setattr(self, "temperature", 1.0), anneals, "'temperature'"),
@@ -261,12 +293,15 @@ STATES = {
     "in a module": (None, counts_in_a_module, r"global 'SETTINGS\.step'"),
     "tensor": (starts(lambda: torch.zeros(1)), adds_to_a_tensor, "attribute 'held'"),
     "listed": (starts(lambda: [torch.zeros(1)]), adds_to_a_listed_tensor, "attribute 'held'"),
+    "remembered": (None, counts_in_what_is_remembered, "global 'remembered'"),
+    "environment": (None, counts_in_the_environment, "variable 'WIDTHWISE_TEST_STEPS'"),
     "global tensor": (None, adds_to_a_global_tensor, "global 'NUMBER'"),
 }
 
 
 @pytest.mark.parametrize("case", STATES)
-def test_state_that_is_no_buffer_is_refused_by_name(case):
+def test_state_that_is_no_buffer_is_refused_by_name(case, monkeypatch):
+    monkeypatch.setenv("WIDTHWISE_TEST_STEPS", "0")
     begin, act, name = STATES[case]
     with pytest.raises(InputError, match=name):
         packed(network(begin, act))
@@ -315,8 +350,12 @@ def caches(self, x):
 
 @pytest.mark.parametrize(
     ("begin", "act"),
-    [(None, keeps_activations), (lambda self: setattr(self, "cache", None), caches)],
-    ids=["activations", "cache"],
+    [
+        (None, keeps_activations),
+        (lambda self: setattr(self, "cache", None), caches),
+        (None, looks_up),
+    ],
+    ids=["activations", "cache", "functools.cache"],
 )
 def test_what_is_kept_and_makes_no_difference_is_packed(begin, act):
     error, _ = follows(network(begin, act))

@@ -2,6 +2,7 @@
 functions that can be looked at."""
 
 import argparse
+import os
 import sys
 
 import pytest
@@ -14,9 +15,11 @@ from widthwise.errors import InputError
 from widthwise.execution.base import Failed
 from widthwise.execution.worker import perform
 from widthwise.families import user_family
+from widthwise.families.base import check_logits
 from widthwise.study import StudySpec
 
 BUILD = """
+import os
 import sys
 from torch import nn
 
@@ -29,6 +32,18 @@ def ends(w):
     sys.exit("enough")
 
 
+def leaves(w):
+    os._exit(0)
+
+
+def outcome(w):
+    raise GeneratorExit("skipped")
+
+
+def interrupted(w):
+    raise KeyboardInterrupt
+
+
 class Ends(nn.Linear):
     def forward(self, x):
         sys.exit()
@@ -36,6 +51,15 @@ class Ends(nn.Linear):
 
 def forward_ends(w):
     return Ends(6, 3)
+
+
+class Leaves(nn.Linear):
+    def forward(self, x):
+        os._exit(0)
+
+
+def forward_leaves(w):
+    return Leaves(6, 3)
 """
 PARSER = """
 import argparse
@@ -56,6 +80,7 @@ def write(folder, more=""):
         ("sys.exit()\n", "SystemExit: "),
         ("def main(): return 0\nsys.exit(main())\n", "SystemExit: 0"),
         ("raise SystemExit('usage: nets')\n", "SystemExit: usage: nets"),
+        ("os._exit(0)\n", "SystemExit: 0"),
         (PARSER.format("'--epochs', type=int"), "SystemExit: .*: unrecognized arguments: run"),
         (PARSER.format("'--epochs', required=True"), "required: --epochs"),
         (PARSER.format("'words', nargs='*', choices=['a']"), "invalid choice: 'run'"),
@@ -81,13 +106,79 @@ def test_a_parser_that_is_content_is_let_be(tmp_path, monkeypatch):
     assert isinstance(family.build(1), nn.Module)
 
 
-def test_a_function_that_ends_the_program(tmp_path):
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("ends", "SystemExit: enough"),
+        ("leaves", "SystemExit: 0"),
+        ("outcome", "GeneratorExit: skipped"),
+    ],
+)
+def test_a_function_that_ends_the_program(function, said, tmp_path):
     write(tmp_path)
-    with pytest.raises(InputError, match=r"must return a module, but .* SystemExit: enough"):
-        user_family(f"{tmp_path / 'nets.py'}:ends").build(1)
+    with pytest.raises(InputError, match=rf"must return a module, but .* {said}"):
+        user_family(f"{tmp_path / 'nets.py'}:{function}").build(1)
 
 
-def test_a_network_that_ends_the_program(tmp_path, monkeypatch, capsys):
+def test_what_is_no_exception_of_an_import_is_said(tmp_path):
+    """pytest's own skipping is of this kind."""
+    with pytest.raises(InputError, match="could not be imported: GeneratorExit: skipped"):
+        user_family(write(tmp_path, 'raise GeneratorExit("skipped")\n'))
+
+
+SPEECHLESS = """
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Silent(nn.Linear):
+    def forward(self, x):
+        raise Speechless
+
+
+def silent(w):
+    return Silent(6, 3)
+
+
+def raises(w):
+    raise Speechless
+
+
+"""
+
+
+def test_an_error_that_cannot_be_printed(tmp_path):
+    said = r"Speechless: \(its message cannot be read\)"
+    write(tmp_path, SPEECHLESS)
+    with pytest.raises(InputError, match=said):
+        user_family(f"{tmp_path / 'nets.py'}:raises").build(1)
+    network = user_family(f"{tmp_path / 'nets.py'}:silent")
+    with pytest.raises(InputError, match=f"its forward raised {said}"):
+        check_logits(network, network.build(1), torch.zeros(2, 6), 3)
+    with pytest.raises(InputError, match=f"could not be imported: {said}"):
+        user_family(write(tmp_path, f"{SPEECHLESS}raise Speechless\n"))
+
+
+def test_an_interruption_stays_one(tmp_path):
+    write(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        user_family(f"{tmp_path / 'nets.py'}:interrupted").build(1)
+    with pytest.raises(KeyboardInterrupt):
+        user_family(write(tmp_path, "raise KeyboardInterrupt\n"))
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of fork beside threads
+def test_processes_that_a_file_forks_end_at_once(tmp_path):
+    more = "child = os.fork()\nif child == 0: os._exit(7)\nstatus = os.waitpid(child, 0)[1]\n"
+    before = os._exit
+    family = user_family(write(tmp_path, more))
+    assert os.waitstatus_to_exitcode(family.function.__globals__["status"]) == 7
+    assert os._exit is before
+
+
+@pytest.mark.parametrize(("function", "said"), [("forward_ends", ""), ("forward_leaves", " 0")])
+def test_a_network_that_ends_the_program(function, said, tmp_path, monkeypatch, capsys):
     """Wherever it does so: the command line does not end as if all was done."""
     write(tmp_path)
     clouds().save(tmp_path / "d.npz")
@@ -95,14 +186,14 @@ def test_a_network_that_ends_the_program(tmp_path, monkeypatch, capsys):
     (tmp_path / "s.toml").write_text(
         f'data = {{name = "npz", path = "{tmp_path}/d.npz"}}\ntraining = {{steps = 8}}\n'
         "grid = {widening_factor = 1, learning_rate = 0.1, batch_size = 8}\n"
-        'family = {kind = "nets.py:forward_ends"}\n'
+        f'family = {{kind = "nets.py:{function}"}}\n'
     )
     monkeypatch.setattr(sys, "argv", ["widthwise", "run", "s.toml", "-q"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "widthwise: networks and data must not end the program, got SystemExit:\n"
+        f"widthwise: networks and data must not end the program, got SystemExit:{said}\n"
     )
 
 

@@ -2,6 +2,9 @@
 
 import io
 import math
+import os
+import subprocess
+import sys
 
 import matplotlib as mpl
 import pytest
@@ -42,6 +45,12 @@ def test_settings_of_others_change_no_figure(others, sample):
         assert drawn(sample) == expected
 
 
+def test_defaults_that_somebody_changed(monkeypatch):
+    monkeypatch.setitem(mpl.rcParamsDefault, "text.usetex", True)
+    with house_style():
+        assert not mpl.rcParams["text.usetex"]
+
+
 def test_ratios_beyond_floats_are_drawn():
     low, high = padded([1e-300, 1.0, 1e300])
     assert 0.0 < low < 1e-299 < 1e299 < high < math.inf
@@ -59,3 +68,38 @@ def test_afterwards_all_is_as_before():
         with house_style():
             assert not mpl.rcParams["text.usetex"]
         assert dict(mpl.rcParams) == before
+
+
+def loaded(folder, **environment):
+    """The backend that a new process has, or what it says; files may lie in its directory."""
+    script = (
+        "import widthwise.report, matplotlib, os\n"
+        "print(matplotlib.rcParams._get_backend_or_none(), os.environ.get('MPLBACKEND'))\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "has"), [("nonsense", "None nonsense\n"), ("svg", "svg svg\n"), ("", "None \n")]
+)
+def test_a_backend_that_nobody_knows_is_left_out(asked, has, tmp_path):
+    made = loaded(tmp_path, MPLBACKEND=asked)
+    assert (made.returncode, made.stdout) == (0, has), made.stderr
+
+
+@pytest.mark.slow
+def test_settings_that_are_no_text_get_a_sentence(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\xfe\n")
+    made = loaded(tmp_path)
+    assert made.returncode == 1
+    assert "InputError: Matplotlib must be importable, but it raised UnicodeDecode" in made.stderr
+    assert "mend or remove the file matplotlibrc" in made.stderr

@@ -45,6 +45,22 @@ def test_deep_nesting(name, tmp_path):
     assert "nested too deep" in refused(tmp_path, begin + b"[" * 100_000, name)
 
 
+@pytest.mark.parametrize("key", ["learning_rate", "batch_size", "seeds"])
+def test_text_in_a_grid_is_no_list(key):
+    said = "must be a number or a list of numbers, got '8'"
+    with pytest.raises(InputError, match=rf"grid\.0\.{key}: {said}"):
+        StudySpec.parse(fields(grid={key: "8"}))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "shown"), [(-1, "-1"), (0, "0"), (1e3, r"1000\.0"), (2.5, r"2\.5")]
+)
+def test_numbers_that_count_no_seeds(seeds, shown):
+    said = rf"grid\.0\.seeds: must be a whole number of seeds, or a list of them, got {shown}$"
+    with pytest.raises(InputError, match=said):
+        StudySpec.parse(fields(grid={"seeds": seeds}))
+
+
 def test_files_without_end_are_not_read_to_the_end():
     with pytest.raises(InputError, match="must be at most 100 MB"):
         StudySpec.parse("/dev/zero")

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from widthwise.cli.streams import kept_for_json
 from widthwise.deprecated import LAST
-from widthwise.errors import InputError
+from widthwise.errors import InputError, exits_raise
 
 # Old spelling of an option → the one that is meant.
 _OLD_SPELLINGS = {"--widening-factor": "--factor"}
@@ -28,7 +28,8 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with kept_for_json() if ctx.params.get("as_json") else nullcontext():
+            kept = kept_for_json() if ctx.params.get("as_json") else nullcontext()
+            with kept, exits_raise():
                 return super().invoke(ctx)
         except SystemExit as error:  # no command ends so by itself
             if isinstance(error.__context__, BrokenPipeError):  # rich says so of standard output

@@ -54,21 +54,36 @@ def to_numpy(what: str, array: object) -> NDArray[Any]:
     return result
 
 
-def check_one_unit(dtypes: Mapping[str, np.dtype[Any]]) -> None:
-    """Require unsigned bytes in all parts or in none: they alone are divided by 255.
+def check_one_unit(parts: Mapping[str, NDArray[Any]]) -> None:
+    """Require unsigned bytes in all parts or in none: they alone are divided by 255. And refuse
+    fractions beside integers, such as images scaled to [0, 1] beside others up to 255.
 
     Args:
-        dtypes: part → of its inputs.
+        parts: name of a part → its inputs, which passed :func:`check_inputs`.
     """
-    kinds = {part: dtype == np.uint8 for part, dtype in dtypes.items()}
+    kinds = {part: inputs.dtype == np.uint8 for part, inputs in parts.items()}
     if len(set(kinds.values())) > 1:
         bytes_in = next(part for part, is_bytes in kinds.items() if is_bytes)
         other = next(part for part, is_bytes in kinds.items() if not is_bytes)
         raise InputError(
             "unsigned bytes are divided by 255, so inputs must be uint8 in all parts or in none, "
-            f"got {bytes_in}_inputs of {dtypes[bytes_in]} and {other}_inputs of {dtypes[other]}; "
-            "convert them to one type and unit"
+            f"got {_typed(parts, bytes_in)} and {_typed(parts, other)}; convert them to one type "
+            "and unit"
         )
+    whole = next((part for part, inputs in parts.items() if inputs.dtype.kind in "iu"), None)
+    if whole is None:
+        return
+    for part, inputs in parts.items():
+        if inputs.dtype.kind == "f" and (inputs % 1 != 0).any():
+            raise InputError(
+                f"inputs must have one unit in all parts, got {_typed(parts, whole)} and "
+                f"{_typed(parts, part)} with fractions; scale them alike, and convert them to one "
+                "type"
+            )
+
+
+def _typed(parts: Mapping[str, NDArray[Any]], part: str) -> str:
+    return f"{part}_inputs of {parts[part].dtype}"
 
 
 def check_inputs(what: str, inputs: NDArray[Any]) -> None:

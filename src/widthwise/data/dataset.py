@@ -167,7 +167,7 @@ class Dataset:
             )
         parts = [train, test] if own_validation is None else [train, test, own_validation]
         names = ("train", "test", "validation")
-        check_one_unit({name: part[0].dtype for name, part in zip(names, parts, strict=False)})
+        check_one_unit({name: part[0] for name, part in zip(names, parts, strict=False)})
         classes = max(int(labels.max()) for _, labels in parts) + 1
         split = split_training(
             train[1], num_train=num_train, num_validation=num_validation, seed=seed

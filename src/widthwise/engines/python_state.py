@@ -1,9 +1,13 @@
 """What Python values a module's forward can reach and change: attributes of its layers and their
-classes, cells of closures, globals. Comparable snapshots, a value a name."""
+classes, cells of closures, globals, what functools.cache keeps, environment variables. Comparable
+snapshots, a value a name.
+"""
 
 import enum
 import functools
+import gc
 import hashlib
+import os
 import random
 import sys
 import warnings
@@ -24,6 +28,7 @@ _HOOKS = frozenset(name for name in _OF_MODULES if "hooks" in name)
 # Code that keeps no counts of its own which a forward depends on.
 _TRUSTED = frozenset({"torch", "numpy", "builtins", "widthwise", "math", "typing", "collections"})
 _PLAIN = (bool, int, float, complex, str, bytes, range, slice, enum.Enum, torch.dtype, torch.device)
+_CACHED = functools._lru_cache_wrapper
 # Rounding of sums in no fixed order, in units of the type's resolution.
 _REPEATABLE = 100
 # Beyond these a value is known by its type alone: a snapshot must stay cheap.
@@ -63,6 +68,7 @@ def python_state(module: nn.Module) -> Snapshot:
         if "forward" in vars(layer):
             found |= reader.function(vars(layer)["forward"])
         classes |= dict.fromkeys(base for base in type(layer).__mro__ if _is_users(base.__module__))
+    found |= {f"environment variable {name!r}": value for name, value in os.environ.items()}
     for base in classes:
         for name, value in vars(base).items():
             function = _function_in(value)
@@ -150,6 +156,8 @@ class _Reader:
         if isinstance(value, type | ModuleType):
             return kind
         above = (*above, id(value))
+        if isinstance(value, _CACHED):
+            return kind, *(self.read(v, depth + 1, above) for v in _cached(value))
         if isinstance(value, BuiltinFunctionType):  # perhaps of an object, as Random().random is
             return kind, self.read(value.__self__, depth + 1, above)
         if isinstance(value, FunctionType | MethodType | functools.partial):
@@ -205,6 +213,14 @@ def same_values(a: Tensor, b: Tensor) -> bool:
     scale = torch.finfo(a.dtype).eps * _REPEATABLE
     largest = float(a.nan_to_num(0.0, 0.0, 0.0).abs().max())
     return torch.allclose(a, b, rtol=scale, atol=scale * largest, equal_nan=True)
+
+
+def _cached(function: Any) -> list[Any]:
+    """What a function under functools.cache or lru_cache has given, its arguments, and itself."""
+    if not _is_users(function.__module__):
+        return []
+    # Nothing else says it. Kept objects stay where they are, whatever was asked for last.
+    return sorted(gc.get_referents(function), key=id)
 
 
 def _reduced(value: Any) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 
 import torch
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, said_by
 from widthwise.execution.base import OUT_OF_MEMORY, Emit, Failed, Finished, Noted, Progressed, Task
 from widthwise.execution.bootstrap import set_death_signal, where_from
 from widthwise.families.beside import look_in
@@ -50,7 +50,7 @@ def perform(task: Task, emit: Emit) -> Finished | Failed:
         words = f"networks and data must not end the program, got SystemExit: {error}"
         return Failed(task.key, words, "bad input")
     except Exception as error:
-        words = f"{type(error).__name__}: {error}"
+        words = said_by(error)
         if _lacked_memory(error):
             words += f"; {OUT_OF_MEMORY}"
         return Failed(task.key, words, "raised")

@@ -9,7 +9,7 @@ from typing import Protocol, SupportsIndex
 import torch
 from torch import Tensor, nn
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, said_by
 
 
 class WidthFamily(Protocol):
@@ -122,7 +122,7 @@ def check_logits(family: WidthFamily, module: nn.Module, inputs: Tensor, num_cla
     except Exception as error:
         raise InputError(
             f"the family {family.name!r} must accept inputs of shape {tuple(inputs.shape)}, but "
-            f"its forward raised {type(error).__name__}: {error}"
+            f"its forward raised {said_by(error)}"
         ) from error
     expected = (len(inputs), num_classes)
     if not isinstance(output, Tensor) or tuple(output.shape) != expected:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, exits_raise, said_by
 from widthwise.families.base import require_seed
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.families.size import tensors_in_memory
@@ -117,11 +117,13 @@ class UserFamily:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                with beside(self.directory), tensors_in_memory():
+                with beside(self.directory), tensors_in_memory(), _endings_that_raise():
                     module = self.function(*arguments, **({"seed": seed} if wants_seed else {}))
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # also what libraries derive from it, to be let through
                 raise InputError(
-                    f"{called} must return a module, but it raised {type(error).__name__}: {error}"
+                    f"{called} must return a module, but it raised {said_by(error)}"
                 ) from error
         if not isinstance(module, nn.Module):
             raise InputError(f"{called} must return a torch.nn.Module, got {type(module).__name__}")
@@ -221,7 +223,7 @@ def _source(function: Callable[..., nn.Module]) -> str | None:
 def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
     """The module, and where those lie that it imports."""
     try:
-        with _parsers_that_raise():
+        with _endings_that_raise():
             if target.endswith(".py"):
                 return _load_file(Path(target))
             directory = str(Path.cwd())
@@ -233,14 +235,16 @@ def _load_module(target: str, reference: str) -> tuple[ModuleType, str]:
             f"the family {reference!r} could not be imported: SystemExit: {error}; put what runs "
             'the script under `if __name__ == "__main__":`'
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also what libraries derive from it, to be let through
         raise InputError(
-            f"the family {reference!r} could not be imported: {type(error).__name__}: {error}"
+            f"the family {reference!r} could not be imported: {said_by(error)}"
         ) from error
 
 
 @contextmanager
-def _parsers_that_raise() -> Iterator[None]:
+def _endings_that_raise() -> Iterator[None]:
     """The command line is not the script's: a parser at its top level would print its usage."""
     original = argparse.ArgumentParser.error
 
@@ -249,7 +253,8 @@ def _parsers_that_raise() -> Iterator[None]:
 
     argparse.ArgumentParser.error = error  # type: ignore[method-assign]
     try:
-        yield
+        with exits_raise():
+            yield
     finally:
         argparse.ArgumentParser.error = original  # type: ignore[method-assign]
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise.data import Dataset
-from widthwise.errors import FitError, InputError
+from widthwise.errors import FitError, InputError, said_by
 from widthwise.sgd.losses import LOSSES, mean_loss
 from widthwise.sgd.recipe import LossKind, Recipe
 from widthwise.training.networks import computing_dtype
@@ -93,7 +93,7 @@ class GradientSource:
             except Exception as error:  # it runs the user's code, which may raise anything
                 raise InputError(
                     "the loss must have a gradient on the examples, but computing it raised "
-                    f"{type(error).__name__}: {error}; check inputs, targets and loss"
+                    f"{said_by(error)}; check inputs, targets and loss"
                 ) from error
             return _with_mapping(source, *first)
 

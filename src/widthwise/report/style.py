@@ -17,6 +17,7 @@ from widthwise.text import exact
 
 # Fonts that come with matplotlib, so that a figure is the same on every machine.
 _RC: Any = {
+    "text.usetex": False,  # whoever changed it may have changed Matplotlib's defaults, too
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
     "font.size": 12.0,

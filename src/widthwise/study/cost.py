@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry
 
 from widthwise.engines.chain import is_chain
 from widthwise.engines.convolution import transformed_floats
-from widthwise.errors import InputError
+from widthwise.errors import InputError, said_by
 from widthwise.training.evaluation import evaluation_rows, largest_activation
 
 # What a step of a pack takes beside its products, as operations that take as long: some thirty
@@ -99,7 +99,7 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
     except Exception as error:
         raise InputError(
             f"the family's network must map inputs of shape {tuple(inputs.shape)} to class logits, "
-            f"but it raised {type(error).__name__}: {error}"
+            f"but it raised {said_by(error)}"
         ) from error
     finally:
         for hook in hooks:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from widthwise.study.reading import shown
+
 _RANGE_KEYS = {"from", "to", "num"}
 
 
@@ -38,7 +40,11 @@ def _expand_whole(value: Any) -> Any:
 
 
 def _count(value: Any) -> Any:
-    return tuple(range(value)) if isinstance(value, int) and value > 0 else value
+    if isinstance(value, int) and value > 0:
+        return tuple(range(value))
+    if isinstance(value, int | float):
+        raise ValueError(f"must be a whole number of seeds, or a list of them, got {shown(value)}")
+    return value
 
 
 def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:

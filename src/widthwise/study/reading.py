@@ -178,6 +178,8 @@ def explain(error: ValidationError, model: type[BaseModel], what: str = "the spe
         return f"{what} needs {where!r}"
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
+    if first["type"] == "tuple_type":  # the grid's: a number alone has become a list
+        return f"{where}: must be a number or a list of numbers, got {shown(first['input'])}"
     return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}"
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, said_by
 from widthwise.families import WidthFamily
 
 
@@ -69,7 +69,7 @@ def _uncopied(module: nn.Module) -> str | None:
     except Exception as error:
         computed = [name for name, value in _hidden_tensors(module) if not value.is_leaf]
         if not computed:
-            return f"but copying one raised {type(error).__name__}: {error}"
+            return f"but copying one raised {said_by(error)}"
         return (
             f"but {computed[0]!r} is computed from parameters, as old-style weight_norm, "
             "spectral_norm and pruning leave it, and cannot be copied; use "
