@@ -106,7 +106,9 @@ class TestBadAnswers:
             for look in (store.keys, store.table, store.verify, store.leases.held):
                 with pytest.raises(UnreachableError, match="What has landed is intact"):
                     look()
-            with pytest.raises(UnreachableError, match=f"the store {s3_place}/(landed|compacted) does not answer"):
+            with pytest.raises(
+                UnreachableError, match=f"the store {s3_place}/(landed|compacted) does not answer"
+            ):
                 store.land(synthetic_run(1))
         proxy.close()
 
