@@ -123,3 +123,8 @@ def test_init_variance_is_positive(variance):
 def test_momentum_that_cannot_exist():
     with pytest.raises(InputError, match=r"without momentum it is already 0\.1"):
         momentum_for(0.05, 0.1, 1, init_variance=1.0)
+
+
+def test_an_integer_that_no_float_holds():
+    with pytest.raises(InputError, match="learning_rate must be a number that a float holds"):
+        ww.noise_scale(10**400, 8)

@@ -161,15 +161,23 @@ def _num_steps(grid: GridSpec, training: Any, num_train: int) -> float:
     return _mean(steps for steps, _ in _runs(grid, training, num_train)) * _num_runs(grid)
 
 
+def _as_float(number: float) -> float:
+    """Infinite if no float holds it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
 def _runs(grid: GridSpec, training: Any, num_train: int) -> list[tuple[float, int]]:
     """Steps and batch size of the runs of a width, each as often as the others; where they depend
     on what is measured, the smallest possible."""
     if training.steps is not None:
-        return [(float(training.steps), batch) for batch in grid.batch_size or (1,)]
+        return [(_as_float(training.steps), batch) for batch in grid.batch_size or (1,)]
     if training.epochs is not None:
         largest = grid.max_batch_size or max(1, num_train // 4)
         sizes = grid.batch_size or (min(largest, num_train),)
-        return [(float(training.epochs * (num_train // size)), size) for size in sizes]
+        return [(_as_float(training.epochs * (num_train // size)), size) for size in sizes]
     most = grid.stability_margin * (grid.max_stable_learning_rate or _LARGEST_RATE)
     return [
         (training.physical_time * (1.0 - momentum) / rate, batch)

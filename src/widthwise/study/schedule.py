@@ -392,5 +392,6 @@ def most_replicas(
     packing: PackingSpec, cost: ModuleCost, batch_size: int, *, momentum: bool
 ) -> int:
     """Most replicas of a network that a pack may hold; 0 if not even one fits in memory."""
-    fitting = int(packing.memory_mb * 1e6 // cost.pack_bytes(batch_size, momentum=momentum))
+    memory = min(packing.memory_mb * 1e6, 2.0**63)  # bytes that can be counted
+    fitting = int(memory // cost.pack_bytes(batch_size, momentum=momentum))
     return min(packing.size or packing.max_replicas, fitting)

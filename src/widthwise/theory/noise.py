@@ -170,7 +170,10 @@ def _checked(
     low_included: bool = False,
     high: float = np.inf,
 ) -> NDArray[np.float64]:
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except OverflowError:
+        raise InputError(f"{name} must be a number that a float holds", fields=(name,)) from None
     above = array >= low if low_included else array > low
     if not np.all(above & (array < high)):
         bracket = "[" if low_included else "("
