@@ -1,9 +1,3 @@
-"""What tests of commands share."""
+"""What these tests leave out."""
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    """Drawing takes longer than all else these tests do; those of the report draw."""
-    monkeypatch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
+from quick_studies import proved_once, undrawn, untimed  # noqa: F401 - fixtures

@@ -202,6 +202,7 @@ def kill_ten_times(folder, seed):
 
 
 class TestKilled:
+    @pytest.mark.cluster
     def test_at_twenty_random_moments(self, reference, tmp_path):
         with ThreadPoolExecutor(2) as pool:
             runs = [pool.submit(kill_ten_times, tmp_path / str(seed), seed) for seed in (1, 2)]
@@ -217,6 +218,7 @@ class TestKilled:
 
 
 class TestThreeAtOnce:
+    @pytest.mark.cluster
     def test_nothing_is_lost(self, reference, tmp_path):
         place = Place(tmp_path)
         three = [place.start("-q") for _ in range(3)]
@@ -245,6 +247,7 @@ class TestInterrupted:
 
 
 class TestWorkersKilled:
+    @pytest.mark.cluster
     def test_ten_times(self, reference, tmp_path):
         place, moments = Place(tmp_path), random.Random(3)
         process = place.start("-q")

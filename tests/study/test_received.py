@@ -47,6 +47,7 @@ def sent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sender")
     with pytest.MonkeyPatch.context() as patch:
         in_this_process(patch)
+        patch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
         (folder / "nets.py").write_text(NETWORK)
         clouds().save(folder / "data.npz")
         data = {"name": "npz", "path": str(folder / "data.npz"), "preprocessing": "none"}
