@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -184,6 +185,11 @@ def _listed(name: str, content: bytes | OSError | None) -> Shard:
         raise content
     if content is None:
         raise BrokenSealError("is not there")
+    return _read_list(name, content)
+
+
+@lru_cache(maxsize=10_000)  # every look and every landing goes through all of them
+def _read_list(name: str, content: bytes) -> Shard:
     fields = unseal(content)
     if fields.pop("format", None) != _FORMAT:
         raise BrokenSealError("it is no list of runs")

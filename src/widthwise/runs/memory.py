@@ -37,12 +37,16 @@ class MemoryBlobs(Blobs):
         self._held: dict[str, tuple[bytes, float, int]] = {}
         self._numbers = itertools.count()
         self._one_at_a_time = threading.Lock()
+        self._names: list[str] | None = None  # sorted, until one comes or goes
 
     def make(self) -> None:
         pass
 
     def names(self) -> list[str]:
-        return sorted(self._held.copy())
+        with self._one_at_a_time:
+            if self._names is None:
+                self._names = sorted(self._held)
+            return self._names.copy()
 
     def strangers(self) -> list[str]:
         return []
@@ -63,7 +67,7 @@ class MemoryBlobs(Blobs):
             self._write(name, content)
 
     def remove(self, name: str) -> None:
-        self._held.pop(name, None)
+        self._pop(name)
 
     def age(self, name: str) -> float:
         found = self._held.get(name)
@@ -74,7 +78,7 @@ class MemoryBlobs(Blobs):
         return None if found is None else found[2]
 
     def move(self, name: str, target: Self) -> Address | None:
-        found = self._held.pop(name, None)
+        found = self._pop(name)
         if found is None:
             return None
         for number in itertools.count():
@@ -83,5 +87,13 @@ class MemoryBlobs(Blobs):
                 return target.place / free
         raise AssertionError("there is always another number")
 
+    def _pop(self, name: str) -> tuple[bytes, float, int] | None:
+        with self._one_at_a_time:
+            if name in self._held:
+                self._names = None
+            return self._held.pop(name, None)
+
     def _write(self, name: str, content: bytes) -> None:
+        if name not in self._held:
+            self._names = None
         self._held[name] = content, self._clock(), next(self._numbers)

@@ -1,8 +1,8 @@
 """Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
-import math
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +12,7 @@ from widthwise.runs.blobs import Blobs, Damage, Parts, problem_of
 from widthwise.runs.checkpoints import Checkpoints
 from widthwise.runs.compacted import Compacted, Shard, listed_as
 from widthwise.runs.folder import Folder
-from widthwise.runs.key import RUN_FIELDS, Run, is_key
+from widthwise.runs.key import RUN_FIELDS, Run, is_key, sha256
 from widthwise.runs.landing import Landing, decode, group_of
 from widthwise.runs.leases import Leases, Party
 from widthwise.runs.measured import Measured
@@ -25,8 +25,10 @@ COMPACT_ABOVE = 1000
 _RUNS_IN_A_SHARD = 4096
 # Runs may be withdrawn meanwhile.
 _SECONDS_OF_MEMORY = 60.0
-# Store → what had landed there when this process last looked, and when that was.
-_lately: dict[Path | Address | Parts, tuple[float, frozenset[str]]] = {}
+# Store → when this process last looked, and what had landed there: in shards, and in single files.
+_lately: dict[Path | Address | Parts, tuple[float, frozenset[str], frozenset[str]]] = {}
+# Who merges holds this as if it were a run: one is enough.
+_MERGING = sha256("merging")[:32]
 
 
 class Store:
@@ -67,16 +69,23 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
-        loose = self._loose()  # first: what is merged meanwhile is in the shards by then
-        found = self._merged().union(loose)
-        _lately[self.place] = self.leases.now(), found
-        return found
+        merged, loose = self._look()
+        return merged.union(loose)
+
+    def missing(self, keys: Collection[str]) -> set[str]:
+        """Those of these under which nothing has landed: :meth:`keys` for who asks about few."""
+        merged, loose = self._look()
+        return set(keys).difference(loose).difference(merged)
 
     def had_landed(self, keys: Collection[str]) -> bool:
         """Whether all of these had landed when this process last looked, at most a minute ago: then
         the store need not be asked."""
-        since, found = _lately.get(self.place, (-math.inf, frozenset[str]()))
-        return self.leases.now() - since < _SECONDS_OF_MEMORY and found.issuperset(keys)
+        if self.place not in _lately:
+            return False
+        since, merged, loose = _lately[self.place]
+        return self.leases.now() - since < _SECONDS_OF_MEMORY and all(
+            key in merged or key in loose for key in keys
+        )
 
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
@@ -180,9 +189,12 @@ class Store:
                 merged += len(rows)
 
     def compact_if_many(self) -> None:
-        """:meth:`compact`, once there are many single files."""
+        """:meth:`compact`, once there are many single files and nobody else does it: of many
+        workers each would merge the same."""
         if len(self._loose()) > COMPACT_ABOVE:
-            self.compact()
+            with self.leases.hold_aside(_MERGING) as mine:
+                if mine:
+                    self.compact()
 
     def withdraw(self, keys: Collection[str]) -> int:
         """Take runs out, so that they are trained again; how many there were. They are kept in a
@@ -239,9 +251,16 @@ class Store:
     def _shards(self) -> list[Shard]:
         return self._compacted.shards()[0]
 
+    def _look(self) -> tuple[frozenset[str], frozenset[str]]:
+        """What has landed: in shards, and in single files."""
+        loose = frozenset(self._loose())  # first: what is merged meanwhile is in the shards by then
+        found = self._merged(), loose
+        _lately[self.place] = self.leases.now(), *found
+        return found
+
     def _merged(self) -> frozenset[str]:
         """Keys of the runs in shards."""
-        return frozenset().union(*self._keys_of_shards())
+        return _union(*self._keys_of_shards())
 
     def _is_merged(self, key: str) -> bool:
         return any(key in keys for keys in self._keys_of_shards())
@@ -339,6 +358,11 @@ class Store:
                     self._landed.create(name, content)
                     return []
         return found
+
+
+@lru_cache(maxsize=2)  # shards stay as they are for many looks
+def _union(*parts: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*parts)
 
 
 def part_of(place: Path | Address | Parts, name: str) -> Blobs:
