@@ -381,8 +381,8 @@ def _packs(setting: Setting, rng: random.Random) -> list[Pack]:
 
 
 def _left(packs: Sequence[Pack], store: Store) -> list[Pack]:
-    missing = store.missing([key for pack in packs for key in pack.keys])
-    return [pack for pack in packs if not missing.isdisjoint(pack.keys)]
+    landed = store.keys()
+    return [pack for pack in packs if not landed.issuperset(pack.keys)]
 
 
 def _landed_by(worker: Worker, number: int, example: Landing) -> Landing:

@@ -261,6 +261,39 @@ class TestMemoryOfLandings:
         assert not store.had_landed(keys)
 
 
+class TestLandingBesideManyShards:
+    def test_looks_into_none_of_them(self, place, monkeypatch):
+        store, landings = filled(place, range(4))
+        for number in range(4, 8):  # four shards
+            store.compact()
+            store.land(synthetic_run(number))
+        asked = []
+        keys = Compacted.keys
+        monkeypatch.setattr(Compacted, "keys", lambda own, s: asked.append(s) or keys(own, s))
+        assert store.land(synthetic_run(10))
+        assert asked == []
+        assert not store.land(landings[0])  # it is in the first
+        assert len(asked) == 4
+
+    def test_one_that_came_meanwhile_is_looked_into(self, place):
+        store, _ = filled(place, range(2))
+        store.compact()
+        assert store.land(synthetic_run(2))
+        other = Store(place)
+        late = synthetic_run(3)
+        assert other.land(late)
+        other.compact()
+        assert not store.land(late)
+
+    def test_one_that_was_damaged_meanwhile_does_not_count(self, place):
+        store, landings = filled(place, range(2))
+        store.compact()
+        assert store.land(synthetic_run(2))  # all was sound
+        cut(store)
+        assert store.land(landings[0])
+        assert store.keys() == {landings[0].key, synthetic_run(2).key}
+
+
 class TestMergingByOne:
     @pytest.fixture(autouse=True)
     def few_are_many(self, monkeypatch):

@@ -176,8 +176,8 @@ class TestOrder:
                 reverse=True,
             )
         assert len({order[0].flops for order in orders}) > 5
-        assert in_own_order(packs, (), random.Random(3)) == in_own_order(
-            packs, (), random.Random(3)
+        assert in_own_order(packs, set(), random.Random(3)) == in_own_order(
+            packs, set(), random.Random(3)
         )
 
     @pytest.mark.slow

@@ -8,7 +8,7 @@ import hashlib
 import io
 import itertools
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,10 +52,15 @@ class Compacted:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
 
-    def shards(self) -> tuple[list[Shard], dict[str, str]]:
-        """Those that count, in order; and name → what is wrong with a list."""
+    def shards(self, names: Sequence[str] | None = None) -> tuple[list[Shard], dict[str, str]]:
+        """Those that count, in order; and name → what is wrong with a list.
+
+        Args:
+            names: of the blobs; None lists them.
+        """
         found, damaged = [], {}
-        lists = [name for name in self.blobs.names() if name.endswith(_LIST)]
+        names = self.blobs.names() if names is None else names
+        lists = [name for name in names if name.endswith(_LIST)]
         for name, content in self.blobs.read_each(lists):
             try:
                 found.append(_listed(name, content))

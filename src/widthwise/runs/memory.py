@@ -3,6 +3,7 @@
 import itertools
 import secrets
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable
 from time import monotonic
 from typing import Self
@@ -37,15 +38,13 @@ class MemoryBlobs(Blobs):
         self._held: dict[str, tuple[bytes, float, int]] = {}
         self._numbers = itertools.count()
         self._one_at_a_time = threading.Lock()
-        self._names: list[str] | None = None  # sorted, until one comes or goes
+        self._names: list[str] = []  # of those, sorted
 
     def make(self) -> None:
         pass
 
     def names(self) -> list[str]:
         with self._one_at_a_time:
-            if self._names is None:
-                self._names = sorted(self._held)
             return self._names.copy()
 
     def strangers(self) -> list[str]:
@@ -90,10 +89,10 @@ class MemoryBlobs(Blobs):
     def _pop(self, name: str) -> tuple[bytes, float, int] | None:
         with self._one_at_a_time:
             if name in self._held:
-                self._names = None
+                del self._names[bisect_left(self._names, name)]
             return self._held.pop(name, None)
 
     def _write(self, name: str, content: bytes) -> None:
         if name not in self._held:
-            self._names = None
+            insort(self._names, name)
         self._held[name] = content, self._clock(), next(self._numbers)

@@ -1,7 +1,7 @@
 """Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _RUNS_IN_A_SHARD = 4096
 _SECONDS_OF_MEMORY = 60.0
 # Store → when this process last looked, and what had landed there: in shards, and in single files.
 _lately: dict[Path | Address | Parts, tuple[float, frozenset[str], frozenset[str]]] = {}
+# Place of shards → names there when all of them were sound, and the keys of their runs.
+_sound: dict[Path | Address, tuple[tuple[str, ...], frozenset[str]]] = {}
 # Who merges holds this as if it were a run: one is enough.
 _MERGING = sha256("merging")[:32]
 
@@ -69,13 +71,12 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
-        merged, loose = self._look()
-        return merged.union(loose)
+        return _union(*self._look())
 
     def missing(self, keys: Collection[str]) -> set[str]:
         """Those of these under which nothing has landed: :meth:`keys` for who asks about few."""
         merged, loose = self._look()
-        return set(keys).difference(loose).difference(merged)
+        return {key for key in keys if key not in merged and key not in loose}
 
     def had_landed(self, keys: Collection[str]) -> bool:
         """Whether all of these had landed when this process last looked, at most a minute ago: then
@@ -243,10 +244,8 @@ class Store:
 
     # Parts
 
-    def _loose(self) -> list[str]:
-        names = self._landed.names()
-        keys = [name.removesuffix(_JSON) for name in names if name.endswith(_JSON)]
-        return [key for key in keys if is_key(key)]
+    def _loose(self) -> tuple[str, ...]:
+        return _keys_named_by(tuple(self._landed.names()))
 
     def _shards(self) -> list[Shard]:
         return self._compacted.shards()[0]
@@ -260,15 +259,26 @@ class Store:
 
     def _merged(self) -> frozenset[str]:
         """Keys of the runs in shards."""
-        return _union(*self._keys_of_shards())
+        names = tuple(self._compacted.blobs.names())
+        shards, damaged = self._compacted.shards(names)
+        parts, place = [], self._compacted.blobs.place
+        for shard in shards:
+            with contextlib.suppress(BrokenSealError):
+                parts.append(self._compacted.keys(shard))
+        found = _union(*parts)
+        if len(parts) == len(shards) and not damaged:
+            _sound[place] = names, found
+        else:
+            _sound.pop(place, None)
+        return found
 
     def _is_merged(self, key: str) -> bool:
-        return any(key in keys for keys in self._keys_of_shards())
-
-    def _keys_of_shards(self) -> Iterator[frozenset[str]]:
-        for shard in self._shards():
-            with contextlib.suppress(BrokenSealError):
-                yield self._compacted.keys(shard)
+        """Where nothing was damaged and nothing came since, a list of names tells that a run is not
+        there, however many shards there are; that it is, only the shards themselves."""
+        names, known = _sound.get(self._compacted.blobs.place, ((), frozenset[str]()))
+        if names == tuple(self._compacted.blobs.names()) and key not in known:
+            return False
+        return key in self._merged()
 
     def _forget(self, replaced: Sequence[Shard]) -> None:
         """Shards that others stand for must not count again once those are gone: runs in them were
@@ -360,9 +370,16 @@ class Store:
         return found
 
 
-@lru_cache(maxsize=2)  # shards stay as they are for many looks
+# Looks are many, and most find what the one before found.
+@lru_cache(maxsize=4)
 def _union(*parts: frozenset[str]) -> frozenset[str]:
     return frozenset().union(*parts)
+
+
+@lru_cache(maxsize=1)
+def _keys_named_by(names: tuple[str, ...]) -> tuple[str, ...]:
+    keys = [name.removesuffix(_JSON) for name in names if name.endswith(_JSON)]
+    return tuple(key for key in keys if is_key(key))
 
 
 def part_of(place: Path | Address | Parts, name: str) -> Blobs:

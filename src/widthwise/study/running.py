@@ -3,7 +3,7 @@
 import io
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +136,7 @@ class Runner:
                 time.sleep(pause)  # another process trains them
 
     def _pass(
-        self, packs: Sequence[ScheduledPack], claimed: Collection[str], failures: "_Failures"
+        self, packs: Sequence[ScheduledPack], claimed: frozenset[str], failures: "_Failures"
     ) -> bool:
         """Go through packs; whether any of them was trained here."""
         in_hand = {pack.name: pack for pack in packs}

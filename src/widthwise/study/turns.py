@@ -3,7 +3,7 @@ through what is left, and when it looks again."""
 
 import math
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 from typing import Protocol, TypeVar
 
 # Who finds nothing to do looks again; where many hold runs, a look costs a store a request for
@@ -30,22 +30,21 @@ class Sized(Protocol):
 _Sized = TypeVar("_Sized", bound=Sized)
 
 
-def in_own_order(
-    packs: Iterable[_Sized], claimed: Collection[str], order: random.Random
-) -> list[_Sized]:
+def in_own_order(packs: Iterable[_Sized], claimed: Set[str], order: random.Random) -> list[_Sized]:
     """First what nobody claims, the longest first, but those within a factor of two in an order of
     one's own; then the rest. Many workers that all went through the same list would stand in each
     other's way at its head."""
+    given, claimed = list(packs), frozenset(claimed)
     drawn = [
         (
-            is_claimed := any(key in claimed for key in pack.keys),
+            is_claimed := not claimed.isdisjoint(pack.keys),
             0 if is_claimed else -math.frexp(pack.flops)[1],
             order.random(),
-            pack,
+            number,
         )
-        for pack in packs
+        for number, pack in enumerate(given)
     ]
-    return [pack for *_, pack in sorted(drawn, key=lambda item: item[:3])]
+    return [given[number] for *_, number in sorted(drawn)]
 
 
 def next_pause(last: float, num_claimed: int) -> float:
