@@ -322,12 +322,14 @@ def simulate(setting: Setting, seed: int = 0) -> Outcome:
         try:
             while left := _left(left, store):
                 before, claimed = worker.trained, store.leases.claimed()
-                for pack in in_own_order(left, claimed, rng):
+                ordered, num_claimed = in_own_order(left, claimed, rng), len(claimed)
+                del claimed  # of a thousand workers they would fill the memory
+                for pack in ordered:
                     if store.leases.is_crowded():
                         break  # no time passes here: so it is for all that follow
                     if not store.had_landed(pack.keys):
                         train(worker, store, pack)
-                pause = next_pause(0.0 if worker.trained > before else pause, len(claimed))
+                pause = next_pause(0.0 if worker.trained > before else pause, num_claimed)
                 world.wait(pause)
                 if worker.is_lost:
                     raise LostError

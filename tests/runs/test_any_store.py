@@ -321,6 +321,20 @@ class TestMergingByOne:
         assert shards_of(store) == 1
         assert store.keys() == {landing.key for landing in landings}
 
+    def test_what_lands_meanwhile_is_left_to_the_next(self, place, monkeypatch):
+        """Where others land all the time, merging must end, and not in shards of a few runs."""
+        store, _ = filled(place, range(4))
+        add, numbers = Compacted.add, iter(range(4, 40))
+
+        def add_while_others_land(own, rows, **options):
+            store.land(synthetic_run(next(numbers)))
+            return add(own, rows, **options)
+
+        monkeypatch.setattr(Compacted, "add", add_while_others_land)
+        assert store.compact() == 4
+        assert shards_of(store) == 1
+        assert len(store.keys()) == 5
+
     def test_standing_back_is_no_refusal_of_runs(self, place):
         store, _ = filled(place, range(4))
         let_other_merge(store)

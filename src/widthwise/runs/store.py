@@ -169,18 +169,18 @@ class Store:
 
     def compact(self) -> int:
         """Merge single files into shards; how many runs were. Can be interrupted anywhere, and go
-        on in several processes at once.
+        on in several processes at once. What lands meanwhile is left to the next.
 
         Raises:
             InputError: if the store cannot be written.
         """
-        merged = 0
+        merged, wanted = 0, frozenset(self._loose())
         while True:
             last = self._compacted.last()
             there, loose = self._merged(), self._loose()
             # Another process has merged them.
             self._landed.remove_each([key + _JSON for key in there.intersection(loose)])
-            keys = [key for key in loose if key not in there][:_RUNS_IN_A_SHARD]
+            keys = [key for key in loose if key in wanted and key not in there][:_RUNS_IN_A_SHARD]
             rows, _ = self._read_loose(set(keys))
             if rows.is_empty():
                 return merged
