@@ -13,11 +13,12 @@ import argparse
 import heapq
 import itertools
 import json
+import math
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
 from typing import Any, Self, TypeVar
@@ -34,11 +35,10 @@ from widthwise.runs.landing import Landing
 from widthwise.runs.leases import write_beat
 from widthwise.runs.memory import Memory
 from widthwise.runs.store import Store
-from widthwise.study.running import in_own_order
+from widthwise.study.turns import in_own_order, next_pause
 
 SECONDS_BETWEEN_BEATS = 5.0  # as widthwise.runs.leases
 SECONDS_BETWEEN_CHECKPOINTS = 60.0  # widthwise.study.running: 15
-SECONDS_BETWEEN_LOOKS, LONGEST_BETWEEN_LOOKS = 1.0, 8.0
 MOST_WASTED = 0.02
 _AT_ONCE = 32  # requests, where many are made: as widthwise.runs.cloud
 _MINUTE = 60.0
@@ -148,6 +148,7 @@ class Network:
     def __init__(self, world: World, rng: random.Random, setting: Setting) -> None:
         self.requests = Counter[str]()
         self._world, self._rng, self._setting = world, rng, setting
+        self._usual = math.log(setting.latency)
 
     def ask(self, worker: Worker, what: str, carry_out: Callable[[], _Answer]) -> _Answer:
         """The answer to a request, in the end. Whoever created something knows it though the first
@@ -155,7 +156,7 @@ class Network:
         answers: list[_Answer] = []
         for number in itertools.count():
             self.requests[what] += 1
-            self._pass(worker, self._rng.lognormvariate(np.log(self._setting.latency), 0.5))
+            self._pass(worker, self._rng.lognormvariate(self._usual, 0.5))
             fault = self._rng.random()
             if fault >= self._setting.busy:
                 return answers[0] if answers else carry_out()
@@ -279,7 +280,8 @@ class Outcome:
 def simulate(setting: Setting, seed: int = 0) -> Outcome:
     """A study from its first claim to its last landing."""
     rng = random.Random(seed)
-    world, shared = World(), group(2)
+    world = World()
+    example = synthetic_run(0, group(2))  # what was measured is the same for all
     memory = Memory(lambda: world.now)
     network = Network(world, rng, setting)
     packs = _packs(setting, rng)
@@ -291,7 +293,7 @@ def simulate(setting: Setting, seed: int = 0) -> Outcome:
         with store.leases.hold(pack.keys) as mine:
             if not mine:
                 return
-            missing = set(pack.keys) - store.keys()
+            missing = store.missing(pack.keys)
             if not missing:
                 return
             state = store.checkpoints.read(pack.name, pack.keys)
@@ -307,7 +309,7 @@ def simulate(setting: Setting, seed: int = 0) -> Outcome:
                 if done < pack.seconds:
                     store.checkpoints.write(pack.name, pack.keys, json.dumps(done).encode())
             for number in pack.numbers:
-                landing = _landed_by(worker, synthetic_run(number, shared))
+                landing = _landed_by(worker, number, example)
                 if landing.key in missing and store.land(landing):
                     firsts.setdefault(landing.key, []).append(worker.name)
                     landed_at.append(world.now)
@@ -316,15 +318,18 @@ def simulate(setting: Setting, seed: int = 0) -> Outcome:
 
     def work(worker: Worker) -> None:
         store = Store(Remote(memory, network, worker), worker)
-        pause = 0.0
+        pause, left = 0.0, packs
         try:
-            while missing := _without(packs, store.keys()):
-                before = worker.trained
-                for pack in in_own_order(missing, store.leases.claimed(), rng):
-                    if not (store.had_landed(pack.keys) or store.leases.is_crowded()):
+            while left := _left(left, store):
+                before, claimed = worker.trained, store.leases.claimed()
+                ordered, num_claimed = in_own_order(left, claimed, rng), len(claimed)
+                del claimed  # of a thousand workers they would fill the memory
+                for pack in ordered:
+                    if store.leases.is_crowded():
+                        break  # no time passes here: so it is for all that follow
+                    if not store.had_landed(pack.keys):
                         train(worker, store, pack)
-                anew = worker.trained > before or not pause
-                pause = min(SECONDS_BETWEEN_LOOKS if anew else 2 * pause, LONGEST_BETWEEN_LOOKS)
+                pause = next_pause(0.0 if worker.trained > before else pause, num_claimed)
                 world.wait(pause)
                 if worker.is_lost:
                     raise LostError
@@ -377,17 +382,17 @@ def _packs(setting: Setting, rng: random.Random) -> list[Pack]:
     return found
 
 
-def _without(packs: Sequence[Pack], landed: frozenset[str]) -> list[Pack]:
+def _left(packs: Sequence[Pack], store: Store) -> list[Pack]:
+    landed = store.keys()
     return [pack for pack in packs if not landed.issuperset(pack.keys)]
 
 
-def _landed_by(worker: Worker, landing: Landing) -> Landing:
+def _landed_by(worker: Worker, number: int, example: Landing) -> Landing:
     """Results say whose they are."""
-    return Landing(
-        group=landing.group,
-        run=landing.run,
-        measured=landing.measured,
-        provenance={**landing.provenance, "pack": worker.name},
+    return replace(
+        example,
+        run=hyper_parameters(number),
+        provenance={**example.provenance, "pack": worker.name},
     )
 
 
@@ -406,6 +411,7 @@ def page(setting: Setting, outcome: Outcome, command: str, seconds: float, stem:
     """What was simulated and what came of it, in Markdown."""
     verdict = "Nothing was lost" if outcome.is_sound else "**Not as it should be**"
     waited = 1.0 - outcome.trained / outcome.manned
+    longest = next_pause(np.inf, setting.workers * setting.runs_in_pack)
     last = np.sort(outcome.landed_at)
     requests = sorted(outcome.requests.items())
     kinds = ", ".join(f"{number / setting.runs:.1f} {kind}" for kind, number in requests)
@@ -470,7 +476,8 @@ Written by `{command}` in {seconds / 60:.0f} minutes of one core.
 
 Claiming, landing, merging and checkpoints are the package's; the store is in memory, and training
 is the passing of simulated seconds. Heartbeats, one in five seconds from each worker, are not among
-the requests. A worker without work, at the end mostly, looks again after one to eight seconds.
+the requests. A worker without work, at the end mostly, looks again after 1 s, 2 s and so on to
+{longest:.0f} s.
 """
 
 

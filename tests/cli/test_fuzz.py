@@ -4,6 +4,7 @@ All of them: ``PYTHONPATH=tests python tests/cli/fuzz.py --seed 0``.
 """
 
 import signal
+import time
 
 import fuzz
 import pytest
@@ -43,3 +44,12 @@ def test_odd_input_is_one_line(attempt, number, folder):
 )
 def test_faults_are_seen(outcome, fault):
     assert outcome.fault == fault
+
+
+def test_time_is_that_of_sleep_but_not_that_of_waiting_for_a_processor(monkeypatch):
+    before = fuzz.own_time()
+    time.sleep(0.05)
+    assert fuzz.own_time() - before > 0.02
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(fuzz.Path, "read_text", lambda path: "7000000000 30000000000 12")
+    assert fuzz.own_time() == 70.0

@@ -10,12 +10,14 @@ import pytest
 from synthetic_runs import filled, group, land_quickly, rows_of, synthetic_run
 
 from widthwise.runs import leases
+from widthwise.runs import store as stores
 from widthwise.runs.address import Address
 from widthwise.runs.compacted import Compacted, Shard
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 from widthwise.runs.store import Store, part_of
 
 WHAT = {"largest": "rate"}
+OTHER = "f" * 32  # a holder elsewhere
 PARTS = ["landed", "compacted", "measured", "checkpoints", "claims", "holders", "withdrawn"]
 
 
@@ -240,6 +242,16 @@ class TestMemoryOfLandings:
         now[0] += 61.0
         assert not other.had_landed(keys)
 
+    def test_a_question_about_few_runs_is_a_look_too(self, place):
+        store, landings = filled(place, range(4))
+        keys = [landing.key for landing in landings]
+        store.compact()
+        other = synthetic_run(4)
+        store.land(other)
+        assert store.missing([*keys[:2], other.key, "0" * 32]) == {"0" * 32}
+        assert store.missing([]) == set()
+        assert Store(place).had_landed([*keys, other.key])  # all of them, not only those asked for
+
     def test_ends_where_runs_are_withdrawn(self, place):
         store, landings = filled(place, range(2))
         keys = [landing.key for landing in landings]
@@ -247,6 +259,99 @@ class TestMemoryOfLandings:
         assert store.had_landed(keys)
         store.withdraw(keys[:1])
         assert not store.had_landed(keys)
+
+
+class TestLandingBesideManyShards:
+    def test_looks_into_none_of_them(self, place, monkeypatch):
+        store, landings = filled(place, range(4))
+        for number in range(4, 8):  # four shards
+            store.compact()
+            store.land(synthetic_run(number))
+        asked = []
+        keys = Compacted.keys
+        monkeypatch.setattr(Compacted, "keys", lambda own, s: asked.append(s) or keys(own, s))
+        assert store.land(synthetic_run(10))
+        assert asked == []
+        assert not store.land(landings[0])  # it is in the first
+        assert len(asked) == 4
+
+    def test_one_that_came_meanwhile_is_looked_into(self, place):
+        store, _ = filled(place, range(2))
+        store.compact()
+        assert store.land(synthetic_run(2))
+        other = Store(place)
+        late = synthetic_run(3)
+        assert other.land(late)
+        other.compact()
+        assert not store.land(late)
+
+    def test_one_that_was_damaged_meanwhile_does_not_count(self, place):
+        store, landings = filled(place, range(2))
+        store.compact()
+        assert store.land(synthetic_run(2))  # all was sound
+        cut(store)
+        assert store.land(landings[0])
+        assert store.keys() == {landings[0].key, synthetic_run(2).key}
+
+
+class TestMergingByOne:
+    @pytest.fixture(autouse=True)
+    def few_are_many(self, monkeypatch):
+        monkeypatch.setattr(stores, "COMPACT_ABOVE", 3)
+        monkeypatch.setattr(leases, "_seen", {})
+
+    def test_many_files_are_merged_and_few_are_not(self, place):
+        store, _ = filled(place, range(3))
+        store.compact_if_many()
+        assert shards_of(store) == 0
+        store.land(synthetic_run(3))
+        store.compact_if_many()
+        assert shards_of(store) == 1
+        assert store.leases.claimed() == frozenset()  # whoever merged has let go
+
+    def test_not_by_two_at_once_but_again_once_one_is_lost(self, place, monkeypatch):
+        now = [1000.0]
+        monkeypatch.setattr(leases, "monotonic", lambda: now[0])
+        store, landings = filled(place, range(4))
+        let_other_merge(store)
+        store.compact_if_many()
+        assert shards_of(store) == 0
+        now[0] += 61.0
+        store.compact_if_many()
+        assert shards_of(store) == 1
+        assert store.keys() == {landing.key for landing in landings}
+
+    def test_what_lands_meanwhile_is_left_to_the_next(self, place, monkeypatch):
+        """Where others land all the time, merging must end, and not in shards of a few runs."""
+        store, _ = filled(place, range(4))
+        add, numbers = Compacted.add, iter(range(4, 40))
+
+        def add_while_others_land(own, rows, **options):
+            store.land(synthetic_run(next(numbers)))
+            return add(own, rows, **options)
+
+        monkeypatch.setattr(Compacted, "add", add_while_others_land)
+        assert store.compact() == 4
+        assert shards_of(store) == 1
+        assert len(store.keys()) == 5
+
+    def test_standing_back_is_no_refusal_of_runs(self, place):
+        store, _ = filled(place, range(4))
+        let_other_merge(store)
+        for _ in range(20):
+            store.compact_if_many()
+        assert not store.leases.is_crowded()
+
+
+def let_other_merge(store):
+    process = {"machine": "another", "pid": 1, "started": "0"}
+    leases.write_beat(store.leases.holders, OTHER, 1, process)
+    claim = json.dumps({"holder": OTHER}).encode()
+    assert store.leases.claims.create(f"{stores._MERGING}.json", claim)
+
+
+def shards_of(store):
+    return len(compacted(store).names()) // 2  # a list and a file each
 
 
 class TestReading:

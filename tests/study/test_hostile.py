@@ -36,7 +36,7 @@ from widthwise.runs import leases
 from widthwise.runs.analyses import find_stability
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store
-from widthwise.study import Study, rates_file, running
+from widthwise.study import Study, rates_file, running, turns
 from widthwise.study.status import study_status
 from widthwise.training import PackTrainer
 
@@ -57,7 +57,7 @@ STRANGE += [{"a": 1}, [[None]], ["x"] * 3, ...]
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
     """Keys of the runs that were trained, in this process."""
-    monkeypatch.setattr(running, "_SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(turns, "_SECONDS_BETWEEN_LOOKS", 0.05)
     return in_this_process(monkeypatch)
 
 

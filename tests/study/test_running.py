@@ -23,7 +23,8 @@ from widthwise.execution import EXECUTORS, Noted, Progressed
 from widthwise.runs.leases import Leases
 from widthwise.runs.store import Store
 from widthwise.study import Study, running
-from widthwise.study.running import PackCall, in_own_order
+from widthwise.study.running import PackCall
+from widthwise.study.turns import in_own_order, next_pause
 from widthwise.training import PackTrainer
 
 
@@ -175,8 +176,8 @@ class TestOrder:
                 reverse=True,
             )
         assert len({order[0].flops for order in orders}) > 5
-        assert in_own_order(packs, (), random.Random(3)) == in_own_order(
-            packs, (), random.Random(3)
+        assert in_own_order(packs, set(), random.Random(3)) == in_own_order(
+            packs, set(), random.Random(3)
         )
 
     @pytest.mark.slow
@@ -193,6 +194,26 @@ class TestOrder:
         Store(study.directory / "store").keys()
         monkeypatch.setattr(Leases, "hold", None)
         assert call(quiet).outcome == "already landed"
+
+
+def pauses(num_claimed, number):
+    found = [next_pause(0.0, num_claimed)]
+    while len(found) < number:
+        found.append(next_pause(found[-1], num_claimed))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("num_claimed", "expected"),
+    [
+        (0, [1, 2, 4, 8, 8, 8]),
+        (8000, [1, 2, 4, 8, 8, 8]),
+        (20_000, [1, 2, 4, 8, 16, 20, 20]),  # a look at 20 000 claims is 20 requests
+        (10**6, [1, 2, 4, 8, 16, 30, 30]),  # a silent holder is seen twice within its minute
+    ],
+)
+def test_who_has_nothing_to_do_looks_less_often_where_a_look_costs_more(num_claimed, expected):
+    assert pauses(num_claimed, len(expected)) == expected
 
 
 class TestAnotherQuestionMeanwhile:

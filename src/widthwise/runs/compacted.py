@@ -8,8 +8,9 @@ import hashlib
 import io
 import itertools
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -51,10 +52,15 @@ class Compacted:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
 
-    def shards(self) -> tuple[list[Shard], dict[str, str]]:
-        """Those that count, in order; and name → what is wrong with a list."""
+    def shards(self, names: Sequence[str] | None = None) -> tuple[list[Shard], dict[str, str]]:
+        """Those that count, in order; and name → what is wrong with a list.
+
+        Args:
+            names: of the blobs; None lists them.
+        """
         found, damaged = [], {}
-        lists = [name for name in self.blobs.names() if name.endswith(_LIST)]
+        names = self.blobs.names() if names is None else names
+        lists = [name for name in names if name.endswith(_LIST)]
         for name, content in self.blobs.read_each(lists):
             try:
                 found.append(_listed(name, content))
@@ -184,6 +190,11 @@ def _listed(name: str, content: bytes | OSError | None) -> Shard:
         raise content
     if content is None:
         raise BrokenSealError("is not there")
+    return _read_list(name, content)
+
+
+@lru_cache(maxsize=10_000)  # every look and every landing goes through all of them
+def _read_list(name: str, content: bytes) -> Shard:
     fields = unseal(content)
     if fields.pop("format", None) != _FORMAT:
         raise BrokenSealError("it is no list of runs")

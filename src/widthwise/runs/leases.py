@@ -99,6 +99,18 @@ class Leases:
         finally:
             self._release(taken, holder)
 
+    @contextlib.contextmanager
+    def hold_aside(self, key: str) -> Iterator[bool]:
+        """Hold what is no run, but work that one does for all; False if another does. That is no
+        refusal of runs."""
+        holder = self._party.name_in(self.holders)
+        mine = self._take(key, holder)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._release([key], holder)
+
     def claimed(self) -> frozenset[str]:
         """Runs that somebody claims, be they there or gone: known without looking at each."""
         return frozenset(name.removesuffix(_JSON) for name in self.claims.names())

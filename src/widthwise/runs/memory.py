@@ -3,6 +3,7 @@
 import itertools
 import secrets
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Callable, Hashable
 from time import monotonic
 from typing import Self
@@ -37,12 +38,14 @@ class MemoryBlobs(Blobs):
         self._held: dict[str, tuple[bytes, float, int]] = {}
         self._numbers = itertools.count()
         self._one_at_a_time = threading.Lock()
+        self._names: list[str] = []  # of those, sorted
 
     def make(self) -> None:
         pass
 
     def names(self) -> list[str]:
-        return sorted(self._held.copy())
+        with self._one_at_a_time:
+            return self._names.copy()
 
     def strangers(self) -> list[str]:
         return []
@@ -63,7 +66,7 @@ class MemoryBlobs(Blobs):
             self._write(name, content)
 
     def remove(self, name: str) -> None:
-        self._held.pop(name, None)
+        self._pop(name)
 
     def age(self, name: str) -> float:
         found = self._held.get(name)
@@ -74,7 +77,7 @@ class MemoryBlobs(Blobs):
         return None if found is None else found[2]
 
     def move(self, name: str, target: Self) -> Address | None:
-        found = self._held.pop(name, None)
+        found = self._pop(name)
         if found is None:
             return None
         for number in itertools.count():
@@ -83,5 +86,13 @@ class MemoryBlobs(Blobs):
                 return target.place / free
         raise AssertionError("there is always another number")
 
+    def _pop(self, name: str) -> tuple[bytes, float, int] | None:
+        with self._one_at_a_time:
+            if name in self._held:
+                del self._names[bisect_left(self._names, name)]
+            return self._held.pop(name, None)
+
     def _write(self, name: str, content: bytes) -> None:
+        if name not in self._held:
+            insort(self._names, name)
         self._held[name] = content, self._clock(), next(self._numbers)

@@ -1,8 +1,8 @@
 """Where runs land: each once, under its key alone; the first to land one wins (docs/runs.md)."""
 
 import contextlib
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +12,7 @@ from widthwise.runs.blobs import Blobs, Damage, Parts, problem_of
 from widthwise.runs.checkpoints import Checkpoints
 from widthwise.runs.compacted import Compacted, Shard, listed_as
 from widthwise.runs.folder import Folder
-from widthwise.runs.key import RUN_FIELDS, Run, is_key
+from widthwise.runs.key import RUN_FIELDS, Run, is_key, sha256
 from widthwise.runs.landing import Landing, decode, group_of
 from widthwise.runs.leases import Leases, Party
 from widthwise.runs.measured import Measured
@@ -25,8 +25,12 @@ COMPACT_ABOVE = 1000
 _RUNS_IN_A_SHARD = 4096
 # Runs may be withdrawn meanwhile.
 _SECONDS_OF_MEMORY = 60.0
-# Store → what had landed there when this process last looked, and when that was.
-_lately: dict[Path | Address | Parts, tuple[float, frozenset[str]]] = {}
+# Store → when this process last looked, and what had landed there: in shards, and in single files.
+_lately: dict[Path | Address | Parts, tuple[float, frozenset[str], frozenset[str]]] = {}
+# Place of shards → names there when all of them were sound, and the keys of their runs.
+_sound: dict[Path | Address, tuple[tuple[str, ...], frozenset[str]]] = {}
+# Who merges holds this as if it were a run: one is enough.
+_MERGING = sha256("merging")[:32]
 
 
 class Store:
@@ -67,16 +71,22 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
-        loose = self._loose()  # first: what is merged meanwhile is in the shards by then
-        found = self._merged().union(loose)
-        _lately[self.place] = self.leases.now(), found
-        return found
+        return _union(*self._look())
+
+    def missing(self, keys: Collection[str]) -> set[str]:
+        """Those of these under which nothing has landed: :meth:`keys` for who asks about few."""
+        merged, loose = self._look()
+        return {key for key in keys if key not in merged and key not in loose}
 
     def had_landed(self, keys: Collection[str]) -> bool:
         """Whether all of these had landed when this process last looked, at most a minute ago: then
         the store need not be asked."""
-        since, found = _lately.get(self.place, (-math.inf, frozenset[str]()))
-        return self.leases.now() - since < _SECONDS_OF_MEMORY and found.issuperset(keys)
+        if self.place not in _lately:
+            return False
+        since, merged, loose = _lately[self.place]
+        return self.leases.now() - since < _SECONDS_OF_MEMORY and all(
+            key in merged or key in loose for key in keys
+        )
 
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
@@ -159,18 +169,18 @@ class Store:
 
     def compact(self) -> int:
         """Merge single files into shards; how many runs were. Can be interrupted anywhere, and go
-        on in several processes at once.
+        on in several processes at once. What lands meanwhile is left to the next.
 
         Raises:
             InputError: if the store cannot be written.
         """
-        merged = 0
+        merged, wanted = 0, frozenset(self._loose())
         while True:
             last = self._compacted.last()
             there, loose = self._merged(), self._loose()
             # Another process has merged them.
             self._landed.remove_each([key + _JSON for key in there.intersection(loose)])
-            keys = [key for key in loose if key not in there][:_RUNS_IN_A_SHARD]
+            keys = [key for key in loose if key in wanted and key not in there][:_RUNS_IN_A_SHARD]
             rows, _ = self._read_loose(set(keys))
             if rows.is_empty():
                 return merged
@@ -180,9 +190,12 @@ class Store:
                 merged += len(rows)
 
     def compact_if_many(self) -> None:
-        """:meth:`compact`, once there are many single files."""
+        """:meth:`compact`, once there are many single files and nobody else does it: of many
+        workers each would merge the same."""
         if len(self._loose()) > COMPACT_ABOVE:
-            self.compact()
+            with self.leases.hold_aside(_MERGING) as mine:
+                if mine:
+                    self.compact()
 
     def withdraw(self, keys: Collection[str]) -> int:
         """Take runs out, so that they are trained again; how many there were. They are kept in a
@@ -231,25 +244,41 @@ class Store:
 
     # Parts
 
-    def _loose(self) -> list[str]:
-        names = self._landed.names()
-        keys = [name.removesuffix(_JSON) for name in names if name.endswith(_JSON)]
-        return [key for key in keys if is_key(key)]
+    def _loose(self) -> tuple[str, ...]:
+        return _keys_named_by(tuple(self._landed.names()))
 
     def _shards(self) -> list[Shard]:
         return self._compacted.shards()[0]
 
+    def _look(self) -> tuple[frozenset[str], frozenset[str]]:
+        """What has landed: in shards, and in single files."""
+        loose = frozenset(self._loose())  # first: what is merged meanwhile is in the shards by then
+        found = self._merged(), loose
+        _lately[self.place] = self.leases.now(), *found
+        return found
+
     def _merged(self) -> frozenset[str]:
         """Keys of the runs in shards."""
-        return frozenset().union(*self._keys_of_shards())
+        names = tuple(self._compacted.blobs.names())
+        shards, damaged = self._compacted.shards(names)
+        parts, place = [], self._compacted.blobs.place
+        for shard in shards:
+            with contextlib.suppress(BrokenSealError):
+                parts.append(self._compacted.keys(shard))
+        found = _union(*parts)
+        if len(parts) == len(shards) and not damaged:
+            _sound[place] = names, found
+        else:
+            _sound.pop(place, None)
+        return found
 
     def _is_merged(self, key: str) -> bool:
-        return any(key in keys for keys in self._keys_of_shards())
-
-    def _keys_of_shards(self) -> Iterator[frozenset[str]]:
-        for shard in self._shards():
-            with contextlib.suppress(BrokenSealError):
-                yield self._compacted.keys(shard)
+        """Where nothing was damaged and nothing came since, a list of names tells that a run is not
+        there, however many shards there are; that it is, only the shards themselves."""
+        names, known = _sound.get(self._compacted.blobs.place, ((), frozenset[str]()))
+        if names == tuple(self._compacted.blobs.names()) and key not in known:
+            return False
+        return key in self._merged()
 
     def _forget(self, replaced: Sequence[Shard]) -> None:
         """Shards that others stand for must not count again once those are gone: runs in them were
@@ -339,6 +368,18 @@ class Store:
                     self._landed.create(name, content)
                     return []
         return found
+
+
+# Looks are many, and most find what the one before found.
+@lru_cache(maxsize=4)
+def _union(*parts: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*parts)
+
+
+@lru_cache(maxsize=1)
+def _keys_named_by(names: tuple[str, ...]) -> tuple[str, ...]:
+    keys = [name.removesuffix(_JSON) for name in names if name.endswith(_JSON)]
+    return tuple(key for key in keys if is_key(key))
 
 
 def part_of(place: Path | Address | Parts, name: str) -> Blobs:

@@ -1,15 +1,14 @@
 """Trains what a study still lacks: its runs, and round after round if it searches."""
 
 import io
-import math
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import polars as pl
 import torch
@@ -39,10 +38,10 @@ from widthwise.study.rounds import Rounds
 from widthwise.study.schedule import Schedule, ScheduledPack
 from widthwise.study.scheduling import Scheduler
 from widthwise.study.timing import Speed, measure_speed
+from widthwise.study.turns import in_own_order, next_pause
 from widthwise.text import count
 from widthwise.training import PackTrainer, RunResult
 
-_SECONDS_BETWEEN_LOOKS, _LONGEST_BETWEEN_LOOKS = 1.0, 8.0
 # A pack that fails is tried again, twice; then each of its runs alone, once.
 _TRIALS = 3
 # So many packs given up, and nothing trained: what is wrong is not with some runs.
@@ -125,22 +124,24 @@ class Runner:
         pause = 0.0
         with self.reporter.showing():
             while True:
-                trained = self._pass(missing.packs, failures)
+                claimed = self.store.leases.claimed()
+                trained = self._pass(missing.packs, claimed, failures)
                 self.store.compact_if_many()
                 landed = self.store.keys().union(failures.given_up)
                 missing = self.scheduler.schedule(rounds, landed)
                 if not missing.packs:
                     return
                 self._watch_time()
-                longer = _SECONDS_BETWEEN_LOOKS if trained or not pause else 2 * pause
-                pause = min(longer, _LONGEST_BETWEEN_LOOKS)
+                pause = next_pause(0.0 if trained else pause, len(claimed))
                 time.sleep(pause)  # another process trains them
 
-    def _pass(self, packs: Sequence[ScheduledPack], failures: "_Failures") -> bool:
+    def _pass(
+        self, packs: Sequence[ScheduledPack], claimed: frozenset[str], failures: "_Failures"
+    ) -> bool:
         """Go through packs; whether any of them was trained here."""
         in_hand = {pack.name: pack for pack in packs}
         any_landed = False
-        for pack in in_own_order(packs, self.store.leases.claimed(), self.order):
+        for pack in in_own_order(packs, claimed, self.order):
             self._submit(pack)
         for event in self.executor.events():
             self._watch_time()
@@ -185,42 +186,6 @@ class Runner:
             return True
         self.reporter.note(f"search ended after {known} rounds: {rounds.reason}")
         return False
-
-
-class Sized(Protocol):
-    """Runs that are trained together.
-
-    Attributes:
-        flops: floating-point operations.
-        keys: of the runs.
-    """
-
-    @property
-    def flops(self) -> float: ...
-
-    @property
-    def keys(self) -> tuple[str, ...]: ...
-
-
-_Sized = TypeVar("_Sized", bound=Sized)
-
-
-def in_own_order(
-    packs: Iterable[_Sized], claimed: Collection[str], order: random.Random
-) -> list[_Sized]:
-    """First what nobody claims, the longest first, but those within a factor of two in an order of
-    one's own; then the rest. Many workers that all went through the same list would stand in each
-    other's way at its head."""
-    drawn = [
-        (
-            is_claimed := any(key in claimed for key in pack.keys),
-            0 if is_claimed else -math.frexp(pack.flops)[1],
-            order.random(),
-            pack,
-        )
-        for pack in packs
-    ]
-    return [pack for *_, pack in sorted(drawn, key=lambda item: item[:3])]
 
 
 class _TimeOverError(Exception):
@@ -322,7 +287,7 @@ class PackCall:
             if not mine:
                 return Finished(name, "busy")
             # Looked up under the claim: whoever held it before may have landed some.
-            missing = set(keys) - store.keys()
+            missing = store.missing(keys)
             if not missing:
                 return Finished(name, "already landed")
             context = kept_context(self.directory)
