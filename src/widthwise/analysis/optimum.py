@@ -32,8 +32,8 @@ class Optimum:
             of a level top.
         interval: 0.0 or infinity marks an open end.
         score: mean score at the fitted peak (at the edge, if beyond it).
-        score_interval: of `score`, over seeds; infinite where nothing tells of noise. Within 0 and 1, as is
-            `score`, where the scores are known to be fractions, because `num_test` was given.
+        score_interval: of `score`, over seeds; infinite where nothing tells of noise. Within 0 and
+            1, as is `score`, where scores are known to be fractions, because `num_test` was given.
         censoring: "low": the optimum may lie below every setting that was run; "high": above.
         reason: what kept the settings from going on, if censored; "flat" if the best settings tie
             so that any noise scale among them is as good.

@@ -133,9 +133,7 @@ class Settings:
             draws = draws + rng.standard_normal(draws.shape) * spread
         return np.asarray(draws)
 
-    def _draw_apart(
-        self, scatter: Scatter, num_draws: int, rng: np.random.Generator
-    ) -> FloatArray:
+    def _draw_apart(self, scatter: Scatter, num_draws: int, rng: np.random.Generator) -> FloatArray:
         """Draws (D, K) of the means, each setting by itself; Student t in the tails."""
         factor = np.sqrt(scatter.degrees / rng.chisquare(scatter.degrees, size=(num_draws, 1)))
         apart = rng.standard_normal((num_draws, self.num_usable)) * np.sqrt(self.variances)

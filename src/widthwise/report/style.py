@@ -96,11 +96,11 @@ def width_styles(widening_factors: Iterable[float]) -> dict[float, WidthStyle]:
     }
 
 
-def draw_width_legend(figure: Figure, styles: dict[float, WidthStyle]) -> int:
+def draw_width_legend(figure: Figure, styles: dict[float, WidthStyle], symbol: str = "$w$") -> int:
     """The legend of widths above a figure; returns the number of its rows."""
     columns = len(styles) if len(styles) <= 5 else 4
     handles = [
-        Line2D([], [], color=style.color, marker=style.marker, label=f"$w$ = {exact(factor)}")
+        Line2D([], [], color=style.color, marker=style.marker, label=f"{symbol} = {exact(factor)}")
         for factor, style in styles.items()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=columns)

@@ -126,7 +126,10 @@ def read_runs(
         score=flat[ran],
         seed=seeds[ran],
         seeds_given=seeds_given,
-        names={role: _bare(name) for role, name in names.items()},
+        names={
+            role: _without_log(_bare(name)) if role == "x" and log_base else _bare(name)
+            for role, name in names.items()
+        },
         notes=(*table.notes, *_empty_note(ran, place, per_row, columns)),
     )
 
@@ -171,7 +174,9 @@ def _named(table: Table, role: str, name: str) -> list[str]:
         return behind
     if len(behind) > 1:
         raise InputError(f"{role} must be one column, got {name}: {behind}", fields=(role,))
-    matching = [column for column in table.columns if "*" in name and fnmatch.fnmatchcase(column, name)]
+    matching = [
+        column for column in table.columns if "*" in name and fnmatch.fnmatchcase(column, name)
+    ]
     if matching:
         return matching
     near = difflib.get_close_matches(name, table.columns, n=1)
@@ -193,6 +198,15 @@ def _bare(column: str) -> str:
         if column.startswith(prefix) and len(column) > len(prefix):
             return column[len(prefix) :]
     return column
+
+
+def _without_log(name: str) -> str:
+    """What a column of logarithms holds the logarithms of.
+
+    >>> _without_log("log2_learning_rate"), _without_log("lr")
+    ('learning_rate', 'lr')
+    """
+    return re.sub(r"^(?:log(?:2|10|e)?|ln)[ _-]+(?=.)", "", name, flags=re.I)
 
 
 def _common(columns: Sequence[str]) -> str:
