@@ -208,14 +208,14 @@ def draw_optima(
     axes: Axes,
     optima: Sequence[PlacedOptimum],
     styles: dict[float, WidthStyle],
-    symbol: str = "$w$",
+    sign: str = "$w$ = ",
 ) -> None:
     """The same optima, a row each, so that intervals can be compared."""
     for height, row in enumerate(optima):
         draw_optimum(axes, row, float(height), styles[row.widening_factor])
     axes.set_ylim(-0.7, len(optima) - 0.3)
     _title(axes, "(b) optimum and 95 % interval")
-    label_rows(axes, [row.widening_factor for row in optima], symbol)
+    label_rows(axes, [row.widening_factor for row in optima], sign)
 
 
 def _draw_diverged(
@@ -264,10 +264,10 @@ def _draw_diverged(
     label_rows(axes, widening_factors)
 
 
-def label_rows(axes: Axes, widening_factors: Sequence[float], symbol: str = "$w$") -> None:
+def label_rows(axes: Axes, widening_factors: Sequence[float], sign: str = "$w$ = ") -> None:
     """A row of a panel for each width."""
     axes.set_yticks(
-        range(len(widening_factors)), [f"{symbol} = {exact(factor)}" for factor in widening_factors]
+        range(len(widening_factors)), [f"{sign}{exact(factor)}" for factor in widening_factors]
     )
     axes.tick_params(axis="both", length=0.0)
     axes.tick_params(axis="y", labelsize=10.5)

@@ -47,13 +47,12 @@ def score_figure(content: SweepContent) -> Figure:
         panels = dict(zip(heights, grid.subplots(sharex=True, squeeze=False)[:, 0], strict=True))
         log_axis(panels["score"], "x", *_limits(content))
         _draw_scores(panels["score"], content, styles)
-        symbol = plain_label(content.width)
         if diverged:
-            _draw_diverged(panels["diverged"], sweep.settings, diverged, styles, symbol)
+            _draw_diverged(panels["diverged"], sweep.settings, diverged, styles)
         if content.placed:
-            draw_optima(panels["optima"], content.placed, styles, symbol)
+            draw_optima(panels["optima"], content.placed, styles, sign="")
         list(panels.values())[-1].set_xlabel(plain_label(content.hyperparameter))
-        legend_rows = draw_width_legend(figure, styles, symbol)
+        legend_rows = draw_width_legend(figure, styles, title=plain_label(content.width))
         figure.set_figheight(figure.get_figheight() + 0.22 * legend_rows)
         return figure
 
@@ -145,7 +144,6 @@ def _draw_diverged(
     settings: Sequence[SweepSetting],
     widths: Sequence[float],
     styles: dict[float, WidthStyle],
-    symbol: str,
 ) -> None:
     for height, width in enumerate(widths):
         places = [row.value for row in settings if row.width == width and row.num_diverged]
@@ -162,4 +160,4 @@ def _draw_diverged(
         )
     axes.set_ylim(-0.7, len(widths) - 0.3)
     axes.set_title("settings at which runs diverged", loc="left")
-    label_rows(axes, widths, symbol)
+    label_rows(axes, widths, sign="")

@@ -20,9 +20,8 @@ from widthwise.text import exact, interval, number, plain, table
 if TYPE_CHECKING:
     from widthwise.report.sweep_content import SweepContent
 
-_LOWER_IS_BETTER = re.compile(
-    r"loss|err(?!atic)|perplexity|nll|(?<![a-z])(?:mse|mae|ppl|fid)", re.I
-)
+# Names of scores of which the smallest is the best.
+_LOSSES = re.compile(r"loss|error|perplexity|(?<![a-z])(?:err|nll|mse|mae|ppl)(?![a-z])", re.I)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,7 +218,7 @@ def analyze(
         )
     sweep = analyze_sweep(runs.width, runs.value, runs.score, runs.seed, minimize=minimize)
     notes = runs.notes
-    if not minimize and _LOWER_IS_BETTER.search(runs.names["score"]):
+    if not minimize and _LOSSES.search(runs.names["score"]):
         notes += (f"the largest {runs.names['score']} was taken for the best; say minimize if not",)
     return SweepAnalysis(
         sweep=sweep,

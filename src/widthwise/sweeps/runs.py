@@ -162,7 +162,7 @@ def _columns(table: Table, role: str, asked: Columns) -> list[str]:
     names = [asked] if isinstance(asked, str) else [str(name) for name in asked]
     found = [column for name in names for column in _named(table, role, name)]
     if len(set(found)) < len(found) or not found:
-        raise InputError(f"{role} must name different columns, got {found}", fields=(role,))
+        raise InputError(f"{role} must name different columns, got {found}")
     return found
 
 
@@ -173,7 +173,7 @@ def _named(table: Table, role: str, name: str) -> list[str]:
     if len(behind) == 1:
         return behind
     if len(behind) > 1:
-        raise InputError(f"{role} must be one column, got {name}: {behind}", fields=(role,))
+        raise InputError(f"{role} must be one column, got {name}: {behind}; give the whole name")
     matching = [
         column for column in table.columns if "*" in name and fnmatch.fnmatchcase(column, name)
     ]
@@ -183,8 +183,7 @@ def _named(table: Table, role: str, name: str) -> list[str]:
     meant = f"; perhaps {near[0]}?" if near else ""
     raise InputError(
         f"{role} must be a column of {table.name}, got {name!r}; it has "
-        f"{listing([str(column) for column in table.columns])}{meant}",
-        fields=(role,),
+        f"{listing([str(column) for column in table.columns])}{meant}"
     )
 
 
@@ -234,8 +233,7 @@ def _number_in(column: str, role: str) -> float:
     if len(found) != 1:
         raise InputError(
             f"a column that holds scores of one {role} must have one number in its name, got "
-            f"{column!r}",
-            fields=(role,),
+            f"{column!r}; rename it, or give columns that have"
         )
     return float(found[0])
 
@@ -303,7 +301,9 @@ def _undone(
                 fields=("log_base",),
             )
         return x
-    remedy = "; if the column holds logarithms, give their base as log_base; leave out rows of 0"
+    remedy = "; if the column holds logarithms, give their base as log_base"
+    if np.all(x >= 0.0):
+        remedy = "; 0 has no place on a logarithmic axis: leave these rows out"
     _require_positive(x, column, np.repeat(kept, per_row), remedy)
     return x
 
