@@ -6,7 +6,6 @@ look larger than it is. Contrasts on the slopes count less, for curves bend most
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,10 +28,7 @@ _ROUNDS = 30
 
 
 def measure_scatter(
-    values: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    *,
-    relative: bool = False,
+    values: Sequence[ArrayLike], scores: Sequence[ArrayLike]
 ) -> list[Scatter | None]:
     """The noise of one run at each width, for :func:`widthwise.analysis.optimum.locate_optimum`.
 
@@ -43,8 +39,6 @@ def measure_scatter(
         values: of the hyper-parameter, for each width shape (K,).
         scores: for each width shape (K, S), higher is better; NaN where there is no run, or it
             diverged.
-        relative: whether the noise is taken to be alike in proportion to the best score, as that
-            of losses is.
 
     Returns:
         One for each width; None where fewer than four settings were run.
@@ -53,29 +47,17 @@ def measure_scatter(
     known = [own for own in found if own is not None]
     if not known:
         return [None] * len(found)
-    units = np.array([own.best**2 if relative else 1.0 for own in known])
     variances, degrees = moderated(
-        np.array([own.variance for own in known]) / units,
+        np.array([own.variance for own in known]),
         np.array([own.degrees for own in known]),
         np.zeros(len(known)),
     )
-    shared = iter(zip(variances * units, degrees, strict=True))
-    return [
-        None if own is None else Scatter(*(float(number) for number in next(shared)))
-        for own in found
-    ]
+    shared = iter(zip(variances.tolist(), degrees.tolist(), strict=True))
+    return [None if own is None else Scatter(*next(shared)) for own in found]
 
 
-@dataclass(frozen=True)
-class _Own:
-    """What one width tells by itself; `best` is its best score."""
-
-    variance: float
-    degrees: float
-    best: float
-
-
-def _own(values: ArrayLike, scores: ArrayLike) -> _Own | None:
+def _own(values: ArrayLike, scores: ArrayLike) -> Scatter | None:
+    """What one width tells by itself."""
     table = np.asarray(scores, dtype=np.float64)
     # As if the noise were known: settings that were run once count.
     settings = thinned(
@@ -85,7 +67,7 @@ def _own(values: ArrayLike, scores: ArrayLike) -> _Own | None:
         return None
     best = float(np.max(settings.means))
     numbers = np.concatenate([_contrasts(settings), _repeats(table, best)])
-    return _Own(*_noise(numbers), best)
+    return Scatter(*_noise(numbers))
 
 
 def _contrasts(settings: Settings) -> FloatArray:

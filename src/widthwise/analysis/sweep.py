@@ -131,7 +131,7 @@ def analyze_sweep(
     scatter = dict.fromkeys(tables)
     if evidence == "scatter":
         places, rows = zip(*((t.values, t.scores) for t in tables.values()), strict=True)
-        found = measure_scatter(places, rows, relative=minimize and not logarithmic)
+        found = measure_scatter(places, rows)
         scatter = dict(zip(tables, found, strict=True))
     optima, problems = {}, {}
     for w, table in tables.items():
