@@ -84,7 +84,8 @@ def read_runs(
             "these hold them",
             fields=("score",),
         )
-    role, columns = next(iter(wide.items()), ("score", _columns(table, "score", score or "")))
+    role = next(iter(wide), "score")
+    columns = wide[role] if wide else _columns(table, "score", score or "")
     single = {
         name: _columns(table, name, asked)[0]
         for name, asked in (("width", width), ("x", x), ("seed", seed))
