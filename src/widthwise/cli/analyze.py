@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from widthwise.cli.command import in_options, options
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
 
@@ -14,6 +15,7 @@ _ROWS = "What the table holds"
 
 
 def analyze(
+    context: typer.Context,
     table: Annotated[
         Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, one row a run.")
     ],
@@ -77,7 +79,7 @@ def analyze(
     if as_json:
         print_json({**found.to_dict(), "report": page})
         return
-    print(found)
+    print(in_options(str(found), ["minimize"], options(context.command), prose=True))
     if page is not None:
         print(f"\nReport: {page}")
 
