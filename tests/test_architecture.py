@@ -19,7 +19,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("runs", "inspection", "conversion"),
     ("adviser",),
     ("report",),
-    ("study",),
+    ("study", "sweeps"),
     ("reproduce",),
     ("cli",),
     ("__main__", "widthwise"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from widthwise.study import Study, StudySpec
     from widthwise.study.calibration import Calibration, calibrate
     from widthwise.study.comparing import compare
+    from widthwise.sweeps import SweepAnalysis, analyze
     from widthwise.theory.noise import (
         batch_size_for,
         learning_rate_for,
@@ -74,6 +75,7 @@ _NAMES = {
     "widthwise.study": ("Study", "StudySpec"),
     "widthwise.study.calibration": ("Calibration", "calibrate"),
     "widthwise.study.comparing": ("compare",),
+    "widthwise.sweeps": ("SweepAnalysis", "analyze"),
     "widthwise.theory.noise": (
         "batch_size_for",
         "learning_rate_for",
@@ -106,8 +108,10 @@ __all__ = [
     "Study",
     "StudyError",
     "StudySpec",
+    "SweepAnalysis",
     "Training",
     "Widening",
+    "analyze",
     "batch_size_for",
     "calibrate",
     "compare",

@@ -18,6 +18,8 @@ COMMANDS = typer.main.get_command(cli.app).commands
 TUNED = ("--learning-rate", "0.1", "--batch-size", "32")
 NTK = (*TUNED, "--factor", "4", "--parameterization", "ntk")
 
+TABLE = ("--width", "width", "--x", "lr", "--score", "score")
+
 NETWORKS = """
 import torch
 from torch import nn
@@ -75,6 +77,14 @@ BAD = [
     ("gc", "{}"),
     ("export", "{}", "-o", "{}/away"),
     ("compare", "{}", "{}"),
+    ("analyze", "{}/absent.csv", *TABLE),
+    ("analyze", "{}/runs.csv", *TABLE, "--log-base", "1"),
+    ("analyze", "{}/runs.csv", *TABLE, "--where", "lr"),
+    ("analyze", "{}/runs.csv", *TABLE, "--where", "lr=7"),
+    ("analyze", "{}/runs.csv", *TABLE, "--seed", "lr"),
+    ("analyze", "{}/runs.csv", *TABLE, "--x", "score"),
+    ("analyze", "{}/runs.csv", "--width", "width", "--x", "lr"),
+    ("analyze", "{}/runs.csv", "--width", "width", "--x", "lr", "--score", "acc"),
     ("inspect", "{}/nets.py:none"),
     ("inspect", "{}/nets.py:wrong"),
     ("inspect", "{}/nets.py:plain", "--factor", "2"),
@@ -132,6 +142,7 @@ def folder(tmp_path, monkeypatch):
     grid = {"widening_factor": [1, 2], "learning_rate": 0.1, "batch_size": 4, "seeds": 2}
     (tmp_path / "spec.json").write_text(json.dumps(content | {"grid": grid}))
     (tmp_path / "nets.py").write_text(NETWORKS)
+    (tmp_path / "runs.csv").write_text("width,lr,score\n1,0.1,0.5\n1,-0.2,0.6\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

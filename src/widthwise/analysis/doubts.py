@@ -22,7 +22,7 @@ def doubts_about(
     """The doubts about an optimum with these draws.
 
     Args:
-        settings: of one width, at least two seeds.
+        settings: of one width, whose noise is known.
         samples: shape (D,), draws of log noise scale.
         level: log noise scales between which the scores are level, if the interval was widened
             to them.
@@ -37,7 +37,8 @@ def doubts_about(
     ]
     if level is not None:
         low, high = (float(np.exp(end)) for end in level)
-        said.append(f"scores {interval(low, high)} are level as far as their seeds can tell")
+        known = "seeds" if settings.scatter is None else "scatter"
+        said.append(f"scores {interval(low, high)} are level as far as their {known} can tell")
     if has_kink(settings):
         said.append(KINK)
     return tuple(said)

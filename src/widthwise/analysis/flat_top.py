@@ -48,7 +48,7 @@ def find_flat_top(settings: Settings) -> FlatTop | None:
     """The level top of these settings; None if they may have a peak."""
     rows = np.flatnonzero(settings.ties)
     everywhere = rows.size == settings.num_usable
-    if settings.num_seeds == 1:
+    if settings.num_seeds == 1 or settings.scatter is not None:
         # Single runs tie by chance, unless all of them do.
         if not everywhere:
             return None

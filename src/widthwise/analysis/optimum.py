@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from widthwise.analysis.doubts import doubts_about
 from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top, level_span
-from widthwise.analysis.settings import Settings, merge_settings, thinned
+from widthwise.analysis.settings import Scatter, Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
 from widthwise.text import MISSING, number, plain
@@ -32,8 +32,8 @@ class Optimum:
             of a level top.
         interval: 0.0 or infinity marks an open end.
         score: mean score at the fitted peak (at the edge, if beyond it).
-        score_interval: of `score`, over seeds; infinite for one seed. Within 0 and 1, as is
-            `score`, where the scores are known to be fractions, because `num_test` was given.
+        score_interval: of `score`, over seeds; infinite where nothing tells of noise. Within 0 and
+            1, as is `score`, where scores are known to be fractions, because `num_test` was given.
         censoring: "low": the optimum may lie below every setting that was run; "high": above.
         reason: what kept the settings from going on, if censored; "flat" if the best settings tie
             so that any noise scale among them is as good.
@@ -41,7 +41,7 @@ class Optimum:
         num_seeds: S.
         sampling_error: standard error of `score` from the finite test set; not in the interval.
         samples: draws of log(noise_scale), shape (num_bootstrap,); infinite beyond an edge, NaN
-            for one seed, and for a level top that goes on to an edge.
+            for one seed whose noise nothing tells, and for a level top that goes on to an edge.
         measured: lowest and highest usable noise scale.
         cliff: if the interval reaches beyond the highest usable setting and is closed: the noise
             scale that closes it, at which noise makes training diverge. `noise_scale` is then
@@ -95,6 +95,7 @@ def locate_optimum(
     ran: ArrayLike | None = None,
     effective_rate: ArrayLike | None = None,
     late: ArrayLike | None = None,
+    scatter: Scatter | None = None,
 ) -> Optimum:
     """Locate the argmax over log(noise_scale) of the mean score.
 
@@ -120,6 +121,9 @@ def locate_optimum(
         late: shape (K,), True where a setting had not arrived at late times
             (:func:`widthwise.analysis.late_times.catching_up`). One with less noise than the best
             then does not count: longer training might make it the best.
+        scatter: the noise of one run, of settings that were run once or with few seeds
+            (:func:`widthwise.analysis.scatter.measure_scatter`). The interval then rests on it
+            alone: runs of one setting count as repetitions, and one is enough.
 
     Raises:
         InputError: if shapes disagree or values are out of range.
@@ -143,6 +147,7 @@ def locate_optimum(
         effective_rate=effective_rate,
         num_test=num_test,
         late=late,
+        scatter=scatter,
     )
     if settings.num_usable < 3:
         remedy = "run more settings, or smaller learning rates"
@@ -160,7 +165,7 @@ def locate_optimum(
     best = int(np.argmax(settings.means))
     closed_by: float | None = None
     doubts: tuple[str, ...] = ()
-    if settings.num_seeds == 1:
+    if not settings.noise_known:
         samples = np.full(num_bootstrap, np.nan)
         interval = (0.0, np.inf)
         score_interval = (-np.inf, np.inf)
@@ -245,7 +250,7 @@ def _on_flat_top(
     """
     open_below, open_above = (bool(np.isinf(end)) for end in top.reach)
     low, high, samples, cliff = -np.inf, np.inf, found.samples, found.cliff
-    if settings.num_seeds > 1:
+    if settings.noise_known:
         samples = draws_on(top, samples, settings, seed)
         tail = (1.0 - confidence) / 2.0
         low, high = np.quantile(samples, [tail, 1.0 - tail], method="inverted_cdf")

@@ -31,6 +31,16 @@ CLIFF_SHARE = 0.5
 _REAL_KINDS = "biufO"
 
 
+@dataclass(frozen=True)
+class Scatter:
+    """How noisy one run is, told otherwise than by seeds: its variance, and with how many degrees
+    of freedom that is known (:func:`widthwise.analysis.scatter.measure_scatter`).
+    """
+
+    variance: float
+    degrees: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Settings:
     """Usable settings of one width, in rising order of noise scale."""
@@ -47,6 +57,12 @@ class Settings:
     num_seeds: int
     resolution: float  # what one seed's score cannot tell apart: 1 / test examples; 0 if unknown
     late_below: int = 0  # settings below all usable ones that had not arrived at late times
+    scatter: Scatter | None = None  # the noise of one run, if it is not the seeds that tell
+
+    @property
+    def noise_known(self) -> bool:
+        """Whether anything tells how noisy a run is."""
+        return self.num_seeds > 1 or self.scatter is not None
 
     @property
     def num_usable(self) -> int:
@@ -59,6 +75,8 @@ class Settings:
         What is shared is the median over settings. A seed that few settings ran has a median near
         zero there: nothing is then taken off, and the variance errs on the large side.
         """
+        if self.scatter is not None:
+            return np.full(self.num_usable, self.scatter.variance)
         own = np.where(self.present, self.residuals - np.median(self.residuals, axis=0), 0.0)
         level = own.sum(axis=1) / self.counts
         squares = np.sum(own**2, axis=1) - self.counts * level**2
@@ -80,7 +98,7 @@ class Settings:
             return self.saturated
         both = self.present & self.present[best]
         apart = np.where(both, np.abs(rows - rows[best]), 0.0)
-        enough = both.sum(axis=1) >= min(2, self.num_seeds)
+        enough = both.sum(axis=1) >= min(2, both.shape[1])
         return np.asarray((apart.max(axis=1) <= self._rounding) & enough)
 
     @property
@@ -102,6 +120,8 @@ class Settings:
 
     def draw_means(self, num_draws: int, rng: np.random.Generator) -> FloatArray:
         """Draws (D, K) of the means: a smooth bootstrap over seeds, Student t in its tails."""
+        if self.scatter is not None:
+            return self._draw_apart(self.scatter, num_draws, rng)
         degrees = self.num_seeds - 1
         weights = rng.standard_normal((num_draws, self.num_seeds))
         weights *= np.sqrt(degrees / rng.chisquare(degrees, size=(num_draws, 1)))
@@ -112,6 +132,12 @@ class Settings:
             spread = np.where(self.seeds_tie, self.resolution / np.sqrt(self.counts), 0.0)
             draws = draws + rng.standard_normal(draws.shape) * spread
         return np.asarray(draws)
+
+    def _draw_apart(self, scatter: Scatter, num_draws: int, rng: np.random.Generator) -> FloatArray:
+        """Draws (D, K) of the means, each setting by itself; Student t in the tails."""
+        factor = np.sqrt(scatter.degrees / rng.chisquare(scatter.degrees, size=(num_draws, 1)))
+        apart = rng.standard_normal((num_draws, self.num_usable)) * np.sqrt(self.variances)
+        return np.asarray(self.means + factor * apart)
 
     def edge_reason(self, side: Literal["low", "high"]) -> str:
         """Why nothing was measured beyond the lowest or highest usable setting."""
@@ -132,9 +158,13 @@ def merge_settings(
     effective_rate: ArrayLike | None = None,
     num_test: int | None = None,
     late: ArrayLike | None = None,
+    scatter: Scatter | None = None,
 ) -> Settings:
     """Check the input, drop settings that diverged or lose to the best only because they had not
-    arrived, merge equal noise scales seed by seed."""
+    arrived, merge equal noise scales seed by seed.
+
+    With `scatter`, one run is enough for a setting to count, and what a seed is does not matter.
+    """
     if any(np.ma.is_masked(given) for given in (noise_scale, scores, ran, effective_rate)):
         raise InputError(
             "noise scales, scores, ran and rates must not be masked, got a masked array; pass "
@@ -186,7 +216,7 @@ def merge_settings(
     table = np.where(was_run, table, np.nan)
     survived = np.sum(np.isfinite(table), axis=1)
     planned = np.sum(was_run, axis=1)
-    enough = min(2, table.shape[1])
+    enough = min(2, table.shape[1]) if scatter is None else 1
     usable = (survived >= STABLE_SHARE * planned) & (survived >= enough)
     diverged = (planned > 0) & (survived < STABLE_SHARE * planned)
 
@@ -211,10 +241,13 @@ def merge_settings(
     means = filled.sum(axis=1) / np.maximum(counts, 1.0)
     member_means = np.where(usable, np.nansum(table, axis=1) / np.maximum(survived, 1), -np.inf)
     top = max((scale[k] for k in order), default=0.0)
+    residuals = np.where(present, rows - means[:, None], 0.0)
+    if scatter is not None:  # runs of one setting are repetitions, whatever their seeds
+        residuals, present = np.zeros((len(groups), 1)), np.ones((len(groups), 1), dtype=bool)
     return Settings(
         log_noise_scale=np.array([np.mean(np.log(scale[group])) for group in groups]),
         means=means,
-        residuals=np.where(present, rows - means[:, None], 0.0),
+        residuals=residuals,
         present=present,
         counts=counts,
         best_member=[max(group, key=lambda k: float(member_means[k])) for group in groups],
@@ -223,12 +256,13 @@ def merge_settings(
             _first_limit(limits, groups[-1] if groups else []),
         ),
         unstable_above=bool(np.any(diverged & (scale > top))),
-        cliff=_cliff(scale, rate, usable, planned - survived, planned),
+        cliff=_cliff(scale, rate, usable, planned - survived, planned, alone=scatter is None),
         num_seeds=table.shape[1],
         resolution=1.0 / num_test if num_test else 0.0,
         late_below=int(
             np.sum(losing_by_time & (scale < min((scale[k] for k in order), default=0)))
         ),
+        scatter=scatter,
     )
 
 
@@ -242,6 +276,8 @@ def thinned(settings: Settings) -> Settings:
     present = np.isfinite(merged)
     counts = present.sum(axis=1).astype(np.float64)
     means = np.where(present, merged, 0.0).sum(axis=1) / counts
+    if settings.scatter is not None:
+        counts = np.array([settings.counts[group].sum() for group in groups])
     best = [group[int(np.argmax(settings.means[group]))] for group in groups]
     return replace(
         settings,
@@ -283,15 +319,22 @@ def _cliff(
     usable: NDArray[np.bool_],
     num_diverged: NDArray[np.intp],
     num_runs: NDArray[np.intp],
+    *,
+    alone: bool,
 ) -> float | None:
     """Lowest log noise scale above the usable ones at which the noise makes training diverge.
 
-    The noise, and not the rate: a usable setting has as large a rate.
+    The noise, and not the rate: a usable setting has as large a rate. At least two runs must tell,
+    of that setting `alone`, or of it and those between it and the usable ones.
     """
     if rate is None or not np.any(usable):
         return None
-    lost = (num_diverged >= 2) & (num_diverged >= CLIFF_SHARE * num_runs)
+    lost = (num_diverged >= 1) & (num_diverged >= CLIFF_SHARE * num_runs)
     lost &= (scale > scale[usable].max()) & (rate <= rate[usable].max() * (1.0 + 1e-9))
+    telling = num_diverged
+    if not alone:
+        telling = np.array([np.sum(num_diverged[lost & (scale <= here)]) for here in scale])
+    lost &= telling >= 2
     return float(np.log(scale[lost].min())) if np.any(lost) else None
 
 

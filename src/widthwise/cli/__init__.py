@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.cli import calibrate, inspect, probe, reproduce, studies, widen
+from widthwise.cli import analyze, calibrate, inspect, probe, reproduce, studies, widen
 from widthwise.cli.command import Command
 from widthwise.cli.streams import adapt_streams, unwritable
 from widthwise.errors import FitError, InputError, StudyError
@@ -39,6 +39,10 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (
         calibrate.calibrate,
         "widthwise calibrate study.toml --learning-rate 0.1 --batch-size 32 -w 16",
+    ),
+    (
+        analyze.analyze,
+        "widthwise analyze runs.csv --width width --x lr --seed seed --score val_acc",
     ),
     (inspect.inspect, "widthwise inspect networks.py:build --factor 1 4"),
     (probe.probe, "widthwise probe networks.py:build --data mnist1d --widths 1,4"),

@@ -18,7 +18,13 @@ from widthwise.report.style import (
     power_of_ratio,
     width_styles,
 )
-from widthwise.runs.tables import OptimumRow, SelectedOn, SettingRow, mean_by_noise_scale
+from widthwise.runs.tables import (
+    OptimumRow,
+    PlacedOptimum,
+    SelectedOn,
+    SettingRow,
+    mean_by_noise_scale,
+)
 from widthwise.text import exact
 
 Z_95 = 1.959964  # a normal 95 % interval, in standard errors
@@ -61,7 +67,7 @@ def accuracy_figure(
         if diverged:
             _draw_diverged(panels["diverged"], settings, diverged, styles)
         if optima:
-            _draw_optima(panels["optima"], optima, styles)
+            draw_optima(panels["optima"], optima, styles)
             _draw_near_peak(panels["near"], settings, optima, selected_on, styles)
         list(panels.values())[-1].set_xlabel(r"normalized noise scale $\bar{g}$")
         legend_rows = draw_width_legend(figure, styles)
@@ -103,7 +109,7 @@ def _draw_accuracy(
         on_test = selected_on == "test"
         height = row.optimum.score if on_test else row.nearest.test_accuracy
         assert height is not None, "the nearest setting has surviving seeds"
-        _draw_optimum(axes, row, 100.0 * height, style)
+        draw_optimum(axes, row, 100.0 * height, style)
 
 
 def _draw_near_peak(
@@ -155,7 +161,7 @@ def _draw_points(
     container.lines[0].set_gid(f"{label} points")
 
 
-def _draw_optimum(axes: Axes, row: OptimumRow, height: float, style: WidthStyle) -> None:
+def draw_optimum(axes: Axes, row: PlacedOptimum, height: float, style: WidthStyle) -> None:
     """A large marker at the optimum and its interval; open, with an arrow, if it is a bound."""
     place = row.optimum.noise_scale
     low, high = axes.get_xlim()
@@ -198,13 +204,18 @@ def _draw_optimum(axes: Axes, row: OptimumRow, height: float, style: WidthStyle)
         )
 
 
-def _draw_optima(axes: Axes, optima: Sequence[OptimumRow], styles: dict[float, WidthStyle]) -> None:
+def draw_optima(
+    axes: Axes,
+    optima: Sequence[PlacedOptimum],
+    styles: dict[float, WidthStyle],
+    sign: str = "$w$ = ",
+) -> None:
     """The same optima, a row each, so that intervals can be compared."""
     for height, row in enumerate(optima):
-        _draw_optimum(axes, row, float(height), styles[row.widening_factor])
+        draw_optimum(axes, row, float(height), styles[row.widening_factor])
     axes.set_ylim(-0.7, len(optima) - 0.3)
     _title(axes, "(b) optimum and 95 % interval")
-    _label_rows(axes, [row.widening_factor for row in optima])
+    label_rows(axes, [row.widening_factor for row in optima], sign)
 
 
 def _draw_diverged(
@@ -250,12 +261,13 @@ def _draw_diverged(
                 last_labeled = place
     axes.set_ylim(-0.7, len(widening_factors) - 0.3)
     _title(axes, "diverged settings, with the number of seeds that diverged")
-    _label_rows(axes, widening_factors)
+    label_rows(axes, widening_factors)
 
 
-def _label_rows(axes: Axes, widening_factors: Sequence[float]) -> None:
+def label_rows(axes: Axes, widening_factors: Sequence[float], sign: str = "$w$ = ") -> None:
+    """A row of a panel for each width."""
     axes.set_yticks(
-        range(len(widening_factors)), [f"$w$ = {exact(factor)}" for factor in widening_factors]
+        range(len(widening_factors)), [f"{sign}{exact(factor)}" for factor in widening_factors]
     )
     axes.tick_params(axis="both", length=0.0)
     axes.tick_params(axis="y", labelsize=10.5)

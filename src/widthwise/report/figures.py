@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,9 +28,12 @@ from widthwise.runs.tables import (
     CurveRow,
     LawLine,
     OptimumRow,
+    PlacedOptimum,
     SelectedOn,
     reference_batch_sizes,
 )
+
+Row = TypeVar("Row", bound=PlacedOptimum)
 
 _SIZE = (WIDTH_INCHES, 3.7)
 # A vertical axis shows at least this ratio, so that a flat law looks flat.
@@ -40,9 +44,15 @@ _CURVE_DEPTH = 2.5
 
 
 def law_figure(
-    optima: Sequence[OptimumRow], line: LawLine | None, not_located: Collection[float] = ()
+    optima: Sequence[PlacedOptimum],
+    line: LawLine | None,
+    not_located: Collection[float] = (),
+    *,
+    optimum_label: str = r"optimal noise scale $\bar{g}_\mathrm{opt}$",
+    width_label: str | None = None,
+    slope: float = 1.0,
 ) -> Figure:
-    """Noise scale at the optimum against width, with the fit, its band and reference slopes."""
+    """The optimum against width, with the fit, its band and reference slopes."""
     with house_style():
         figure, axes = _new_figure()
         styles = width_styles([*(row.widening_factor for row in optima), *not_located])
@@ -59,11 +69,13 @@ def law_figure(
                 label="95 % band",
             )
             axes.plot(line.widening_factors, line.value, color=_FIT_COLOR, label="fit")
-        _draw_references(axes, optima, line)
+        _draw_references(axes, optima, line, slope)
         for row in optima:
             _draw_estimate(axes, row, row.optimum.noise_scale, row.optimum.interval, styles)
         _mark_missing(axes, not_located)
-        axes.set_ylabel(r"optimal noise scale $\bar{g}_\mathrm{opt}$")
+        axes.set_ylabel(optimum_label)
+        if width_label is not None:
+            axes.set_xlabel(width_label)
         _legend(figure, axes)
         return figure
 
@@ -186,13 +198,13 @@ def _legend(figure: Figure, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(handles)))
 
 
-def _noise_scales(row: OptimumRow) -> tuple[float, ...]:
+def _noise_scales(row: PlacedOptimum) -> tuple[float, ...]:
     return (row.optimum.noise_scale, *row.optimum.interval)
 
 
 def _value_limits(
-    optima: Sequence[OptimumRow],
-    values_of: Callable[[OptimumRow], tuple[float, ...]],
+    optima: Sequence[Row],
+    values_of: Callable[[Row], tuple[float, ...]],
     line: LawLine | None,
     *,
     falling: bool = False,
@@ -212,8 +224,10 @@ def _value_limits(
     return low, high
 
 
-def _draw_references(axes: Axes, optima: Sequence[OptimumRow], line: LawLine | None) -> None:
-    """Slopes 1 and 0 through the middle of the fit, or of the optima that were found."""
+def _draw_references(
+    axes: Axes, optima: Sequence[PlacedOptimum], line: LawLine | None, slope: float
+) -> None:
+    """That slope and 0 through the middle of the fit, or of the optima that were found."""
     factors = sorted({row.widening_factor for row in optima})
     if len(factors) < 2:
         return
@@ -228,7 +242,12 @@ def _draw_references(axes: Axes, optima: Sequence[OptimumRow], line: LawLine | N
         center = float(np.exp(np.mean([math.log(row.widening_factor) for row in found])))
         height = float(np.exp(np.mean([math.log(row.optimum.noise_scale) for row in found])))
     axes.plot(
-        ends, height * ends / center, color=INK, linewidth=1.0, linestyle="--", label="slope 1"
+        ends,
+        height * (ends / center) ** slope,
+        color=INK,
+        linewidth=1.0,
+        linestyle="--",
+        label=f"slope {slope:g}".replace("-", "\N{MINUS SIGN}"),
     )
     axes.plot(
         ends,
@@ -242,7 +261,7 @@ def _draw_references(axes: Axes, optima: Sequence[OptimumRow], line: LawLine | N
 
 def _draw_estimate(
     axes: Axes,
-    row: OptimumRow,
+    row: PlacedOptimum,
     value: float,
     interval: tuple[float, float],
     styles: dict[float, WidthStyle],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -56,21 +56,39 @@ def write_report(content: ReportContent, directory: Path) -> Path:
     Returns:
         The path of the page.
     """
+    directory = prepare_directory(directory)
+    figures = report_figures(content)
+    sections = report_sections(content)
+    shown = [*figures, *(s.figure for s in sections if s.figure is not None)]
+    images = write_figures(shown, directory)
+    return write_page(render_page(content, figures, images, sections), directory)
+
+
+def prepare_directory(directory: Path) -> Path:
+    """A folder that figures and a page can be written into."""
     directory = Path(directory)
     require_no_link(directory / _FIGURES)
     make_directory(directory / _FIGURES)
-    figures = report_figures(content)
-    sections = report_sections(content)
+    return directory
+
+
+def write_figures(figures: Sequence[CaptionedFigure], directory: Path) -> dict[str, bytes]:
+    """Write ``figures/*.svg, *.pdf``; the SVG of each by its name."""
     images = {}
-    for figure in [*figures, *(s.figure for s in sections if s.figure is not None)]:
+    for figure in figures:
         for kind in _METADATA:
             image = _encode(figure.figure, kind)
             write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
             if kind == "svg":
                 images[figure.name] = image
-    page = directory / _PAGE
-    write_atomically(page, render_page(content, figures, images, sections).encode())
-    return page
+    return images
+
+
+def write_page(page: str, directory: Path) -> Path:
+    """Write ``report.html``; its path."""
+    path = directory / _PAGE
+    write_atomically(path, page.encode())
+    return path
 
 
 def report_sections(content: ReportContent) -> list[Section]:
@@ -158,6 +176,35 @@ def render_page(
         late_fraction=content.late_fraction,
         normalization=content.normalization,
     )
+    return template("template.html.j2").render(
+        content=content,
+        verdict=wording.verdict_sentence(content.law, content.law_problem),
+        story=asked_and_done(settings, late_fraction=content.late_fraction, selected_on=chosen_on),
+        practice=wording.practice_sentence(content.law, parameterizations),
+        remarks=[
+            *wording.remarks(
+                settings, optima, content.optimum_problems, content.law, chosen_on, training
+            ),
+            *(wording.Remark(x.warning, caution=True) for x in sections if x.warning),
+        ],
+        constant_rate=training.recipe.constant_rate,
+        figures=figures,
+        sections=sections,
+        illustrated=[section for section in sections if section.figure is not None],
+        images=inlined(images),
+        settings=settings,
+        optima=optima,
+        missing={
+            width: content.optimum_problems.get(width, "no reason was given")
+            for width in _missing_widths(settings, optima)
+        },
+        chosen_on=chosen_on,
+        num_runs=len(content.results),
+    )
+
+
+def template(name: str) -> Template:
+    """A template of this package, with the filters that all pages use."""
     environment = Environment(
         loader=PackageLoader("widthwise.report", "."),
         autoescape=True,
@@ -174,31 +221,12 @@ def render_page(
         exact=text.exact,
         typeset=typeset,
     )
-    return environment.get_template("template.html.j2").render(
-        content=content,
-        verdict=wording.verdict_sentence(content.law, content.law_problem),
-        story=asked_and_done(settings, late_fraction=content.late_fraction, selected_on=chosen_on),
-        practice=wording.practice_sentence(content.law, parameterizations),
-        remarks=[
-            *wording.remarks(
-                settings, optima, content.optimum_problems, content.law, chosen_on, training
-            ),
-            *(wording.Remark(x.warning, caution=True) for x in sections if x.warning),
-        ],
-        constant_rate=training.recipe.constant_rate,
-        figures=figures,
-        sections=sections,
-        illustrated=[section for section in sections if section.figure is not None],
-        images={name: Markup(_data_uri(image)) for name, image in images.items()},
-        settings=settings,
-        optima=optima,
-        missing={
-            width: content.optimum_problems.get(width, "no reason was given")
-            for width in _missing_widths(settings, optima)
-        },
-        chosen_on=chosen_on,
-        num_runs=len(content.results),
-    )
+    return environment.get_template(name)
+
+
+def inlined(images: Mapping[str, bytes]) -> dict[str, Markup]:
+    """Figures by name, as addresses that need no file."""
+    return {name: Markup(_data_uri(image)) for name, image in images.items()}
 
 
 def typeset(text: str) -> Markup:

@@ -96,15 +96,19 @@ def width_styles(widening_factors: Iterable[float]) -> dict[float, WidthStyle]:
     }
 
 
-def draw_width_legend(figure: Figure, styles: dict[float, WidthStyle]) -> int:
-    """The legend of widths above a figure; returns the number of its rows."""
+def draw_width_legend(
+    figure: Figure, styles: dict[float, WidthStyle], title: str | None = None
+) -> int:
+    """The legend of widths above a figure, each as w = 2, or as 2 below a title; returns the
+    number of its rows."""
     columns = len(styles) if len(styles) <= 5 else 4
+    sign = "$w$ = " if title is None else ""
     handles = [
-        Line2D([], [], color=style.color, marker=style.marker, label=f"$w$ = {exact(factor)}")
+        Line2D([], [], color=style.color, marker=style.marker, label=f"{sign}{exact(factor)}")
         for factor, style in styles.items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
-    return math.ceil(len(styles) / columns)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, title=title)
+    return math.ceil(len(styles) / columns) + (title is not None)
 
 
 def side_legend(axes: Axes, handles: Sequence[Line2D] | None = None, title: str = "") -> None:

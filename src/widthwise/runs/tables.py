@@ -58,14 +58,11 @@ class SettingRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimumRow:
-    """The optimum of one width, with the setting nearest to it and the batch size it implies."""
+class PlacedOptimum:
+    """The optimum of one width, of whatever is on the axis."""
 
     widening_factor: float
     optimum: Optimum
-    nearest: SettingRow
-    batch_size: float  # at the learning rate and momentum of `nearest`; not rounded
-    batch_size_interval: tuple[float, float]
 
     @property
     def censored(self) -> bool:
@@ -92,6 +89,15 @@ class OptimumRow:
         """Inside the settings run, with an interval that ends on both sides."""
         low, high = self.optimum.interval
         return not self.censored and low > 0.0 and math.isfinite(high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimumRow(PlacedOptimum):
+    """The optimum of one width, with the setting nearest to it and the batch size it implies."""
+
+    nearest: SettingRow
+    batch_size: float  # at the learning rate and momentum of `nearest`; not rounded
+    batch_size_interval: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
