@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from widthwise.runs.key import RUN_FIELDS, Group, Run, canonical, recipe_of
+from widthwise.runs.key import RUN_FIELDS, Group, Run, canonical, recipe_of, sha256
 from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE, RUN_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 from widthwise.sgd.evaluations import EVALUATED
@@ -77,6 +77,15 @@ class Landing:
             **{name: self.measured[name] for name in MEASURED_SCHEMA},
             **{name: self.provenance[name] for name in PROVENANCE},
         }
+
+
+def digest_of(measured: Mapping[str, Any]) -> str:
+    """Tells what was measured of one training of a run from every other: 16 hexadecimal digits.
+
+    Args:
+        measured: columns of :data:`widthwise.runs.schema.MEASURED_SCHEMA`, and maybe others.
+    """
+    return sha256(canonical({name: _plain(measured[name]) for name in MEASURED_SCHEMA}))[:16]
 
 
 def decode(content: bytes, key: str) -> Landing:
