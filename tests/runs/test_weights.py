@@ -36,6 +36,9 @@ def same(a, b):
     )
 
 
+WRITTEN = trained().encode(KEY, DIGEST)
+
+
 class TestTheFile:
     def test_gives_back_what_was_written(self):
         content = trained().encode(KEY, DIGEST)
@@ -59,7 +62,7 @@ class TestTheFile:
 
     @given(place=st.integers(min_value=0), bit=st.integers(min_value=0, max_value=7))
     def test_any_flipped_bit_is_found(self, place, bit):
-        content = bytearray(trained().encode(KEY, DIGEST))
+        content = bytearray(WRITTEN)
         content[place % len(content)] ^= 1 << bit
         with pytest.raises(BrokenSealError):
             decode_weights(bytes(content), KEY, DIGEST)
@@ -67,7 +70,7 @@ class TestTheFile:
     @given(length=st.integers(min_value=0, max_value=200))
     def test_a_part_of_it_is_none(self, length):
         with pytest.raises(BrokenSealError):
-            decode_weights(trained().encode(KEY, DIGEST)[:length], KEY, DIGEST)
+            decode_weights(WRITTEN[:length], KEY, DIGEST)
 
     @pytest.mark.parametrize("key_and_digest", [(OTHER, DIGEST), (KEY, ELSEWHERE)])
     def test_weights_of_another_run_are_refused(self, key_and_digest):

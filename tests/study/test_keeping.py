@@ -15,7 +15,7 @@ from widthwise.study import Study, StudySpec
 from widthwise.study.keep_spec import KeptRuns
 from widthwise.study.keeping import best_settings
 
-BATCH_NORM = '''
+BATCH_NORM = """
 import torch
 from torch import nn
 
@@ -30,8 +30,9 @@ class Net(nn.Module):
 
 def build(widening_factor):
     return Net(4 * int(widening_factor))
-'''
+"""
 needs_library = pytest.mark.skipif(not LIBRARY.exists(), reason="compiled library is not built")
+DECAY, NESTEROV = {"weight_decay": 0.01}, {"nesterov": True, "label_smoothing": 0.1}
 ENGINES = [pytest.param("compiled", marks=needs_library), "chain", "graph", "vmap"]
 
 
@@ -70,6 +71,7 @@ def scored(module, data):
 
 
 class TestModule:
+    @pytest.mark.slow
     @pytest.mark.parametrize("engine", ENGINES)
     def test_scores_what_the_results_say(self, engine, tmp_path):
         grid = {"momentum": [0.0, 0.9]}
@@ -101,9 +103,7 @@ class TestModule:
             for name, parameter in study.module(way).named_parameters():
                 assert torch.equal(parameter, expected[name])
         results = study.results()
-        top = max(
-            best_settings(study.results(curves=True)).values(), key=lambda r: r.test_accuracy
-        )
+        top = max(best_settings(study.results(curves=True)).values(), key=lambda r: r.test_accuracy)
         chosen = results.filter(
             pl.col("widening_factor") == top.widening_factor,
             pl.col("learning_rate") == top.learning_rate,
@@ -155,15 +155,18 @@ class TestModule:
 
 
 class TestResume:
-    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("momentum", "training"),
+        ("engine", "momentum", "training"),
         [
-            (0.0, {}),
-            (0.9, {"weight_decay": 0.01}),
-            (0.9, {"nesterov": True, "label_smoothing": 0.1}),
+            pytest.param("compiled", 0.0, {}, marks=needs_library),
+            pytest.param("compiled", 0.9, DECAY, marks=needs_library),
+            pytest.param("compiled", 0.9, NESTEROV, marks=needs_library),
+            ("chain", 0.9, DECAY),
+            ("chain", 0.9, NESTEROV),
+            ("graph", 0.9, DECAY),
+            ("vmap", 0.9, NESTEROV),
         ],
-        ids=["plain", "decay", "nesterov"],
     )
     def test_goes_on_as_if_uninterrupted(self, engine, momentum, training, tmp_path):
         """Ten steps by torch.optim.SGD from weights after 16 = the weights after 26."""
@@ -190,13 +193,11 @@ class TestResume:
                 pl.col("widening_factor") == row["widening_factor"],
                 pl.col("learning_rate") == row["learning_rate"],
             )["run_id"]
-            expected = {**dict(long.module(other).state_dict())}
+            expected = long.module(other).state_dict()
             for name, tensor in module.state_dict().items():
                 torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-6)
             start = short.module(row).state_dict()
-            assert any(
-                not torch.allclose(start[name], expected[name], rtol=1e-2) for name in start
-            )
+            assert any(not torch.allclose(start[name], expected[name], rtol=1e-2) for name in start)
 
     def test_without_the_momentum_buffers_it_does_not(self, tmp_path):
         grid = {"momentum": 0.9, "seeds": 1}
@@ -239,8 +240,10 @@ class TestWhoseAreKept:
         assert len(trained) == 8
         kept = {file.name.partition(".")[0] for file in kept_files(study)}
         assert kept == set(study.best()["run_id"])
-        means = study.results().group_by("widening_factor", "learning_rate").agg(
-            pl.col("test_accuracy").mean(), pl.col("run_id")
+        means = (
+            study.results()
+            .group_by("widening_factor", "learning_rate")
+            .agg(pl.col("test_accuracy").mean(), pl.col("run_id"))
         )
         for _, width in means.group_by("widening_factor"):
             top = width.filter(pl.col("test_accuracy") == pl.col("test_accuracy").max())
@@ -278,6 +281,7 @@ class TestWhoseAreKept:
         with pytest.raises(InputError, match="of which there are runs"):
             study.run(1, progress=False)
 
+    @pytest.mark.slow
     def test_of_a_search(self, tmp_path):
         grid = {
             "widening_factor": [1, 2],
@@ -299,6 +303,7 @@ class TestWhoseAreKept:
         assert "keep" not in plain.spec.fields()
 
 
+@pytest.mark.slow
 class TestAskedForLater:
     def test_all_are_trained_again_and_only_once(self, tmp_path, trained, capsys):
         study = finished_study(tmp_path / "s")
@@ -428,6 +433,7 @@ class TestSpecification:
             ({"width": 2}, "unknown key"),
             ({"batch_size": 0}, "greater than or equal to 1"),
             ({"seed": []}, "at least 1 item"),
+            ([{}], 'write "all"'),
             (True, "must be"),
             (3, "must be|valid"),
         ],

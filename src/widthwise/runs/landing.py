@@ -28,6 +28,15 @@ _KINDS: dict[Any, tuple[type, ...]] = {
 }
 _ENTRIES = {kind: {*known, NoneType} for kind, known in _KINDS.items()}
 _LARGEST = 2**63
+# What differs between two trainings of one run, if anything does.
+_OUTCOME = (
+    "status",
+    "diverged_at_step",
+    "initial_train_loss",
+    "final_train_loss",
+    "curve_step",
+    *(f"curve_{name}" for name in MEASURED),
+)
 _MAY_BE_ABSENT = (
     "diverged_at_step",
     "initial_train_loss",
@@ -83,9 +92,10 @@ def digest_of(measured: Mapping[str, Any]) -> str:
     """Tells what was measured of one training of a run from every other: 16 hexadecimal digits.
 
     Args:
-        measured: columns of :data:`widthwise.runs.schema.MEASURED_SCHEMA`, and maybe others.
+        measured: columns of :data:`widthwise.runs.schema.MEASURED_SCHEMA`, or a row of the results
+            with curves.
     """
-    return sha256(canonical({name: _plain(measured[name]) for name in MEASURED_SCHEMA}))[:16]
+    return sha256(canonical({name: _plain(measured[name]) for name in _OUTCOME}))[:16]
 
 
 def decode(content: bytes, key: str) -> Landing:

@@ -198,7 +198,9 @@ def curves_table(results: pl.DataFrame) -> pl.DataFrame:
     named = ["run_id", *(name for name in RUN_SCHEMA if name != "steps")]
     # Where nothing was held out, as many nulls as there are steps.
     nulls = pl.lit(None, pl.Float64).repeat_by(pl.col("curve_step").list.len())
-    whole = results.select(*named, "curve_step", *(pl.col(f"curve_{m}").fill_null(nulls) for m in MEASURED))
+    whole = results.select(
+        *named, "curve_step", *(pl.col(f"curve_{m}").fill_null(nulls) for m in MEASURED)
+    )
     flat = whole.explode(pl.selectors.starts_with("curve_")).drop_nulls("curve_step")
     return flat.rename({name: name.removeprefix("curve_") for name in _CURVES})
 

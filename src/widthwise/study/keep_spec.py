@@ -34,9 +34,13 @@ class KeptRuns(Frozen):
     def has(self, run: Run, normalized_noise_scale: float) -> bool:
         """Whether a run is one of them.
 
-        >>> run = Run(widening_factor=2, learning_rate=0.1, batch_size=8, momentum=0, steps=9, seed=1)
-        >>> KeptRuns(widening_factor=2, seed=(0, 1)).has(run, 0.1), KeptRuns(seed=2).has(run, 0.1)
-        (True, False)
+        >>> run = Run(
+        ...     widening_factor=2, learning_rate=0.1, batch_size=8, momentum=0, steps=9, seed=1
+        ... )
+        >>> KeptRuns(widening_factor=2, seed=(0, 1)).has(run, 0.1)
+        True
+        >>> KeptRuns(seed=2).has(run, 0.1)
+        False
         """
         values = {**vars(run), "normalized_noise_scale": normalized_noise_scale}
         return all(_is_one_of(values[name], wanted) for name, wanted in self if wanted is not None)
@@ -82,9 +86,11 @@ class KeepSpec(Frozen):
                     f'keep must be "none", "best", "all" or a table of settings, got {value!r}'
                 )
             return {"which": value}
-        if isinstance(value, Mapping) and "which" not in value:
+        if isinstance(value, Mapping) and value and "which" not in value:
             value = [value]
         if isinstance(value, list | tuple):
+            if not all(value):
+                raise ValueError(f'a table of keep must have a key, got {value!r}; write "all"')
             return {"which": "settings" if value else "none", "settings": value}
         return value
 

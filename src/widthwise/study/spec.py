@@ -319,7 +319,9 @@ class StudySpec(Frozen):
         limits and the store, which decide no result."""
         fields = self.model_dump(mode="json", exclude={"limits", "store"})
         # What every study was before there was a search, or weights were kept.
-        return {k: v for k, v in fields.items() if (k, v) not in (("search", None), ("keep", "none"))}
+        return {
+            k: v for k, v in fields.items() if (k, v) not in (("search", None), ("keep", "none"))
+        }
 
     def portable_fields(self) -> dict[str, Any]:
         """:meth:`fields` with the names of files in place of their paths."""
