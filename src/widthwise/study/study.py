@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
 from torch import nn
@@ -59,6 +59,10 @@ from widthwise.study.stable_rates import (
 from widthwise.study.status import StudyStatus, study_status
 from widthwise.study.trained import ChosenRun, Resumed, chosen_row, resumed, trained_module
 from widthwise.study.variation import parameterization_doubts, seed_doubts
+from widthwise.text import html_table, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Study:
@@ -123,6 +127,16 @@ class Study:
         """
         directory = whole_path(directory)
         return cls(directory, read_record(directory))
+
+    def _repr_html_(self) -> str:
+        """In a notebook; nothing is computed for it."""
+        now = self.status()
+        of = "" if now.runs_planned is None else f" of {now.runs_planned}"
+        rows = [("folder", str(self.directory)), ("runs landed", f"{now.runs_landed}{of}")]
+        rows += [("diverged", str(now.runs_diverged))]
+        law = None if self._summarized is None else self._summarized[1].law
+        rows += [] if law is None else [("law", law.sentence())]
+        return html_table(printable(now.title), rows)
 
     def identity(self, what: Literal["data", "family"]) -> Any:
         """Plain values that tell the data, or the networks, that it asks about from others."""
@@ -373,6 +387,23 @@ class Study:
         if summary.law is None:
             raise FitError(summary.law_problem)
         return summary.law
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Test accuracy against the normalized noise scale, a curve a width, with the optima.
+
+        Args:
+            axes: where to draw; None makes a figure, by Matplotlib's own settings.
+
+        Returns:
+            The axes, to change and to save: ``study.plot().figure.savefig("plot.pdf")``.
+
+        Raises:
+            FitError: if no run has landed.
+        """
+        from widthwise.report.plot import plot_accuracy  # workers need no Matplotlib
+
+        results = self._results()[0]
+        return plot_accuracy(results, self._summary(results).optima, axes)
 
     def report(self, *, command: str | None = None, directory: Path | None = None) -> Path:
         """Write the report; returns the path of its page.
