@@ -17,6 +17,8 @@ class CompiledEngine(BuildHookInterface):  # type: ignore[misc]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
+        if version != "editable":  # there they are found where they lie
+            build_data["force_include"][str(Path(self.root) / "examples")] = "widthwise/examples"
         build = _load(Path(self.root) / _BUILD)
         try:
             library = build.build()

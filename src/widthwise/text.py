@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import PurePath
 from typing import Any
 from unicodedata import category, combining
@@ -197,6 +198,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def html_table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
+    """A small table for a notebook: a name and what it says in each row.
+
+    >>> html_table("a < b", [("w", "2")]).replace(' style="text-align: left"', "")
+    '<table><caption>a &lt; b</caption><tr><th>w</th><td>2</td></tr></table>'
+    """
+    left = 'style="text-align: left"'
+    body = "".join(
+        f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(said)}</td></tr>"
+        for name, said in rows
+    )
+    return f"<table><caption {left}>{escape(caption)}</caption>{body}</table>"
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ from tiny_studies import fields, finished_study, in_this_process
 from widthwise.data import DataSpec
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.grid_spec import GridSpec
+from widthwise.study.keep_spec import KeptRuns
 from widthwise.study.limits import LimitsSpec
 from widthwise.study.spec import (
     AnalysisSpec,
@@ -47,6 +48,12 @@ def rows(heading: str) -> dict[str, str]:
     return found
 
 
+def kept_keys() -> str:
+    """What may stand in a table of keep, in backticks."""
+    (row,) = re.findall(r"^\| `\{(widening_factor = .*)$", PAGE, flags=re.M)
+    return "`" + row.replace(", seed =", "`, `seed`")
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_every_key_is_listed_and_no_other(table):
     assert set(rows(table)) == set(TABLES[table].model_fields)
@@ -58,7 +65,8 @@ def test_keys_of_the_small_tables():
 
 
 def test_every_table_of_a_specification_is_there():
-    assert set(StudySpec.model_fields) == {*TABLES, *OTHERS, "title", "store"}
+    assert set(StudySpec.model_fields) == {*TABLES, *OTHERS, "title", "store", "keep"}
+    assert set(re.findall(r"`(\w+)", kept_keys())) == set(KeptRuns.model_fields)
     assert "`title` is " in PAGE
     assert "`store` is " in PAGE
 

@@ -76,7 +76,16 @@ def put_something(place, kind, folder):
     return outside
 
 
-FOLDERS = ["landed", "compacted", "measured", "checkpoints", "claims", "holders"]
+FOLDERS = [
+    "landed",
+    "compacted",
+    "measured",
+    "checkpoints",
+    "weights",
+    "weights-so-far",
+    "claims",
+    "holders",
+]
 NAMES = {"landed": f"{'0' * 32}.json", "compacted": "000001.json", "claims": f"{'0' * 32}.json"}
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from widthwise.adviser.answer import answer
+from widthwise.adviser.answer import answer, number_text, title
 from widthwise.adviser.content import PlanContent
 from widthwise.adviser.explanation import explanation
 from widthwise.errors import InputError
-from widthwise.text import plain
+from widthwise.text import html_table, plain
 
 # Schedules that Hugging Face's Trainer knows under the same name.
 _HUGGING_FACE_SCHEDULES = {"constant": "constant", "cosine": "cosine", "linear": "linear"}
@@ -23,6 +23,20 @@ class Plan(PlanContent):
 
     def __str__(self) -> str:
         return answer(self, "Reasons, limits, other choices: plan.explain(); all: plan.to_dict().")
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        base, numbers = self.base, ("learning_rate", "batch_size", "momentum")
+        rows = [
+            (
+                name.replace("_", " "),
+                f"{number_text(getattr(base, name))} → {number_text(getattr(self, name))}",
+            )
+            for name in numbers
+        ]
+        rows.append(("evidence", self.evidence))
+        rows += [("warning", doubt) for doubt in self.doubts[:1]]
+        return html_table(title(self), rows)
 
     def explain(self) -> str:
         """Why these numbers, how far to trust them, ceilings, equivalent choices and rivals."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from widthwise.analysis.optimum import Optimum
 from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
+from widthwise.text import estimate, exact_list, html_table
 from widthwise.theory.power_law import stretch_for_scatter
 
 Verdict = Literal["proportional", "constant", "other", "inconclusive"]
@@ -61,6 +62,13 @@ class Law:
         low, high = _interval(self.intercept_samples + self.samples * log_factor, self.confidence)
         value = float(np.exp(self.intercept + self.exponent * log_factor))
         return value, (float(np.exp(low)), float(np.exp(high)))
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        widths = exact_list(self.widening_factors)
+        rows = [("exponent", estimate(self.exponent, self.interval)), ("verdict", self.verdict)]
+        rows += [("widths", widths), *(("doubt", doubt) for doubt in self.doubts[:1])]
+        return html_table("Best normalized noise scale ∝ width to the power of", rows)
 
     def sentence(self) -> str:
         """The finding in one sentence."""

@@ -13,7 +13,7 @@ from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top, 
 from widthwise.analysis.settings import Scatter, Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
-from widthwise.text import MISSING, number, plain
+from widthwise.text import MISSING, html_table, number, plain
 from widthwise.text import interval as written
 
 Censoring = Literal["none", "low", "high"]
@@ -76,6 +76,13 @@ class Optimum:
         ends = written(*self.interval)
         shown = "unbounded" if ends == MISSING else ends
         return f"{number(self.noise_scale)} ({'; '.join(map(str, [shown, *said]))})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        rows = [("noise scale", number(self.noise_scale)), ("interval", written(*self.interval))]
+        rows += [("score", number(self.score, 4)), ("seeds", str(self.num_seeds))]
+        rows += [("bound", str(self.reason))] if self.censoring != "none" else []
+        return html_table("Optimum", [*rows, *(("doubt", doubt) for doubt in self.doubts[:1])])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the draws are left out, and an open end is infinite."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.cli import analyze, calibrate, inspect, probe, reproduce, studies, widen
+from widthwise.cli import analyze, calibrate, init, inspect, probe, reproduce, studies, widen
 from widthwise.cli.command import Command
 from widthwise.cli.streams import adapt_streams, unwritable
 from widthwise.errors import FitError, InputError, StudyError
@@ -28,6 +28,7 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
         widen.widen,
         "widthwise widen --learning-rate 1 --batch-size 64 -w 4 --parameterization ntk",
     ),
+    (init.init, "widthwise init my-study"),
     (studies.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
     (studies.work, "widthwise work studies/three-seeds --for 2h"),
     (studies.status, "widthwise status studies/three-seeds"),

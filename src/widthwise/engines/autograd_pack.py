@@ -111,6 +111,11 @@ class AutogradPack:
     def buffers(self, replica: int) -> dict[str, Tensor]:
         return {name: b[replica].clone() for name, b in self._stacked.buffers.items()}
 
+    def velocities(self, replica: int) -> dict[str, Tensor]:
+        if self._update.momenta[replica] == 0:
+            return {}
+        return {name: v[replica].clone() for name, v in self._velocities.items()}
+
     def state(self) -> dict[str, Tensor]:
         kinds = {
             "parameters": self._stacked.parameters,

@@ -71,6 +71,11 @@ class Pack(Protocol):
         """Copies of one replica's buffers, such as running statistics."""
         ...
 
+    def velocities(self, replica: int) -> dict[str, Tensor]:
+        """Copies of one replica's momentum buffers as ``torch.optim.SGD`` has them, under the names
+        of the parameters that are trained; empty if its momentum is 0."""
+        ...
+
     def state(self) -> dict[str, Tensor]:
         """Everything that :meth:`restore` needs to go on bit for bit."""
         ...

@@ -153,6 +153,9 @@ class CapturedPack:
     def buffers(self, replica: int) -> dict[str, Tensor]:
         return self._pack.buffers(replica)
 
+    def velocities(self, replica: int) -> dict[str, Tensor]:
+        return self._pack.velocities(replica)
+
     def state(self) -> dict[str, Tensor]:
         return self._pack.state()
 

@@ -282,16 +282,28 @@ class ChainPack:
         )
 
     def parameters(self, replica: int) -> dict[str, Tensor]:
+        return self._named(replica, [dense.tensors for dense in self._dense])
+
+    def buffers(self, replica: int) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self._buffers[replica].items()}
+
+    def velocities(self, replica: int) -> dict[str, Tensor]:
+        if self._update.momenta[replica] == 0:
+            return {}
+        own = self._named(replica, [dense.velocities for dense in self._dense])
+        # Here a velocity holds −ε, see FusedUpdate.
+        scale = -1.0 / float(self._update.learning_rates[replica])
+        return {name: velocity.mul_(scale) for name, velocity in own.items()}
+
+    def _named(self, replica: int, of_layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Copies of one replica's tensors, one dictionary a layer, as the module's are named."""
         return {
             f"{dense.path}.{name}": tensor[replica]
             .reshape(tensor.shape[1:] if name == "weight" else -1)
             .clone()
-            for dense in self._dense
-            for name, tensor in dense.tensors.items()
+            for dense, tensors in zip(self._dense, of_layers, strict=True)
+            for name, tensor in tensors.items()
         }
-
-    def buffers(self, replica: int) -> dict[str, Tensor]:
-        return {name: buffer.clone() for name, buffer in self._buffers[replica].items()}
 
     def state(self) -> dict[str, Tensor]:
         return {

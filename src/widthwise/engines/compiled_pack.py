@@ -219,6 +219,9 @@ class CompiledPack:
     def buffers(self, replica: int) -> dict[str, Tensor]:
         return {name: buffer.clone() for name, buffer in self._runs[replica].buffers.items()}
 
+    def velocities(self, replica: int) -> dict[str, Tensor]:
+        return self._runs[replica].velocities()
+
     def state(self) -> dict[str, Tensor]:
         """Parameters and velocities in the modules' own shapes, (R, …)."""
         own = [run.state() for run in self._runs]
@@ -340,6 +343,12 @@ class _Run:
 
     def parameters(self) -> dict[str, Tensor]:
         return {name: self._read("tensors", name) for name in self._names()}
+
+    def velocities(self) -> dict[str, Tensor]:
+        """Empty without momentum: with weight decay alone they are the gradients of a step."""
+        if self.network.momentum == 0:
+            return {}
+        return {name: self._read("velocities", name) for name in self._names()}
 
     def state(self) -> dict[str, Tensor]:
         """Velocities of a run without any are zero."""

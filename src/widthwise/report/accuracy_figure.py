@@ -75,6 +75,22 @@ def accuracy_figure(
         return figure
 
 
+def draw_accuracy(
+    axes: Axes,
+    settings: Sequence[SettingRow],
+    optima: Sequence[OptimumRow],
+    selected_on: SelectedOn,
+) -> None:
+    """Panel (a) alone, on axes of the caller's."""
+    log_axis(axes, "x", *_limits(settings, optima))
+    styles = width_styles(row.widening_factor for row in settings)
+    _draw_accuracy(axes, settings, optima, selected_on, styles)
+    axes.set_title("")
+    axes.set_title("", loc="left")
+    axes.set_xlabel(r"normalized noise scale $\bar{g}$")
+    axes.set_ylabel("test accuracy (%)")
+
+
 def _limits(settings: Sequence[SettingRow], optima: Sequence[OptimumRow]) -> tuple[float, float]:
     """All settings, with room for the arrows of optima beyond an end."""
     low, high = padded(row.normalized_noise_scale for row in settings)

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from widthwise.runs.key import RUN_FIELDS, Group, Run, canonical, recipe_of
+from widthwise.runs.key import RUN_FIELDS, Group, Run, canonical, recipe_of, sha256
 from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE, RUN_SCHEMA
 from widthwise.runs.sealed import BrokenSealError, seal, unseal
 from widthwise.sgd.evaluations import EVALUATED
@@ -28,6 +28,15 @@ _KINDS: dict[Any, tuple[type, ...]] = {
 }
 _ENTRIES = {kind: {*known, NoneType} for kind, known in _KINDS.items()}
 _LARGEST = 2**63
+# What differs between two trainings of one run, if anything does.
+_OUTCOME = (
+    "status",
+    "diverged_at_step",
+    "initial_train_loss",
+    "final_train_loss",
+    "curve_step",
+    *(f"curve_{name}" for name in MEASURED),
+)
 _MAY_BE_ABSENT = (
     "diverged_at_step",
     "initial_train_loss",
@@ -77,6 +86,16 @@ class Landing:
             **{name: self.measured[name] for name in MEASURED_SCHEMA},
             **{name: self.provenance[name] for name in PROVENANCE},
         }
+
+
+def digest_of(measured: Mapping[str, Any]) -> str:
+    """Tells what was measured of one training of a run from every other: 16 hexadecimal digits.
+
+    Args:
+        measured: columns of :data:`widthwise.runs.schema.MEASURED_SCHEMA`, or a row of the results
+            with curves.
+    """
+    return sha256(canonical({name: _plain(measured[name]) for name in _OUTCOME}))[:16]
 
 
 def decode(content: bytes, key: str) -> Landing:

@@ -172,6 +172,39 @@ def results_table(landed: pl.DataFrame, *, late_fraction: float, spec_hash: str)
     )
 
 
+def without_lists(results: pl.DataFrame) -> pl.DataFrame:
+    """Rows of :data:`RESULTS_SCHEMA` without their curves, as CSV and pandas can hold them;
+    ``decay_at`` is text.
+
+    >>> row = {"seed": [1], "decay_at": [[0.5, 0.75]], "curve_step": [[0, 8]]}
+    >>> without_lists(pl.DataFrame(row)).row(0)
+    (1, '0.5, 0.75')
+    """
+    texts = pl.col("decay_at").cast(pl.List(pl.String)).list.join(", ")
+    return results.drop(pl.selectors.starts_with("curve_")).with_columns(texts)
+
+
+def curves_table(results: pl.DataFrame) -> pl.DataFrame:
+    """One row an evaluation of a run.
+
+    Args:
+        results: rows of :data:`RESULTS_SCHEMA`.
+
+    >>> runs = {name: [[0.5, 0.9]] for name in _CURVES} | {"curve_step": [[0, 8]]}
+    >>> named = dict.fromkeys(("run_id", *RUN_SCHEMA), [1])
+    >>> curves_table(pl.DataFrame(named | runs)).select("run_id", "step", "test_accuracy").rows()
+    [(1, 0, 0.5), (1, 8, 0.9)]
+    """
+    named = ["run_id", *(name for name in RUN_SCHEMA if name != "steps")]
+    # Where nothing was held out, as many nulls as there are steps.
+    nulls = pl.lit(None, pl.Float64).repeat_by(pl.col("curve_step").list.len())
+    whole = results.select(
+        *named, "curve_step", *(pl.col(f"curve_{m}").fill_null(nulls) for m in MEASURED)
+    )
+    flat = whole.explode(pl.selectors.starts_with("curve_")).drop_nulls("curve_step")
+    return flat.rename({name: name.removeprefix("curve_") for name in _CURVES})
+
+
 def late_times(landed: pl.DataFrame, fraction: float) -> list[pl.Series]:
     """Late-time mean of everything measured, and the slope of test accuracy there; null where a
     run diverged.

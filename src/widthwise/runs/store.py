@@ -18,6 +18,7 @@ from widthwise.runs.leases import Leases, Party
 from widthwise.runs.measured import Measured
 from widthwise.runs.schema import LANDED_SCHEMA
 from widthwise.runs.sealed import BrokenSealError
+from widthwise.runs.weights import Weights
 
 _JSON = ".json"
 # Single files are quick to write and slow to read by the thousand.
@@ -55,6 +56,8 @@ class Store:
         self._withdrawn = part_of(place, "withdrawn")
         self.measured = Measured(part_of(place, "measured"), self._aside)
         self.checkpoints = Checkpoints(part_of(place, "checkpoints"), self._aside)
+        kept, so_far = part_of(place, "weights"), part_of(place, "weights-so-far")
+        self.weights = Weights(kept, so_far, self._aside)
         claims, holders = part_of(place, "claims"), part_of(place, "holders")
         self.leases = Leases(claims, holders, self._aside, party)
 
@@ -137,8 +140,11 @@ class Store:
             whole = whole.join(wanted, on="key", how="semi")
         return whole, damage
 
-    def verify(self) -> list[Damage]:
+    def verify(self, *, weights: bool = True) -> list[Damage]:
         """Set aside whatever is not what its name promises, and say what that was.
+
+        Args:
+            weights: whether to read trained weights too, which are large.
 
         Raises:
             InputError: if it cannot be moved, or the system does not let something be read.
@@ -161,6 +167,7 @@ class Store:
         for name, problem in problems.items():
             self._landed.require_readable(name)
             found += self._put_landing_aside(name, problem)
+        found += self.weights.verify() if weights else []
         return found + self.measured.verify()
 
     def num_set_aside(self) -> int:
@@ -198,14 +205,15 @@ class Store:
                     self.compact()
 
     def withdraw(self, keys: Collection[str]) -> int:
-        """Take runs out, so that they are trained again; how many there were. They are kept in a
-        folder of their own. What is damaged is left to :meth:`verify`.
+        """Take runs out, so that they are trained again; how many there were. They are kept, with
+        their weights, in a folder of their own. What is damaged is left to :meth:`verify`.
 
         Raises:
             InputError: if the store cannot be written.
         """
         _lately.pop(self.place, None)
         wanted, count, replaced = set(keys), 0, set()
+        self.weights.withdraw(wanted, self._withdrawn)
         for shard in self._shards():
             try:
                 rows = self._compacted.read(shard)
@@ -350,6 +358,8 @@ class Store:
             self._compacted.blobs,
             self.measured.blobs,
             self.checkpoints.blobs,
+            self.weights.kept,
+            self.weights.so_far,
             self.leases.claims,
             self.leases.holders,
         )

@@ -72,10 +72,7 @@ class Context:
     @functools.cached_property
     def family_identity(self) -> dict[str, Any]:
         """Plain values that tell this family from every other, wherever its file lies."""
-        fields = changed_options(self.spec.family)
-        if isinstance(self.family, UserFamily):
-            fields |= {"kind": self.family.name, "code": family_code(self.family).to_dict()}
-        return fields
+        return _identity(self.spec, self.family)
 
     def costs(self) -> dict[float, ModuleCost]:
         """Widening factor → cost of one replica; checks on the way that every width fits the data.
@@ -186,7 +183,6 @@ def _kept_context(directory: Path, record: StudyRecord) -> Context:
 
 def _load_context(directory: Path, record: StudyRecord) -> Context:
     asked = record.data
-    again = f"restore it, or give the specification again: widthwise run SPEC -o {directory}"
     if record.arithmetic != ARITHMETIC:
         raise InputError(
             f"the study in {directory} asks for results in version {record.arithmetic} of the "
@@ -200,13 +196,40 @@ def _load_context(directory: Path, record: StudyRecord) -> Context:
         raise InputError(
             f"the data {dataset.name!r} must be those that the study in {directory} asks about "
             f"(fingerprint {asked.fingerprint[:12]}…), got {context.data_fingerprint[:12]}…; "
-            f"{again}"
+            f"{_again(directory)}"
         )
-    if context.family_identity != record.family:
-        found = context.family_identity.get("code", {})
-        changes = ", ".join(code_changes(record.family.get("code", {}), found)) or "it changed"
-        raise InputError(
-            f"the family {spec.family.kind!r}: {changes} since the study in {directory} asked for "
-            f"it; {again}"
-        )
+    _require_its_family(directory, record, context.family_identity)
     return context
+
+
+def load_family(directory: Path, record: StudyRecord) -> WidthFamily:
+    """The networks of the study in this directory; its data need not be here.
+
+    Raises:
+        InputError: if the family cannot be found, or is not that of its question.
+    """
+    data = record.data
+    family = record.spec.family.family(data.input_shape, data.num_classes)
+    _require_its_family(directory, record, _identity(record.spec, family))
+    return family
+
+
+def _identity(spec: StudySpec, family: WidthFamily) -> dict[str, Any]:
+    fields = changed_options(spec.family)
+    if isinstance(family, UserFamily):
+        fields |= {"kind": family.name, "code": family_code(family).to_dict()}
+    return fields
+
+
+def _require_its_family(directory: Path, record: StudyRecord, found: dict[str, Any]) -> None:
+    if found != record.family:
+        before, now = record.family.get("code", {}), found.get("code", {})
+        changes = ", ".join(code_changes(before, now)) or "it changed"
+        raise InputError(
+            f"the family {record.spec.family.kind!r}: {changes} since the study in {directory} "
+            f"asked for it; {_again(directory)}"
+        )
+
+
+def _again(directory: Path) -> str:
+    return f"restore it, or give the specification again: widthwise run SPEC -o {directory}"

@@ -30,6 +30,7 @@ class ModuleCost:
 
     Attributes:
         num_parameters: floats in the parameters.
+        parameter_bytes, buffer_bytes: of the module's parameters and buffers as they are.
         num_activations: floats that the layers put out.
         largest_activation: floats of the largest output of a layer with parameters.
         num_inputs: floats of one example.
@@ -41,6 +42,8 @@ class ModuleCost:
     """
 
     num_parameters: int
+    parameter_bytes: int
+    buffer_bytes: int
     num_activations: int
     largest_activation: int
     num_inputs: int
@@ -62,6 +65,10 @@ class ModuleCost:
             else STEP_OVERHEAD / replicas
         )
         return steps * (batch_size * self.training_flops + beside) + evaluated * self.forward_flops
+
+    def kept_bytes(self, *, momentum: bool) -> int:
+        """Of the trained network with, if there is momentum, its velocities."""
+        return self.parameter_bytes * (1 + momentum) + self.buffer_bytes
 
     def pack_bytes(self, batch_size: int, *, momentum: bool) -> int:
         """Memory of one replica in a pack: weights (with velocity, gradient and proof), batch,
@@ -108,6 +115,8 @@ def module_cost(module: nn.Module, inputs: Tensor, targets: Tensor) -> ModuleCos
     n = len(inputs)
     return ModuleCost(
         num_parameters=sum(p.numel() for p in module.parameters()),
+        parameter_bytes=sum(p.nbytes for p in module.parameters()),
+        buffer_bytes=sum(b.nbytes for b in module.buffers()),
         num_activations=sum(sizes) // n,
         largest_activation=largest_activation(module, inputs),
         num_inputs=inputs[0].numel(),

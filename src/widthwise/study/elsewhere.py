@@ -17,6 +17,7 @@ from widthwise.execution.slurm import SlurmOptions
 from widthwise.runs.store import Store
 from widthwise.study.asked import Asked
 from widthwise.study.context import Context
+from widthwise.study.lacking import Lacking
 from widthwise.study.progress import ProgressReporter
 from widthwise.study.reading import explain, read_fields
 from widthwise.study.rounds import Rounds
@@ -113,6 +114,7 @@ class Elsewhere:
             self._watch(watch, crew)
         finally:  # those that still wait in a queue would find nothing to do
             crew.stop()
+        watch.settle()  # a worker may have been stopped in the middle of it
         self.store.compact_if_many()
         self.store.sweep()
         return True
@@ -146,13 +148,15 @@ class _Watch:
         self._scheduler: Scheduler | None = None
         self._rounds = Rounds()
         self._asked: Asked | None = None
+        self._lacking: Lacking | None = None
 
     @property
     def num_asked(self) -> int:
         return 0 if self._asked is None else len(self._asked.runs)
 
     def is_done(self) -> bool:
-        """Whether all that is asked for has landed, and no search goes on."""
+        """Whether all that is asked for has landed, with the weights that are kept, and no search
+        goes on."""
         if self._scheduler is None:
             self._scheduler = Scheduler.if_known(self._context, self._directory, self._store)
         if self._scheduler is None:
@@ -162,10 +166,21 @@ class _Watch:
             self._rounds, self._asked = rounds, self._scheduler.asked(rounds)
         if self._scheduler.searched is not None and rounds.reason is None:
             return False
+        if self._lacking is None:
+            self._lacking = Lacking(self._scheduler, self._store)
         done = self._store.keys() >= set(self._asked.keys)
+        if done:
+            self._lacking.begin(rounds)
+            self._lacking.know_best()
+            done = self._lacking.done() >= set(self._asked.keys)
         if done:  # what a worker wrote last may be an earlier round's
             self._asked.write(self._directory)
         return done
+
+    def settle(self) -> None:
+        """Nothing is left."""
+        if self._lacking is not None:
+            self._lacking.settle()
 
     def line(self) -> str:
         if self._asked is None:

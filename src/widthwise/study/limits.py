@@ -28,11 +28,13 @@ class LimitsSpec(Frozen):
         steps: updates of all runs together.
         flops: floating-point operations of all runs together, evaluations included. 10^19 are six
             years of a CPU's core, or some two days of a large GPU.
+        kept_mb: megabytes (10^6 bytes) of trained weights in the store.
     """
 
     runs: Annotated[int, Field(ge=1, le=10**7)] = 10**6
     steps: Whole = 10**11
     flops: Positive = 1e19
+    kept_mb: Positive = 2000.0
 
 
 def refuse_long_lists(fields: Mapping[str, Any], limits: LimitsSpec) -> None:

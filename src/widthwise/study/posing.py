@@ -11,6 +11,7 @@ from widthwise.runs.key import Run
 from widthwise.study.asked import OWN_STORE, Asked, is_begun
 from widthwise.study.context import Context, describe, make_context, on_this_machine
 from widthwise.study.extending import change_between, refuse_unrelated
+from widthwise.study.keeping import refuse_many_bytes
 from widthwise.study.limits import refuse_many_flops, refuse_many_runs, refuse_many_steps
 from widthwise.study.record import StudyRecord, read_record
 from widthwise.study.scheduling import known_runs
@@ -74,6 +75,15 @@ def pose(directory: Path, asked: StudySpec, data: Dataset | None, *, yes: bool) 
         context.num_evaluated,
         costs,
         asked.limits,
+    )
+    search = asked.search
+    refuse_many_bytes(
+        asked.grid,
+        asked.keep,
+        costs,
+        asked.limits,
+        max_seeds=None if search is None else search.max_seeds,
+        max_runs=None if search is None else search.max_runs,
     )
     check_variation(context)
     known, is_all = known_runs(context, record.store_in(directory))

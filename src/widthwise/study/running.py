@@ -28,11 +28,13 @@ from widthwise.execution import (
 from widthwise.hardware import describe_processor, installed_versions
 from widthwise.runs.address import Address
 from widthwise.runs.blobs import Parts
-from widthwise.runs.landing import Landing
+from widthwise.runs.landing import Landing, digest_of
 from widthwise.runs.schema import MEASURED, MEASURED_SCHEMA, PROVENANCE
 from widthwise.runs.sealed import BrokenSealError
 from widthwise.runs.store import Store
+from widthwise.runs.weights import TrainedWeights
 from widthwise.study.context import Context, kept_context
+from widthwise.study.lacking import Lacking
 from widthwise.study.progress import ProgressReporter
 from widthwise.study.rounds import Rounds
 from widthwise.study.schedule import Schedule, ScheduledPack
@@ -48,7 +50,7 @@ _TRIALS = 3
 _HOPELESS = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Runner:
     """What training a study needs. It stops its executor when it ends, however that happens.
 
@@ -62,6 +64,7 @@ class Runner:
         workers: how many packs it trains at a time.
         until: when to stop, by :func:`time.monotonic`; None when nothing is left.
         order: in which it goes through packs of about a size; that decides no result.
+        speed: of this machine, once it was measured.
     """
 
     directory: Path
@@ -73,6 +76,7 @@ class Runner:
     workers: int
     until: float | None = None
     order: random.Random = field(default_factory=random.Random)
+    speed: Speed | None = field(default=None, init=False)
 
     def run(self) -> bool:
         """Train whatever is not there yet; whether nothing is left.
@@ -81,29 +85,25 @@ class Runner:
             InputError: if something of the user's is wrong, or the disk is full.
             StudyError: if runs could not be trained; it names them. All others have landed.
         """
-        speed: Speed | None = None
-        trained = False
+        trained, announced = False, False
+        lacking = Lacking(self.scheduler, self.store)
         failures = _Failures()
         with closing(self.executor), suppress(_TimeOverError):
             while True:
                 self._watch_time()
-                rounds = self.scheduler.rounds
-                asked = self.scheduler.asked(rounds)
-                asked.write(self.directory)
-                missing = self.scheduler.schedule(rounds, self.store.keys())
-                if missing.packs:
-                    if speed is None:
-                        if (note := _slower(self.scheduler.context)) is not None:
-                            self.reporter.note(note)
-                        with self.reporter.waiting("measuring this machine's speed"):
-                            speed = measure_speed(self.scheduler.context, missing)
-                    self._train(rounds, missing, speed, failures, len(asked.runs))
-                    trained = True
-                failures.raise_if_any()
-                if not self._begin_round(rounds):
+                lacking.begin(self.scheduler.rounds)
+                lacking.asked.write(self.directory)
+                if not announced and (kept := lacking.announcement()) is not None:
+                    self.reporter.note(kept)
+                announced = True
+                trained |= self._train(lacking, failures)
+                if not self._begin_round(lacking.rounds):
+                    lacking.know_best()
+                    trained |= self._train(lacking, failures)
+                    lacking.settle()
                     self.store.compact_if_many()
                     if not trained:
-                        self.reporter.note(f"all {len(asked.runs)} runs are there")
+                        self.reporter.note(f"all {len(lacking.asked.runs)} runs are there")
                     return True
         return False
 
@@ -111,29 +111,43 @@ class Runner:
         if self.until is not None and monotonic() >= self.until:
             raise _TimeOverError
 
-    def _train(
-        self,
-        rounds: Rounds,
-        missing: Schedule,
-        speed: Speed,
-        failures: "_Failures",
-        num_asked: int,
-    ) -> None:
-        at_once = min(self.workers, len(missing.packs))
-        self.reporter.begin(missing, speed, at_once, num_asked, self.store.keys)
+    def _train(self, lacking: Lacking, failures: "_Failures") -> bool:
+        """Train what is missing; whether anything was.
+
+        Raises:
+            StudyError: if runs could not be trained.
+        """
+        missing = lacking.packs()
+        if missing.packs:
+            if self.speed is None:
+                if (note := _slower(self.scheduler.context)) is not None:
+                    self.reporter.note(note)
+                with self.reporter.waiting("measuring this machine's speed"):
+                    self.speed = measure_speed(self.scheduler.context, missing)
+            if number := lacking.num_again():
+                self.reporter.note(
+                    f"{count(number, 'run')} landed without weights: trained again for them"
+                )
+            at_once = min(self.workers, len(missing.packs))
+            num_asked = len(lacking.asked.runs)
+            self.reporter.begin(missing, self.speed, at_once, num_asked, lacking.done)
+            with self.reporter.showing():
+                self._train_all(missing, lacking, failures)
+        failures.raise_if_any()
+        return bool(missing.packs)
+
+    def _train_all(self, missing: Schedule, lacking: Lacking, failures: "_Failures") -> None:
         pause = 0.0
-        with self.reporter.showing():
-            while True:
-                claimed = self.store.leases.claimed()
-                trained = self._pass(missing.packs, claimed, failures)
-                self.store.compact_if_many()
-                landed = self.store.keys().union(failures.given_up)
-                missing = self.scheduler.schedule(rounds, landed)
-                if not missing.packs:
-                    return
-                self._watch_time()
-                pause = next_pause(0.0 if trained else pause, len(claimed))
-                time.sleep(pause)  # another process trains them
+        while True:
+            claimed = self.store.leases.claimed()
+            trained = self._pass(missing.packs, claimed, failures)
+            self.store.compact_if_many()
+            missing = lacking.packs(failures.given_up)
+            if not missing.packs:
+                return
+            self._watch_time()
+            pause = next_pause(0.0 if trained else pause, len(claimed))
+            time.sleep(pause)  # another process trains them
 
     def _pass(
         self, packs: Sequence[ScheduledPack], claimed: frozenset[str], failures: "_Failures"
@@ -279,7 +293,7 @@ class PackCall:
 
     def __call__(self, emit: Emit) -> Finished:
         store, name, keys = Store(self.store), self.pack.name, self.pack.keys
-        if store.had_landed(keys):
+        if not self.pack.keep and store.had_landed(keys):
             return Finished(name, "already landed")
         if store.leases.is_crowded():
             return Finished(name, "busy")
@@ -288,6 +302,8 @@ class PackCall:
                 return Finished(name, "busy")
             # Looked up under the claim: whoever held it before may have landed some.
             missing = store.missing(keys)
+            if not self.pack.keep_for_now:
+                missing |= self._without_weights(store)
             if not missing:
                 return Finished(name, "already landed")
             context = kept_context(self.directory)
@@ -298,6 +314,11 @@ class PackCall:
                 )
             diverged = _train(store, context, self.pack.only(missing), emit, name)
             return Finished(name, "landed", diverged)
+
+    def _without_weights(self, store: Store) -> frozenset[str]:
+        """Runs whose weights are to be kept for good, and are not there."""
+        keep = self.pack.keep
+        return keep - store.weights.keys() if keep else keep
 
 
 def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task: str) -> int:
@@ -330,12 +351,17 @@ def _train(store: Store, context: Context, pack: ScheduledPack, emit: Emit, task
             saved = monotonic()
     results = trainer.results()
     seconds = (earlier + perf_counter() - started) / len(results)
-    for run, result in zip(pack.runs, results, strict=True):
+    for i, (key, run, result) in enumerate(zip(pack.keys, pack.runs, results, strict=True)):
+        measured = _measured(context, run.widening_factor, result)
+        weights = trainer.weights(i) if key in pack.keep else None
+        if weights is not None:  # first: what has landed is not trained again
+            digest, for_now = digest_of(measured), pack.keep_for_now
+            store.weights.keep(TrainedWeights(*weights), key, digest, for_now=for_now)
         store.land(
             Landing(
                 group=pack.group,
                 run=run,
-                measured=_measured(context, run.widening_factor, result),
+                measured=measured,
                 provenance=_provenance(context, name, result, seconds),
             )
         )

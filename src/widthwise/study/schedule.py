@@ -157,6 +157,8 @@ class ScheduledPack:
         group: what they share with the others of the study.
         job: what to train.
         training_flops, evaluation_flops: floating-point operations.
+        keep: keys of the runs whose trained weights are kept.
+        keep_for_now: whether only until it is known which are to be kept.
     """
 
     name: str
@@ -165,6 +167,8 @@ class ScheduledPack:
     job: PackJob
     training_flops: float
     evaluation_flops: float
+    keep: frozenset[str] = frozenset()
+    keep_for_now: bool = False
 
     @property
     def flops(self) -> float:
@@ -188,6 +192,7 @@ class ScheduledPack:
             self,
             name=_name(kept),
             keys=kept,
+            keep=self.keep.intersection(kept),
             job=replace(self.job, replicas=tuple(replica for _, replica in chosen)),
             training_flops=share * self.training_flops,
             evaluation_flops=share * self.evaluation_flops,

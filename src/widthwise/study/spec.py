@@ -17,6 +17,7 @@ from widthwise.sgd.batches import Sampling
 from widthwise.sgd.recipe import Augmentation, LossKind, Precision, Recipe, ScheduleKind
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.grid_spec import Frozen, GridSpec, Positive, Seed, Whole
+from widthwise.study.keep_spec import KeepSpec
 from widthwise.study.limits import LimitsSpec, refuse_long_lists
 from widthwise.study.reading import (
     explain,
@@ -206,7 +207,8 @@ class StudySpec(Frozen):
     """A whole study. Unknown keys are rejected.
 
     ``store`` is the folder of the runs, or their address in an object store as
-    ``s3://bucket/prefix``, if several studies share them; None keeps them with the study.
+    ``s3://bucket/prefix``, if several studies share them; None keeps them with the study. ``keep``
+    says whose trained weights are kept: "none", "best", "all" or settings.
 
     >>> spec = StudySpec.parse({
     ...     "grid": {"widening_factor": [1, 2], "learning_rate": 0.1,
@@ -227,6 +229,7 @@ class StudySpec(Frozen):
     hardware: HardwareSpec = HardwareSpec()
     analysis: AnalysisSpec = AnalysisSpec()
     limits: LimitsSpec = LimitsSpec()
+    keep: KeepSpec = KeepSpec()
     store: str | None = None
 
     @model_validator(mode="after")
@@ -315,8 +318,10 @@ class StudySpec(Frozen):
         """Plain values, complete (defaults filled in), that :meth:`parse` reads back; without the
         limits and the store, which decide no result."""
         fields = self.model_dump(mode="json", exclude={"limits", "store"})
-        # A grid is what every study was before there was a search: it keeps its hash.
-        return {key: value for key, value in fields.items() if (key, value) != ("search", None)}
+        # What every study was before there was a search, or weights were kept.
+        return {
+            k: v for k, v in fields.items() if (k, v) not in (("search", None), ("keep", "none"))
+        }
 
     def portable_fields(self) -> dict[str, Any]:
         """:meth:`fields` with the names of files in place of their paths."""
@@ -329,8 +334,8 @@ class StudySpec(Frozen):
         return sha256(canonical({k: v for k, v in fields.items() if k not in _HOW}))
 
 
-# Tables that say how something is computed, not what.
-_HOW = ("hardware", "packing")
+# What says how something is computed and what is kept of it, not what is asked.
+_HOW = ("hardware", "packing", "keep")
 
 
 def differences(first: StudySpec, second: StudySpec, between: str = " against ") -> list[str]:

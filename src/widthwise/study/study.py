@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
+from torch import nn
 
 from widthwise.analysis import Law, Optimum
 from widthwise.data import Dataset
@@ -26,17 +27,20 @@ from widthwise.runs.address import place_of
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.blobs import Damage
 from widthwise.runs.folder import Folder
-from widthwise.runs.schema import RESULTS_SCHEMA, results_table
+from widthwise.runs.schema import RESULTS_SCHEMA, curves_table, results_table, without_lists
 from widthwise.runs.tables import base_init_variance, selected_on
 from widthwise.runs.trust import doubts
+from widthwise.runs.weights import TrainedWeights
 from widthwise.study.asked import read_asked
 from widthwise.study.context import (
     Context,
     load_context,
+    load_family,
     on_this_machine,
 )
 from widthwise.study.elsewhere import ClusterSpec, Elsewhere
 from widthwise.study.format_2 import OldShards
+from widthwise.study.keeping import runs_of_best
 from widthwise.study.posing import pose
 from widthwise.study.progress import ProgressReporter, make_reporter
 from widthwise.study.rates_file import RATES_FILE, MeasuredRates
@@ -53,7 +57,12 @@ from widthwise.study.stable_rates import (
     reported,
 )
 from widthwise.study.status import StudyStatus, study_status
+from widthwise.study.trained import ChosenRun, Resumed, chosen_row, resumed, trained_module
 from widthwise.study.variation import parameterization_doubts, seed_doubts
+from widthwise.text import html_table, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Study:
@@ -118,6 +127,16 @@ class Study:
         """
         directory = whole_path(directory)
         return cls(directory, read_record(directory))
+
+    def _repr_html_(self) -> str:
+        """In a notebook; nothing is computed for it."""
+        now = self.status()
+        of = "" if now.runs_planned is None else f" of {now.runs_planned}"
+        rows = [("folder", str(self.directory)), ("runs landed", f"{now.runs_landed}{of}")]
+        rows += [("diverged", str(now.runs_diverged))]
+        law = None if self._summarized is None else self._summarized[1].law
+        rows += [] if law is None else [("law", law.sentence())]
+        return html_table(printable(now.title), rows)
 
     def identity(self, what: Literal["data", "family"]) -> Any:
         """Plain values that tell the data, or the networks, that it asks about from others."""
@@ -194,7 +213,7 @@ class Study:
             directory=self.directory,
             store=self._store,
             scheduler=scheduler,
-            results=self.results,
+            results=lambda: self._results()[0],
             reporter=reporter,
             executor=make_executor(at_once),
             workers=at_once,
@@ -282,16 +301,69 @@ class Study:
             on_rate=on_rate,
         )
 
-    def results(self) -> pl.DataFrame:
+    def results(self, *, curves: bool = False) -> pl.DataFrame:
         """One row a run that it asks for and that has landed, in a fixed order; empty if none has.
 
-        Columns are those of :data:`widthwise.runs.schema.RESULTS_SCHEMA`. Damaged files are not
-        counted; :meth:`verify` names them.
+        Columns are those of :data:`widthwise.runs.schema.RESULTS_SCHEMA` without the curves, which
+        are a table of their own (:meth:`curves`), so that what is returned can be written as CSV
+        and taken to pandas. Damaged files are not counted; :meth:`verify` names them.
+
+        Args:
+            curves: whether to add the curves, as columns of lists; ``decay_at`` is one then, too.
 
         Raises:
             InputError: if the list of its runs is damaged.
         """
-        return self._results()[0]
+        whole = self._results()[0]
+        return whole if curves else without_lists(whole)
+
+    def curves(self) -> pl.DataFrame:
+        """One row an evaluation of a run: ``run_id``, its hyper-parameters, ``step`` (0 is at
+        initialization), and what was measured there. Runs are in the order of :meth:`results`.
+
+        Raises:
+            InputError: as :meth:`results`.
+        """
+        return curves_table(self._results()[0])
+
+    def best(self) -> pl.DataFrame:
+        """The rows of :meth:`results` of each width's best setting, by width, then seed: the one
+        with the highest mean accuracy, on validation examples if there are any, of those of which
+        no seed diverged. With ``keep = "best"`` their trained weights are kept.
+        """
+        return without_lists(runs_of_best(self._results()[0]))
+
+    def module(self, run: ChosenRun = "best") -> nn.Module:
+        """The trained network of a run whose weights were kept, in evaluation mode: on the test
+        examples it scores what the run's curves end with.
+
+        Args:
+            run: "best" (of the best setting of all widths the first seed), the ``run_id`` of a run,
+                or a row of :meth:`results` or :meth:`best`.
+
+        Raises:
+            InputError: if its weights were not kept, or the code of its networks has changed.
+        """
+        refuse_while_importing()
+        self._require_new()
+        return self._trained(run)[1].eval()
+
+    def resume(self, run: ChosenRun = "best") -> Resumed:
+        """A run whose weights were kept, to be trained on as if it had never ended: the network,
+        ``torch.optim.SGD`` with its momentum buffers, the batches that come next, and the loss.
+
+        Args:
+            run: as for :meth:`module`.
+
+        Raises:
+            InputError: as for :meth:`module`, and if data are not those of its question.
+        """
+        refuse_while_importing()
+        self._require_new()
+        training = self.spec.training
+        row, module, weights = self._trained(run)
+        dataset = self._context.dataset
+        return resumed(module, weights, dataset, training.recipe, training.sampling, row)
 
     def summary(self) -> Summary:
         """Optima and law, with the reason for whatever could not be found.
@@ -299,7 +371,7 @@ class Study:
         Raises:
             FitError: if no run has landed.
         """
-        return self._summary(self.results())
+        return self._summary(self._results()[0])
 
     def optima(self) -> dict[float, Optimum]:
         """Widening factor → optimum of the normalized noise scale, where one could be located."""
@@ -315,6 +387,23 @@ class Study:
         if summary.law is None:
             raise FitError(summary.law_problem)
         return summary.law
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Test accuracy against the normalized noise scale, a curve a width, with the optima.
+
+        Args:
+            axes: where to draw; None makes a figure, by Matplotlib's own settings.
+
+        Returns:
+            The axes, to change and to save: ``study.plot().figure.savefig("plot.pdf")``.
+
+        Raises:
+            FitError: if no run has landed.
+        """
+        from widthwise.report.plot import plot_accuracy  # workers need no Matplotlib
+
+        results = self._results()[0]
+        return plot_accuracy(results, self._summary(results).optima, axes)
 
     def report(self, *, command: str | None = None, directory: Path | None = None) -> Path:
         """Write the report; returns the path of its page.
@@ -363,7 +452,10 @@ class Study:
         """
         self._require_new()
         self._store.prepare()
-        return self._store.sweep(), self._store.compact()
+        removed = self._store.sweep()
+        if self.spec.keep.which != "best":  # of an earlier question
+            removed += self._store.weights.drop(read_asked(self.directory).keys)
+        return removed, self._store.compact()
 
     def withdraw(self, where: str) -> int:
         """Take those of its runs out of the store of which this is true, so that they are trained
@@ -412,13 +504,23 @@ class Study:
         name = None if self._record.is_old else read_asked(self.directory).rounds
         return None if name is None else KeptRounds(self.directory, name).read().reason
 
+    def _trained(self, run: ChosenRun) -> tuple[dict[str, Any], nn.Module, TrainedWeights]:
+        row = chosen_row(self._results()[0], run)
+        known = self._known_context
+        family = load_family(self.directory, self._record) if known is None else known.family
+        keeps = str(self.spec.keep.model_dump(mode="json"))
+        module, weights = trained_module(
+            self._store, family, self.spec.training.recipe, row, keeps=keeps
+        )
+        return row, module, weights
+
     def _prepare(self, reporter: ProgressReporter) -> None:
         """Before runs are trained here or elsewhere."""
         if self._note is not None:
             reporter.note(self._note)
         Folder(self.directory).make()
         self._store.prepare()
-        for damage in self._store.verify():
+        for damage in self._store.verify(weights=False):
             reporter.warn(f"{damage}; what it held is repeated")
 
     @property

@@ -187,6 +187,16 @@ class PackTrainer:
         """One result a replica, in the job's order; call when :attr:`done`."""
         return [self._result(i) for i in range(len(self.job.replicas))]
 
+    def weights(self, i: int) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """Copies of the parameters and buffers of the replica of this index in the job, and of its
+        momentum buffers (:meth:`widthwise.engines.Pack.velocities`), as they are now; None if it
+        was dropped because its loss left the finite numbers."""
+        if i not in self._alive:
+            return None
+        column = self._alive.index(i)
+        tensors = {**self._pack.parameters(column), **self._pack.buffers(column)}
+        return tensors, self._pack.velocities(column)
+
     def _chunk(self, target: int) -> int:
         """Steps of the next call, which ends a block or at the target."""
         examples = len(self._alive) * self.job.batch_size  # a step
