@@ -9,8 +9,10 @@ import torch
 from tiny_studies import clouds, comparable, fields, finished_study, flip_a_bit, in_this_process
 from torch import nn
 
+from widthwise.engines import pack
 from widthwise.engines.compiled.build import LIBRARY
 from widthwise.errors import FitError, InputError
+from widthwise.sgd.batches import batch_indices
 from widthwise.study import Study, StudySpec
 from widthwise.study.keep_spec import KeptRuns
 from widthwise.study.keeping import best_settings
@@ -198,6 +200,41 @@ class TestResume:
                 torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-6)
             start = short.module(row).state_dict()
             assert any(not torch.allclose(start[name], expected[name], rtol=1e-2) for name in start)
+
+    @needs_library
+    def test_in_compiled_code_to_the_same_bits(self, tmp_path):
+        """Whole blocks of sixteen steps leave the same bits however they are cut."""
+        grid = {"widening_factor": 2, "learning_rate": 0.05, "momentum": 0.9, "seeds": 1}
+
+        def study(name, steps):
+            asked = spec_for(
+                "compiled",
+                tmp_path,
+                keep="all",
+                grid=grid,
+                training={"steps": steps, "evaluations": 8},
+            )
+            return finished_study(tmp_path / name, asked)
+
+        module, optimizer, _, _ = study("short", 128).resume()
+        packed = pack([module], [0.05], [0.9], engine="compiled")
+        for name, parameter in module.named_parameters():
+            state = packed.state()
+            state[f"velocities/{name}"] = optimizer.state[parameter]["momentum_buffer"][None]
+            packed.restore(state)
+        data = clouds()
+        rows = batch_indices(0, 128, 128, batch_size=8, num_train=64, sampling="epochs")
+        packed.train_steps(
+            torch.from_numpy(data.train_inputs),
+            torch.from_numpy(data.train_labels),
+            torch.from_numpy(rows)[None],
+            torch.empty(128, 1),
+            first_number=128,
+            rate_factors=torch.ones(128, dtype=torch.float64),
+        )
+        expected = dict(study("long", 256).module().named_parameters())
+        for name, tensor in packed.parameters(0).items():
+            assert torch.equal(tensor, expected[name]), name
 
     def test_without_the_momentum_buffers_it_does_not(self, tmp_path):
         grid = {"momentum": 0.9, "seeds": 1}
