@@ -241,7 +241,7 @@ def _most_kept(keep: KeepSpec, grid: GridSpec) -> int:
 
 def _rounded_up(value: float) -> int:
     """To two digits, and not below the value."""
-    unit = 10 ** max(0, len(str(int(value))) - 2)
+    unit: int = 10 ** max(0, len(str(int(value))) - 2)
     return -int(-(value + 1e-9) // unit) * unit
 
 
