@@ -169,3 +169,22 @@ def test_the_callers_generator_is_left_alone():
     module, state = Pair(), torch.get_rng_state()
     refuse_functional_use(module, {"a.weight"})
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_class_of_code_that_was_executed_without_a_name_is_read_like_any_other():
+    """As notebooks' helpers and plug-ins execute files: its methods belong to no module."""
+    names = {"Pair": Pair, "functional": functional}
+    exec(
+        "class Written(Pair):\n"
+        "    def forward(self, x):\n"
+        "        return functional.linear(x, self.a.weight)\n"
+        "class Called(Pair):\n"
+        "    def forward(self, x):\n"
+        "        return self.b(self.a(x).relu())\n",
+        names,
+    )
+    with pytest.raises(InputError, match=r"'a\.weight' itself"):
+        convert(names["Written"](), "ntk", learning_rate=0.1)
+    torch.manual_seed(0)
+    module, x = names["Called"](), torch.randn(5, 6)
+    assert difference(module(x), convert(module, "ntk", learning_rate=0.1).module(x)) < 1e-6

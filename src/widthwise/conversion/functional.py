@@ -175,7 +175,7 @@ def _resolve(module: nn.Module, node: ast.expr, me: str) -> Any:
 
 def _source(function: object) -> ast.FunctionDef | None:
     """Parsed; None of what is no function of the user's, or cannot be read."""
-    if not inspect.isfunction(function) or function.__module__.startswith("torch."):
+    if not inspect.isfunction(function) or (function.__module__ or "").startswith("torch."):
         return None
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
