@@ -14,6 +14,7 @@ from widthwise.families import WidthFamily
 from widthwise.runs.landing import digest_of
 from widthwise.runs.sealed import BrokenSealError
 from widthwise.runs.store import Store
+from widthwise.runs.tables import selected_on
 from widthwise.runs.weights import TrainedWeights
 from widthwise.sgd.batches import Sampling
 from widthwise.sgd.feeding import BatchFeed
@@ -77,7 +78,7 @@ def _best(results: pl.DataFrame) -> dict[str, Any]:
     settings, runs = best_settings(results), runs_of_best(results)
     if not settings:
         raise FitError("no setting has runs that all ended well, so none is best")
-    by = "test" if runs["validation_accuracy"].null_count() else "validation"
+    by = selected_on(results)
     scores = {width: row.score(by)[0] or 0.0 for width, row in settings.items()}
     width = max(scores, key=lambda width: scores[width])
     return runs.filter(pl.col("widening_factor") == width).row(0, named=True)
