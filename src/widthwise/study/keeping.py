@@ -5,6 +5,7 @@ keeps the best keeps the weights of all its runs; at the end those of the best s
 landed without weights is trained again only if it is one whose weights are kept.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -241,8 +242,8 @@ def _most_kept(keep: KeepSpec, grid: GridSpec) -> int:
 
 def _rounded_up(value: float) -> int:
     """To two digits, and not below the value."""
-    unit: int = 10 ** max(0, len(str(int(value))) - 2)
-    return -int(-(value + 1e-9) // unit) * unit
+    unit = int(10 ** max(0, len(str(int(value))) - 2))
+    return math.ceil(value / unit) * unit
 
 
 def _mb(size: float) -> str:

@@ -78,7 +78,8 @@ def _best(results: pl.DataFrame) -> dict[str, Any]:
     settings, runs = best_settings(results), runs_of_best(results)
     if not settings:
         raise FitError("no setting has runs that all ended well, so none is best")
-    scores = {width: row.score(selected_on(runs))[0] or 0.0 for width, row in settings.items()}
+    by = selected_on(results)
+    scores = {width: row.score(by)[0] or 0.0 for width, row in settings.items()}
     width = max(scores, key=lambda width: scores[width])
     return runs.filter(pl.col("widening_factor") == width).row(0, named=True)
 
