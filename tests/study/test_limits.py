@@ -54,6 +54,7 @@ def test_refused_before_anything_is_made(override, message):
         (["training.steps=1000000000000", "grid.seeds=[0]"], "limits.steps"),
         (["limits.steps=10"], "at most limits.steps = 10 steps together, got 192"),
         (["limits.flops=1e6"], r"limits.flops = 1e\+06 operations together, got 1.2e\+06; train"),
+        ([f"grid.batch_size={10**320}"], r"limits.flops = 1e\+19 operations together, got .*e\+30"),
         (["limits.runs=7"], "at most limits.runs = 7 runs, got 8; ask for fewer"),
         (["grid.widening_factor=1000000000"], "needs about 96000 MB, got packing.memory_mb"),
         (["family.base_width=1000000000000"], "raise it, or build narrower networks"),

@@ -114,7 +114,10 @@ def refuse_many_flops(
     flops = 0.0
     for grid in grids:
         runs_a_width = _num_runs(grid) / len(grid.widening_factor)
-        examples = _mean(steps * batch for steps, batch in _runs(grid, training, num_train))
+        examples = _mean(
+            steps * min(_as_float(batch), _LARGEST_BATCH)
+            for steps, batch in _runs(grid, training, num_train)
+        )
         evaluated = (training.evaluations + 1) * num_evaluated
         for width in grid.widening_factor:
             cost = costs[width]
@@ -161,6 +164,9 @@ def _num_runs(grid: GridSpec) -> int:
 
 def _num_steps(grid: GridSpec, training: Any, num_train: int) -> float:
     return _mean(steps for steps, _ in _runs(grid, training, num_train)) * _num_runs(grid)
+
+
+_LARGEST_BATCH = 1e300  # finite, for runs of no step
 
 
 def _as_float(number: float) -> float:
