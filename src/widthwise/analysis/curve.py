@@ -2,8 +2,8 @@
 beyond the widths that were measured. Reasons are in docs/statistics.md.
 
 log g = level + exponent·u − fall·u²/2 with u = log(w / widest): the local exponent is
-exponent − fall·u. Exponent and fall never differ in sign, so that over the measured widths the local
-exponent nears zero and does not cross it. A straight line has no fall.
+exponent − fall·u. Exponent and fall never differ in sign, so that over the measured widths the
+local exponent nears zero and does not cross it. A straight line has no fall.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """How the optimum moves with width: a power law or a bent one, its exponent with an interval, and a
 verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ ZONES: dict[Verdict, tuple[float, float]] = {
 }
 # A law is fitted to widths whose optimum more often than not lies inside what was run.
 INFORMATIVE_SHARE = 0.5
-# A bend is looked for in this many widths or more, and a straight law is called bent this often.
+# So many widths can show a bend, and so often is a straight law called bent.
 LEAST_WIDTHS_TO_BEND = 4
 FALSE_BENDS = 0.05
 
@@ -36,10 +36,11 @@ class Law:
 
     `exponent`, `interval` and `verdict` are those of a straight line through the widths that were
     measured. `bend` is what the local exponent loses from the narrowest to the widest of them: 0
-    unless the evidence is for a bend; what is not excluded is in `bend_interval` (None with fewer
-    than four widths, which show no bend). `predict`, `growth` and `local_exponent` follow the curve
-    that was chosen, `curve` (None: straight). Their intervals hold every curve, bent or not, that
-    the draws allow, and beyond the widest width whatever lies between flat and straight on.
+    unless the evidence, of four widths or more, is for a bend; what is not excluded is in
+    `bend_interval` (None with two widths). `predict`, `growth` and `local_exponent` follow the
+    curve that was chosen, `curve` (None: straight). Their intervals hold lines and bent curves
+    unless the evidence tells them apart, and beyond the widest width whatever lies between flat
+    and straight on.
 
     Draws that leave the exponent undetermined (fewer than two widths inside their grids) are NaN
     in `samples`; they open the interval on both sides. `num_cut_off` widths have an optimum that
@@ -71,21 +72,20 @@ class Law:
     def predict(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Best noise scale at a widening factor, with its band at `confidence`."""
         at = _log_factor(widening_factor)
-        band = _interval(self._drawn().possible_values(at), self.confidence)
+        band = self._open(lambda curve: curve.possible_values(at))
         return _exp(float(self._chosen().value(at)), band)
 
     def growth(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Best noise scale over that at widening factor 1, with its interval at `confidence`."""
-        at, chosen, drawn = _log_factor(widening_factor), self._chosen(), self._drawn()
-        ratios = drawn.possible_values(at) - drawn.possible_values(0.0)
-        value = float(chosen.value(at) - chosen.value(0.0))
-        return _exp(value, _interval(ratios, self.confidence))
+        at, chosen = _log_factor(widening_factor), self._chosen()
+        ends = self._open(lambda curve: curve.possible_values(at) - curve.possible_values(0.0))
+        return _exp(float(chosen.value(at) - chosen.value(0.0)), ends)
 
     def local_exponent(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Slope of log(best noise scale) there, with its interval at `confidence`."""
         at = _log_factor(widening_factor)
-        possible = self._drawn().possible_slopes(at)
-        return float(self._chosen().slope(at)), _interval(possible, self.confidence)
+        ends = self._open(lambda curve: curve.possible_slopes(at))
+        return float(self._chosen().slope(at)), ends
 
     def relative_to(self, base: float) -> "Law":
         """The same law in widening factors relative to this one, for a network tuned there."""
@@ -102,8 +102,13 @@ class Law:
     def _chosen(self) -> Curve:
         return self.curve or self._line(self.intercept, self.exponent)
 
-    def _drawn(self) -> Curve:
-        return self.curve_samples or self._line(self.intercept_samples, self.samples)
+    def _open(self, quantity: Callable[[Curve], FloatArray]) -> tuple[float, float]:
+        """The interval of a quantity of the draws; where the evidence does not tell a line from a
+        bent curve, from the lower end of either to the higher of either."""
+        line = self._line(self.intercept_samples, self.samples)
+        drawn = [self.curve_samples] if self.curve else [line, self.curve_samples or line]
+        ends = [_interval(quantity(curve), self.confidence) for curve in drawn if curve]
+        return min(low for low, _ in ends), max(high for _, high in ends)
 
     def _line(self, intercept: float | FloatArray, exponent: float | FloatArray) -> Curve:
         logs = [_log_factor(factor) for factor in self.widening_factors]
@@ -197,9 +202,10 @@ def fit_law(
 ) -> Law:
     """Fit log(best noise scale) = intercept + exponent * log(widening factor), and a bent curve.
 
-    One weighted line per draw, and from four widths on one curve whose local exponent nears zero. Locate all optima with the same `seed`: draw d then leans to the
-    same shape at every width, whose bias cancels from the exponent. Censored draws enter as
-    inequalities; scatter about the line beyond what the draws allow widens the interval.
+    One weighted line per draw, and one curve whose local exponent nears zero. Locate all optima
+    with the same `seed`: draw d then leans to the same shape at every width, whose bias cancels
+    from the exponent. Censored draws enter as inequalities; scatter beyond what the draws allow
+    widens the interval.
 
     Args:
         widening_factors: shape (W,).
@@ -242,13 +248,11 @@ def fit_law(
     exponents = exponent + stretch * (exponents - exponent)
     levels = level + stretch * (levels - level)
     interval = _interval(exponents, confidence)
-    curve, curves, curve_chance = None, None, None
-    if _num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
-        curve, curves, curve_chance = _bent(
-            log_factors, drawn, draws, bounds, spread, exponent
-        )
-    if curve is not None:
-        chance = curve_chance
+    curve, curves = None, None
+    if _num_widths(factors[informative]) > 2:
+        bent, curves, chance_of_bent = _bent(log_factors, drawn, draws, bounds, spread, exponent)
+        if bent is not None and _num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
+            curve, chance = bent, chance_of_bent
     losses = None if curves is None else np.asarray(curves.fall) * np.ptp(log_factors)
     return Law(
         exponent=exponent,
