@@ -118,9 +118,10 @@ def least_squares(
     target = np.where(found, draws, np.where(draws < 0, bounds[:, 0], bounds[:, 1]))
     enough = _num_different(log_factors, found) >= columns.shape[1]
     weight, active = 1.0 / spread**2, found
+    products = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
     for _ in range(2 * draws.shape[1] + 2):
         used = weight * active
-        normal = np.einsum("dw,wi,wj->dij", used, columns, columns)
+        normal = (used @ products).reshape(-1, columns.shape[1], columns.shape[1])
         normal[~enough] = np.eye(columns.shape[1])
         right = (used * target) @ columns
         coefficients = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
