@@ -28,6 +28,8 @@ INFORMATIVE_SHARE = 0.5
 # So many widths can show a bend, and so often is a straight law called bent.
 LEAST_WIDTHS_TO_BEND = 4
 FALSE_BENDS = 0.05
+# Less than this, lost with each factor e of width, is rounding.
+LEAST_FALL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -293,7 +295,7 @@ def _bent(
         wider = np.where(known, center + stretch * (draws - center), draws)
     curves, falls = fit_curves(log_factors, wider, bounds, spread)
     # Of a parabola free to bend either way: does it bend so that the exponent nears zero?
-    if float(np.mean(falls * exponent > 0.0)) < 1.0 - FALSE_BENDS:
+    if float(np.mean(falls * np.sign(exponent) > LEAST_FALL)) < 1.0 - FALSE_BENDS:
         return None, curves, chance
     chosen = (float(np.nanmedian(part)) for part in (curves.level, curves.exponent, curves.fall))
     level, at_widest, fall = chosen
