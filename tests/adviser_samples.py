@@ -11,7 +11,8 @@ from widthwise.analysis.law import verdict_of
 
 
 def law(exponent=0.5, interval=(0.25, 0.75), widening_factors=(1.0, 4.0, 16.0), num_cut_off=0):
-    """A measured law, without draws: the adviser reads only the interval."""
+    """A measured law with the fewest draws that have this interval; an open end is undetermined."""
+    ends = [end if np.isfinite(end) else np.nan for end in interval]
     return Law(
         exponent=exponent,
         interval=interval,
@@ -22,7 +23,7 @@ def law(exponent=0.5, interval=(0.25, 0.75), widening_factors=(1.0, 4.0, 16.0), 
         widening_factors=widening_factors,
         confidence=0.95,
         lack_of_fit=None,
-        samples=np.full(3, exponent),
+        samples=np.array([ends[0], exponent, ends[1]]),
         intercept_samples=np.zeros(3),
         num_cut_off=num_cut_off,
     )

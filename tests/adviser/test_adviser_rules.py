@@ -1,13 +1,16 @@
 """Every rule of the adviser in numbers worked out by hand."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from adviser_samples import Comparison, MeasuredRate, MeasuredRateLaw, law, widen
 from torch import nn
 
 from widthwise import adviser
 from widthwise.adviser import AdviceRefusedError
+from widthwise.analysis.curve import Curve
 from widthwise.errors import InputError
 from widthwise.theory.noise import normalized_noise_scale
 
@@ -436,7 +439,41 @@ class TestCeiling:
         assert ceiling.batch_size == 0
 
 
+def bent_law():
+    """Local exponent 1 at w = 1, falling evenly in log w to 0 at w = 16."""
+    end = math.log(16)
+    curve = Curve(level=end / 2, exponent=0.0, fall=1 / end, start=0.0, end=end)
+    draws = replace(curve, **{k: np.full(3, getattr(curve, k)) for k in _DRAWN})
+    return replace(law(0.5, (0.4, 0.6)), bend=1.0, curve=curve, curve_samples=draws)
+
+
+_DRAWN = ("level", "exponent", "fall")
+
+
 class TestLaw:
+    def test_a_plan_follows_a_bent_law(self):
+        plan = widen(
+            learning_rate=1.0,
+            batch_size=64,
+            widening_factor=4,
+            parameterization="ntk",
+            law=bent_law(),
+        )
+        # From 1 to 1/2 over two octaves: 3/4 on the average.
+        assert plan.exponent == pytest.approx(0.75)
+        assert plan.noise_ratio == pytest.approx(4**0.75)
+        assert "whose exponent goes from 1.00 at w = 1 to 0.50 at w = 4" in plan.explain().replace(
+            "\n  ", " "
+        )
+        wider = widen(
+            learning_rate=1.0,
+            batch_size=64,
+            widening_factor=256,
+            parameterization="ntk",
+            law=bent_law(),
+        )
+        assert wider.noise_ratio == pytest.approx(4.0)  # flat since w = 16
+
     """s = 0.5 (0.25 to 0.75) at w = 16: w^s = 4 (2 to 8), and w^(s−1) = 1/4 (1/8 to 1/2)."""
 
     def test_the_rate_follows(self):

@@ -49,9 +49,22 @@ def test_an_exact_power_law_gives_its_exponent(exponent):
     law = fit_law(factors, optima)
     assert law.exponent == pytest.approx(exponent, abs=1e-9)
     assert law.intercept == pytest.approx(0.3, abs=1e-9)
-    value, band = law.predict(16)
-    assert value == pytest.approx(math.exp(0.3) * 16**exponent)
+    value, band = law.predict(8)
+    assert value == pytest.approx(math.exp(0.3) * 8**exponent)
     assert band == pytest.approx((value, value))
+    assert law.growth(8) == (pytest.approx(8**exponent), pytest.approx((8**exponent, 8**exponent)))
+    assert law.local_exponent(3)[0] == pytest.approx(exponent, abs=1e-9)
+    assert (law.bend, law.curve) == (0.0, None)
+
+
+@pytest.mark.parametrize("exponent", [-0.5, 1.0])
+def test_beyond_the_widest_width_a_law_may_go_flat_or_straight_on(exponent):
+    factors = [1, 2, 4, 8]
+    law = fit_law(factors, [optimum_at(exponent * math.log(w), spread=0.0) for w in factors])
+    value, band = law.predict(32)
+    assert value == pytest.approx(32**exponent)
+    assert band == pytest.approx(sorted((8**exponent, 32**exponent)))
+    assert law.local_exponent(32)[1] == pytest.approx(sorted((0.0, exponent)), abs=1e-9)
 
 
 def test_interval_matches_the_textbook_standard_error():
@@ -124,7 +137,7 @@ def test_sentence_says_it_all():
     law = fit_law(factors, [optimum_at(math.log(w), spread=0.0) for w in factors])
     assert law.sentence() == (
         "The best normalized noise scale grows in proportion to the widening factor: "
-        "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths, "
+        "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths (w = 1 to 4), "
         "with the optimum located at all of them."
     )
 

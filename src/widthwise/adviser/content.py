@@ -38,7 +38,8 @@ class PlanContent:
         widening_factor: w.
         parameterization: "standard", "ntk", "default" or "mup".
         keep: what was to be left as it is.
-        exponent: s in ḡ_opt ∝ w^s, with `exponent_interval`; None if it is the paper's.
+        exponent: s in ḡ_opt ∝ w^s from the base to the target (of a bent law: its mean over log w),
+            with `exponent_interval`; None if it is the paper's.
         noise_scale, base_noise_scale: g = ε/(B(1−m)) after and before, in units of ε.
         noise_ratio, normalized_noise_ratio: g, and ḡ, at the target over the base's.
         noise_ratio_interval: end to end, as those above; None if no law was given.

@@ -126,7 +126,7 @@ def reasons(
     """
     scaling = width_rule(known.parameterization)
     growth = noise_growth(known.parameterization, known.widening_factor, exponent)
-    source = PAPER if law is None else _law_source(law)
+    source = PAPER if law is None else _law_source(law, known.widening_factor)
     total = exponent + scaling.variance_exponent
     rule = (
         RULES[known.parameterization]
@@ -300,8 +300,14 @@ def _instead(setting: Setting, ours: tuple[Setting, Setting]) -> str:
     return f", which would set {' and '.join(told)}" if told else ""
 
 
-def _law_source(law: Law) -> str:
-    return f"your study: exponent {estimate(law.exponent, law.interval)}"
+def _law_source(law: Law, widening_factor: float) -> str:
+    if law.curve is None:
+        return f"your study: exponent {estimate(law.exponent, law.interval)}"
+    first, last = law.local_exponent(1.0)[0], law.local_exponent(widening_factor)[0]
+    return (
+        f"your study: a bent law, whose exponent goes from {first:.2f} at w = 1 to {last:.2f} at "
+        f"w = {widening_factor:g}"
+    )
 
 
 def assumptions(known: Known, epochs: float | None, num_train: int | None) -> tuple[str, ...]:

@@ -75,7 +75,8 @@ def widen(
         stability: what is known of the largest stable learning rate: a :class:`Stability`; or a
             measured rate or law; or a number, ε_max at the base.
         training: how it trains: a :class:`Training`; None is the paper's setting.
-        law: fitted by a study of your own; its interval is carried into ε and B.
+        law: fitted by a study of your own, straight or bent; ḡ is carried from 1 to
+            ``widening_factor`` along it, and its interval into ε and B.
         keep: what stays as it is: "stability" (ε goes no higher than is known to be stable, B
             stays or falls), "batch_size" (ε follows, however high, unless ε_max says no),
             "learning_rate" (B follows), "learning_rate_and_batch_size" (m follows), "momentum" (ε
@@ -134,7 +135,7 @@ def widen(
             f"measured at another width. Measure it with: {measure}",
             fields=("max_stable_learning_rate", "stability_exponent"),
         )
-    exponent = PAPER_EXPONENT if law is None else law.exponent
+    exponent, exponents = _exponents(law, known.widening_factor)
     growth = noise_growth(known.parameterization, known.widening_factor, exponent)
     request = Request(
         base=tuned,
@@ -147,7 +148,7 @@ def widen(
     )
     solution = solve(request)
     setting = solution.setting
-    growths = _growths(law, known)
+    growths = _growths(exponents, known)
     variance_exponent = width_rule(known.parameterization).variance_exponent
     limits = ceiling(
         stable,
@@ -186,7 +187,7 @@ def widen(
         parameterization=known.parameterization,
         keep=keep,
         exponent=exponent,
-        exponent_interval=None if law is None else law.interval,
+        exponent_interval=exponents,
         noise_scale=setting.noise_scale,
         base_noise_scale=tuned.noise_scale,
         noise_ratio=growth * solution.reached,
@@ -293,13 +294,27 @@ def _by_our_own(request: Request, known: Known) -> tuple[Setting, Setting] | Non
     )
 
 
-def _growths(law: Law | None, known: Known) -> Interval | None:
+def _exponents(law: Law | None, widening_factor: float) -> tuple[float, Interval | None]:
+    """s in ḡ_opt ∝ w^s from the base to the target, with its interval; the paper's without a law.
+
+    A bent law has another exponent at every width: this is their mean over log w.
+    """
+    if law is None:
+        return PAPER_EXPONENT, None
+    log_factor = math.log(widening_factor)
+    if log_factor == 0.0:
+        return law.local_exponent(1.0)
+    value, ends = law.growth(widening_factor)
+    logs = [math.log(end) if end > 0.0 else -math.inf for end in ends]
+    low, high = sorted(log / log_factor for log in logs)
+    return math.log(value) / log_factor, (low, high)
+
+
+def _growths(exponents: Interval | None, known: Known) -> Interval | None:
     """w^(s+e) at the ends of the interval of s; None if a study does not bound it."""
-    if law is None or not all(math.isfinite(end) for end in law.interval):
+    if exponents is None or not all(math.isfinite(end) for end in exponents):
         return None
-    ends = [
-        noise_growth(known.parameterization, known.widening_factor, end) for end in law.interval
-    ]
+    ends = [noise_growth(known.parameterization, known.widening_factor, end) for end in exponents]
     return min(ends), max(ends)
 
 

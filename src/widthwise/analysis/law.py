@@ -1,16 +1,18 @@
-"""How the optimum moves with width: a power law, its exponent with an interval, and a verdict."""
+"""How the optimum moves with width: a power law or a bent one, its exponent with an interval, and a
+verdict."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from widthwise.analysis.curve import SAME_WIDTH, Curve, fit_curves, least_squares
 from widthwise.analysis.optimum import Optimum
 from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
-from widthwise.text import estimate, exact_list, html_table
+from widthwise.text import estimate, exact, exact_list, html_table
 from widthwise.theory.power_law import stretch_for_scatter
 
 Verdict = Literal["proportional", "constant", "other", "inconclusive"]
@@ -23,13 +25,24 @@ ZONES: dict[Verdict, tuple[float, float]] = {
 }
 # A law is fitted to widths whose optimum more often than not lies inside what was run.
 INFORMATIVE_SHARE = 0.5
-# Widening factors closer than this (in log) are one width: an exponent from them would be noise.
-SAME_WIDTH = 0.01
+# So many widths can show a bend, and so often is a straight law called bent.
+LEAST_WIDTHS_TO_BEND = 4
+FALSE_BENDS = 0.05
+# Less than this, lost with each factor e of width, is rounding.
+LEAST_FALL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Law:
-    """Best normalized noise scale = exp(intercept) * widening_factor ** exponent.
+    """Best normalized noise scale = exp(intercept) * widening_factor ** exponent, or a bent curve.
+
+    `exponent`, `interval` and `verdict` are those of a straight line through the widths that were
+    measured. `bend` is what the local exponent loses from the narrowest to the widest of them: 0
+    unless the evidence, of four widths or more, is for a bend; what is not excluded is in
+    `bend_interval` (None with two widths). `predict`, `growth` and `local_exponent` follow the
+    curve that was chosen, `curve` (None: straight). Their intervals hold lines and bent curves
+    unless the evidence tells them apart, and beyond the widest width whatever lies between flat
+    and straight on.
 
     Draws that leave the exponent undetermined (fewer than two widths inside their grids) are NaN
     in `samples`; they open the interval on both sides. `num_cut_off` widths have an optimum that
@@ -53,15 +66,62 @@ class Law:
     num_cut_off: int = 0
     doubts: tuple[str, ...] = ()
     init_variance: float | None = None
+    bend: float = 0.0
+    bend_interval: tuple[float, float] | None = None
+    curve: Curve | None = field(default=None, repr=False)
+    curve_samples: Curve | None = field(default=None, repr=False)
 
     def predict(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
         """Best noise scale at a widening factor, with its band at `confidence`."""
-        if not (np.isfinite(widening_factor) and widening_factor > 0):
-            raise InputError(f"widening_factor must be positive, got {widening_factor}; try 2")
-        log_factor = float(np.log(widening_factor))
-        low, high = _interval(self.intercept_samples + self.samples * log_factor, self.confidence)
-        value = float(np.exp(self.intercept + self.exponent * log_factor))
-        return value, (float(np.exp(low)), float(np.exp(high)))
+        at = _log_factor(widening_factor)
+        band = self._open(lambda curve: curve.possible_values(at))
+        return _exp(float(self._chosen().value(at)), band)
+
+    def growth(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
+        """Best noise scale over that at widening factor 1, with its interval at `confidence`."""
+        at, chosen = _log_factor(widening_factor), self._chosen()
+        ends = self._open(lambda curve: curve.possible_values(at) - curve.possible_values(0.0))
+        return _exp(float(chosen.value(at) - chosen.value(0.0)), ends)
+
+    def local_exponent(self, widening_factor: float) -> tuple[float, tuple[float, float]]:
+        """Slope of log(best noise scale) there, with its interval at `confidence`."""
+        at = _log_factor(widening_factor)
+        ends = self._open(lambda curve: curve.possible_slopes(at))
+        return float(self._chosen().slope(at)), ends
+
+    def relative_to(self, base: float) -> "Law":
+        """The same law in widening factors relative to this one, for a network tuned there."""
+        shift = _log_factor(base)
+        return replace(
+            self,
+            widening_factors=tuple(factor / base for factor in self.widening_factors),
+            intercept=self.intercept + self.exponent * shift,
+            intercept_samples=self.intercept_samples + self.samples * shift,
+            curve=self.curve and self.curve.relative_to(shift),
+            curve_samples=self.curve_samples and self.curve_samples.relative_to(shift),
+        )
+
+    def _chosen(self) -> Curve:
+        return self.curve or self._line(self.intercept, self.exponent)
+
+    def _open(self, quantity: Callable[[Curve], FloatArray]) -> tuple[float, float]:
+        """The interval of a quantity of the draws; where the evidence does not tell a line from a
+        bent curve, from the lower end of either to the higher of either."""
+        line = self._line(self.intercept_samples, self.samples)
+        drawn = [self.curve_samples] if self.curve else [line, self.curve_samples or line]
+        ends = [_interval(quantity(curve), self.confidence) for curve in drawn if curve]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def _line(self, intercept: float | FloatArray, exponent: float | FloatArray) -> Curve:
+        logs = [_log_factor(factor) for factor in self.widening_factors]
+        end = max(logs)
+        return Curve(
+            level=intercept + exponent * end,
+            exponent=exponent,
+            fall=0.0 * exponent,
+            start=min(logs),
+            end=end,
+        )
 
     def _repr_html_(self) -> str:
         """In a notebook."""
@@ -79,7 +139,20 @@ class Law:
         )
         if self.num_cut_off:
             known += f", bounded from above by divergence at {self.num_cut_off}"
-        return f"{self._finding()}: {self._exponent()} from {self.num_widths} widths, {known}."
+        ends = f"w = {exact(min(self.widening_factors))} to {exact(max(self.widening_factors))}"
+        return (
+            f"{self._finding()}: {self._exponent()} from {self.num_widths} widths ({ends}), "
+            f"{known}.{self._bend()}"
+        )
+
+    def _bend(self) -> str:
+        if self.curve is None:
+            return ""
+        ends = [
+            f"{estimate(*self.local_exponent(width))} at w = {exact(width)}"
+            for width in (min(self.widening_factors), max(self.widening_factors))
+        ]
+        return f" The law bends: its local exponent is {ends[0]} and {ends[1]}."
 
     def _finding(self) -> str:
         """What is excluded is worth saying even where the verdict is open."""
@@ -136,11 +209,12 @@ _FINDINGS: dict[Verdict, str] = {
 def fit_law(
     widening_factors: ArrayLike, optima: Sequence[Optimum], *, confidence: float = 0.95
 ) -> Law:
-    """Fit log(best noise scale) = intercept + exponent * log(widening factor).
+    """Fit log(best noise scale) = intercept + exponent * log(widening factor), and a bent curve.
 
-    One weighted line per draw. Locate all optima with the same `seed`: draw d then leans to the
-    same shape at every width, whose bias cancels from the exponent. Censored draws enter as
-    inequalities; scatter about the line beyond what the draws allow widens the interval.
+    One weighted line per draw, and one curve whose local exponent nears zero. Locate all optima
+    with the same `seed`: draw d then leans to the same shape at every width, whose bias cancels
+    from the exponent. Censored draws enter as inequalities; scatter beyond what the draws allow
+    widens the interval.
 
     Args:
         widening_factors: shape (W,).
@@ -174,13 +248,21 @@ def fit_law(
     draws = np.stack([o.samples[:num_draws] for o in drawn], axis=1)
     bounds = np.array([[np.log(b) for b in o.measured] for o in drawn])
     spread = _spreads(draws)
-    exponents, levels, center = _fit_draws(log_factors, draws, bounds, spread)
-    exponent = float(np.nanmedian(exponents))
-    level = float(np.nanmedian(levels))
-    stretch, chance = _stretch(log_factors, drawn, spread, exponent, level, center)
+    center = float(np.average(log_factors, weights=1.0 / spread**2))
+    line = np.stack([np.ones_like(log_factors), log_factors - center], axis=1)
+    fits, _ = least_squares(line, log_factors, draws, bounds, spread)
+    levels, exponents = fits.T
+    level, exponent = float(np.nanmedian(levels)), float(np.nanmedian(exponents))
+    stretch, chance = _stretch(drawn, spread, level + exponent * (log_factors - center), 2)
     exponents = exponent + stretch * (exponents - exponent)
     levels = level + stretch * (levels - level)
     interval = _interval(exponents, confidence)
+    curve, curves = None, None
+    if _num_widths(factors[informative]) > 2:
+        bent, curves, chance_of_bent = _bent(log_factors, drawn, draws, bounds, spread, exponent)
+        if bent is not None and _num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
+            curve, chance = bent, chance_of_bent
+    losses = None if curves is None else np.asarray(curves.fall) * np.ptp(log_factors)
     return Law(
         exponent=exponent,
         interval=interval,
@@ -194,7 +276,37 @@ def fit_law(
         samples=exponents,
         intercept_samples=levels - exponents * center,
         num_cut_off=sum(o.cliff is not None for o in drawn),
+        bend=0.0 if curve is None else float(curve.fall * np.ptp(log_factors)),
+        bend_interval=None if losses is None else _interval(losses, confidence),
+        curve=curve,
+        curve_samples=curves,
     )
+
+
+def _bent(
+    log_factors: FloatArray,
+    optima: Sequence[Optimum],
+    draws: FloatArray,
+    bounds: FloatArray,
+    spread: FloatArray,
+    exponent: float,
+) -> tuple[Curve | None, Curve, float | None]:
+    """The bent curve, if the evidence is for it; the curves of the draws (D, W), widened by the
+    scatter about them; and the chance of so large a scatter."""
+    center = np.quantile(draws, 0.5, axis=0, method="inverted_cdf")
+    curve, _ = fit_curves(log_factors, center[None], bounds, spread)
+    about = np.array([float(curve.value(x)[0]) for x in log_factors])
+    stretch, chance = _stretch(optima, spread, about, 3)
+    known = np.isfinite(draws) & np.isfinite(center)
+    with np.errstate(invalid="ignore"):
+        wider = np.where(known, center + stretch * (draws - center), draws)
+    curves, falls = fit_curves(log_factors, wider, bounds, spread)
+    # Of a parabola free to bend either way: does it bend so that the exponent nears zero?
+    if float(np.mean(falls * np.sign(exponent) > LEAST_FALL)) < 1.0 - FALSE_BENDS:
+        return None, curves, chance
+    chosen = (float(np.nanmedian(part)) for part in (curves.level, curves.exponent, curves.fall))
+    level, at_widest, fall = chosen
+    return replace(curves, level=level, exponent=at_widest, fall=fall), curves, chance
 
 
 def verdict_of(interval: tuple[float, float]) -> Verdict:
@@ -211,38 +323,6 @@ def verdict_of(interval: tuple[float, float]) -> Verdict:
     return "other" if apart else "inconclusive"
 
 
-def _fit_draws(
-    log_factors: FloatArray, draws: FloatArray, bounds: FloatArray, spread: FloatArray
-) -> tuple[FloatArray, FloatArray, float]:
-    """Exponent (D,), level at the center (D,), and the center, for draws (D, W).
-
-    An infinite draw says only that the optimum lies beyond the measured range: it pulls on the
-    line only where the line would contradict it.
-    """
-    found = np.isfinite(draws)
-    target = np.where(found, draws, np.where(draws < 0, bounds[:, 0], bounds[:, 1]))
-    weight = 1.0 / spread**2
-    center = float(np.sum(weight * log_factors) / np.sum(weight))
-    x = log_factors - center
-    active = found.copy()
-    determined = np.array([np.unique(log_factors[row]).size >= 2 for row in found])
-    for _ in range(2 * draws.shape[1] + 2):
-        w = weight * active
-        sw, sx, sxx = w.sum(1), w @ x, w @ x**2
-        sy, sxy = np.sum(w * target, 1), np.sum(w * target * x, 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            exponent = (sw * sxy - sx * sy) / (sw * sxx - sx**2)
-            level = (sy - exponent * sx) / sw
-            line = level[:, None] + exponent[:, None] * x
-            contradicts = np.where(draws < 0, line > target, line < target)
-        previous = active
-        active = found | (contradicts & ~found)
-        if np.array_equal(active, previous):
-            break
-    blank = np.where(determined, 0.0, np.nan)
-    return exponent + blank, level + blank, center
-
-
 def _spreads(draws: FloatArray) -> FloatArray:
     """Standard deviation of the draws of each width (W,), infinite ones held at the extremes.
 
@@ -257,24 +337,28 @@ def _spreads(draws: FloatArray) -> FloatArray:
 
 
 def _stretch(
-    log_factors: FloatArray,
-    optima: Sequence[Optimum],
-    spread: FloatArray,
-    exponent: float,
-    level: float,
-    center: float,
+    optima: Sequence[Optimum], spread: FloatArray, fitted: FloatArray, num_fitted: int
 ) -> tuple[float, float | None]:
-    """Factor by which the draws must widen for the scatter of the widths about the line."""
+    """Factor by which the draws must widen for the scatter of the widths about the fit (W,)."""
     found = np.array([o.censoring == "none" for o in optima])
-    line = level + exponent * (log_factors - center)
     # The middle of the draws, to which the line was fitted: an optimum's own estimate has one
     # shape, the draws lean to all, and the difference is no scatter of the widths.
     middle = np.array(
         [np.median(o.samples) if ok else 0.0 for o, ok in zip(optima, found, strict=True)]
     )
-    residual = middle - line
-    chi_square = float(np.sum((residual[found] / spread[found]) ** 2))
-    return stretch_for_scatter(chi_square, int(found.sum()) - 2)
+    chi_square = float(np.sum(((middle - fitted)[found] / spread[found]) ** 2))
+    return stretch_for_scatter(chi_square, int(found.sum()) - num_fitted)
+
+
+def _log_factor(widening_factor: float) -> float:
+    if not (np.isfinite(widening_factor) and widening_factor > 0):
+        raise InputError(f"widening_factor must be positive, got {widening_factor}; try 2")
+    return float(np.log(widening_factor))
+
+
+def _exp(value: float, ends: tuple[float, float]) -> tuple[float, tuple[float, float]]:
+    with np.errstate(over="ignore"):
+        return float(np.exp(value)), (float(np.exp(ends[0])), float(np.exp(ends[1])))
 
 
 def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:

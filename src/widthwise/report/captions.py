@@ -60,8 +60,9 @@ def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
     )
     if law is not None:
         low, high = law.interval
+        bent = "" if law.curve is None else " bent; a straight line has"
         text += (
-            f"Solid: the fitted law, exponent {number(law.exponent)} ({number(low)} to "
+            f"Solid: the fitted law,{bent} exponent {number(law.exponent)} ({number(low)} to "
             f"{number(high)}; 1 is proportional, 0 constant), with its "
             f"{number(100 * law.confidence)} % band; it is fitted to all that the runs say of each "
             "optimum, so where intervals are lopsided the markers may lie to one side of it. "

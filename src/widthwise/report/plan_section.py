@@ -1,6 +1,5 @@
 """The section on what to set for a wider network: the adviser's plans, by the study's own law."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -48,8 +47,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
         title="What to set for a wider network",
         question=_QUESTION,
         answers=(
-            f"Multiply ε/(B(1 − m)) by k^{exponents[0]:.2f} (95 %: k^{exponents[1]:.2f} to "
-            f"k^{exponents[2]:.2f}). The table does so from the best setting at w = "
+            f"{_multiply(law, exponents)} The table does so from the best setting at w = "
             f"{exact(tuned.widening_factor)} (ε = {number(best.learning_rate)}, B = "
             f"{best.batch_size}, m = {exact(best.momentum)}): by a smaller B, because no larger ε "
             "is known to be stable there.",
@@ -65,12 +63,19 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
     )
 
 
+def _multiply(law: Law, exponents: Sequence[float]) -> str:
+    """What to do with ε/(B(1 − m)), whose exponents these are: value and both ends."""
+    if law.curve is not None:
+        return "Multiply ε/(B(1 − m)) along the bent law, by the factors of the table."
+    middle, low, high = (f"k^{exponent:.2f}" for exponent in exponents)
+    return f"Multiply ε/(B(1 − m)) by {middle} (95 %: {low} to {high})."
+
+
 def _plan(
     factor: float, tuned: OptimumRow, law: Law, parameterization: str, content: ReportContent
 ) -> Plan:
     """From the best setting of a width, which is the base: the law's widths are relative to it."""
     recipe, setting = training_recipe(content.results), tuned.nearest
-    relative = tuple(width / tuned.widening_factor for width in law.widening_factors)
     return widen(
         learning_rate=setting.learning_rate,
         batch_size=setting.batch_size,
@@ -81,7 +86,7 @@ def _plan(
         training=Training(
             schedule=recipe.schedule, weight_decay=recipe.weight_decay, epochs=_epochs(content)
         ),
-        law=dataclasses.replace(law, widening_factors=relative),
+        law=law.relative_to(tuned.widening_factor),
     )
 
 

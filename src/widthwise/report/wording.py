@@ -71,8 +71,9 @@ def verdict_sentence(law: Law | None, law_problem: str | None) -> str:
 
 
 def practice_sentence(law: Law | None, parameterizations: Sequence[str]) -> str | None:
-    """What the verdict asks of ε, B and m, where the parameterization is one we know."""
-    if law is None or len(parameterizations) != 1:
+    """What the verdict asks of ε, B and m, where the parameterization is one we know and the law is
+    straight: a bent one asks for something else at every width."""
+    if law is None or law.curve is not None or len(parameterizations) != 1:
         return None
     asked = practice(law.verdict, parameterizations[0])
     if asked is None:
@@ -221,8 +222,9 @@ def _fit_remarks(law: Law | None) -> list[Remark]:
         return []
     return [
         Remark(
-            "The optima scatter about a power law by more than their errors explain (chance "
-            f"{number(law.lack_of_fit, 2)}), so one exponent may not describe them.",
+            f"The optima scatter about {'a power law' if law.curve is None else 'the bent law'} by "
+            f"more than their errors explain (chance {number(law.lack_of_fit, 2)}), so "
+            f"{'one exponent' if law.curve is None else 'it'} may not describe them.",
             caution=True,
         )
     ]
