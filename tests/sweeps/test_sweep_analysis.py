@@ -33,7 +33,7 @@ def published():
 def test_published_optima(published):
     assert published.sweep.widths == tuple(BEST)
     for width, best in BEST.items():
-        assert abs(np.log2(published.optima[width].noise_scale) - best) < 0.5
+        assert abs(np.log2(published.optima[width].noise_scale) - best) < 0.2
     for width in (256, 512, 1024, 2048, 4096):
         optimum = published.optima[width]
         low, high = np.log2(optimum.interval)
