@@ -131,7 +131,8 @@ def least_squares(
         if np.array_equal(active, previous):
             break
     coefficients[~enough] = np.nan
-    return coefficients, np.sum(weight * active * excess**2, axis=1)
+    misfit = np.sum(weight * active * excess**2, axis=1)
+    return np.asarray(coefficients, dtype=np.float64), np.asarray(misfit, dtype=np.float64)
 
 
 def _num_different(log_factors: FloatArray, found: NDArray[np.bool_]) -> NDArray[np.intp]:

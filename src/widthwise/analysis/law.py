@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from widthwise.analysis.curve import SAME_WIDTH, Curve, fit_curves, least_squares
+from widthwise.analysis._too_few import num_widths, too_few
+from widthwise.analysis.curve import Curve, fit_curves, least_squares
 from widthwise.analysis.optimum import Optimum
 from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
@@ -237,10 +238,10 @@ def fit_law(
         raise InputError(f"confidence must lie in (0, 1), got {confidence}; the default is 0.95")
     drawn = [o for o in optima if not np.any(np.isnan(o.samples))]
     informative = [bool(np.mean(np.isfinite(o.samples)) >= INFORMATIVE_SHARE) for o in optima]
-    if _num_widths(factors[informative]) < 2:
+    if num_widths(factors[informative]) < 2:
         raise FitError(
             "a law needs the optima of at least 2 widths, got "
-            + _too_few(factors, optima, informative)
+            + too_few(factors, optima, informative)
         )
     used = [not np.any(np.isnan(o.samples)) for o in optima]
     log_factors = np.log(factors[used])
@@ -258,9 +259,9 @@ def fit_law(
     levels = level + stretch * (levels - level)
     interval = _interval(exponents, confidence)
     curve, curves = None, None
-    if _num_widths(factors[informative]) > 2:
+    if num_widths(factors[informative]) > 2:
         bent, curves, chance_of_bent = _bent(log_factors, drawn, draws, bounds, spread, exponent)
-        if bent is not None and _num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
+        if bent is not None and num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
             curve, chance = bent, chance_of_bent
     losses = None if curves is None else np.asarray(curves.fall) * np.ptp(log_factors)
     return Law(
@@ -367,54 +368,6 @@ def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:
     low = np.quantile(np.where(unknown, -np.inf, draws), tail, method="inverted_cdf")
     high = np.quantile(np.where(unknown, np.inf, draws), 1.0 - tail, method="inverted_cdf")
     return float(low), float(high)
-
-
-def _num_widths(factors: FloatArray) -> int:
-    """How many of them differ by so much that a power law could show."""
-    logs = np.sort(np.log(factors))
-    return int(np.sum(np.diff(logs, prepend=-np.inf) > SAME_WIDTH))
-
-
-def _too_few(factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]) -> str:
-    """How many widths have an optimum, why the others have none, and what would help."""
-    if not optima:
-        return "none; run the study at 2 widths or more"
-    known = factors[list(informative)]
-    if all(informative):
-        if _num_widths(factors) == 1 and len(set(known.tolist())) > 1:
-            listed = ", ".join(f"{factor:.12g}" for factor in np.unique(known))
-            return (
-                f"widening factors that differ by less than {100 * SAME_WIDTH:g} %, {listed}; "
-                "run one twice as wide"
-            )
-        return (
-            f"{len(optima)} of {len(optima)}: all at one widening factor, {known[0]:g}; "
-            "run another width"
-        )
-    return (
-        f"{sum(informative)} of {len(optima)}: {_describe(factors, optima, informative)}; "
-        "extend the grid of noise scales there, or run more seeds"
-    )
-
-
-_SIDES = {"low": "below a bound", "high": "above a bound", "none": "uncertain"}
-
-
-def _describe(factors: FloatArray, optima: Sequence[Optimum], informative: Sequence[bool]) -> str:
-    parts = []
-    for factor, optimum, counts in zip(factors, optima, informative, strict=True):
-        if not counts:
-            parts.append(f"widening factor {factor:g} ({_why(optimum)})")
-    return ", ".join(parts)
-
-
-def _why(optimum: Optimum) -> str:
-    """Why an optimum cannot carry a law."""
-    if optimum.is_flat:
-        return "flat: the best settings tie, up to an edge of what was run"
-    if np.any(np.isnan(optimum.samples)):
-        return "one seed only"
-    return f"known only to be {_SIDES[optimum.censoring]}: {optimum.reason}"
 
 
 if not TYPE_CHECKING:
