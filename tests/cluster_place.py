@@ -131,7 +131,7 @@ class Place:
         return {path.stem: path.stat().st_mtime for path in folder.glob("*.json")}
 
     def results(self):
-        return Study.open(self.study).results()
+        return Study.open(self.study).results(curves=True)
 
     def same_as(self, reference):
         """Whether all has landed, no run was begun after its landing could be seen, and every run

@@ -148,8 +148,8 @@ def plant(monkeypatch, exponent, level=0.025, cliff=float("inf")):
     """Real runs, but with accuracies that peak at level·w^exponent, and end at cliff·w^exponent."""
     found = Study.results
 
-    def planted(self):
-        table = found(self)
+    def planted(self, **options):
+        table = found(self, **options)
         scale, width = (table[c].to_numpy() for c in ("normalized_noise_scale", "widening_factor"))
         noise = np.random.default_rng(1).normal(0.0, 0.002, len(table))
         curve = 0.8 - 0.01 * np.log2(scale / (level * width**exponent)) ** 2

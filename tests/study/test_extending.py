@@ -71,12 +71,12 @@ EXTENSIONS = {
 @pytest.mark.parametrize(("spec", "count"), EXTENSIONS.values(), ids=EXTENSIONS)
 def test_only_what_is_missing_is_trained(tmp_path, trained, spec, count):
     study = finished_study(tmp_path / "s")
-    before = study.results()
+    before = study.results(curves=True)
     files = {path.name: path.stat().st_ino for path in landed_files(study.directory)}
     trained.clear()
     study = changed(study, spec)
     assert len(trained) == count
-    after = study.results()
+    after = study.results(curves=True)
     late = LATE if study.spec.training.late_fraction != 0.25 else []
     if study.spec.grid[0].widening_factor == (1.0,):
         assert (len(after), study.status().kept) == (4, 4)
@@ -92,9 +92,9 @@ def test_only_what_is_missing_is_trained(tmp_path, trained, spec, count):
 @pytest.mark.slow
 def test_a_late_fraction_is_looked_through_anew(tmp_path):
     study = finished_study(tmp_path / "s")
-    before = study.results()
+    before = study.results(curves=True)
     changed(study, fields(training={**TRAINING, "late_fraction": 1.0}))
-    after = Study.open(study.directory).results()
+    after = Study.open(study.directory).results(curves=True)
     for then, now in zip(before.iter_rows(named=True), after.iter_rows(named=True), strict=True):
         curve = now["curve_train_loss"]
         assert then["train_loss"] == pytest.approx(sum(curve[-2:]) / 2)
@@ -122,14 +122,16 @@ NOISE_EXTENSIONS = {
 @pytest.mark.slow
 def test_so_it_is_where_the_largest_stable_rate_is_measured(tmp_path, trained):
     study = finished_study(tmp_path / "s", fields(grid=[NOISE_GRID]))
-    before = study.results()
+    before = study.results(curves=True)
     assert len(before) == 8
     asked = len(trained)
     for name, (spec, count) in NOISE_EXTENSIONS.items():
         study = changed(study, spec)
         assert len(trained) - asked == count, name
         asked = len(trained)
-        assert_kept(before, study.results(), LATE if name == "another late_fraction" else ())
+        assert_kept(
+            before, study.results(curves=True), LATE if name == "another late_fraction" else ()
+        )
 
 
 class TestOneStore:
@@ -146,10 +148,12 @@ class TestOneStore:
         second.run(1, progress=False)
         assert len(trained) == len(set(trained)) == 8 + 8
         assert not (tmp_path / "a" / "store").exists()
-        assert (len(first.results()), len(second.results())) == (8, 12)
+        assert (len(first.results(curves=True)), len(second.results(curves=True))) == (8, 12)
         assert (first.status().kept, second.status().kept) == (8, 4)
-        shared = first.results().filter(first.results()["learning_rate"] == 0.1)
-        assert_kept(shared, second.results())
+        shared = first.results(curves=True).filter(
+            first.results(curves=True)["learning_rate"] == 0.1
+        )
+        assert_kept(shared, second.results(curves=True))
 
     @pytest.mark.slow
     def test_may_be_named_in_the_specification(self, tmp_path, trained):
@@ -180,7 +184,7 @@ class TestOneStore:
         )
         first.run(1, progress=False)
         assert first.withdraw("learning_rate=0.1") == 4
-        assert len(second.results()) == 4
+        assert len(second.results(curves=True)) == 4
 
 
 class TestUnrelated:
@@ -189,7 +193,7 @@ class TestUnrelated:
     @pytest.mark.slow
     def test_is_refused_and_nothing_changes(self, tmp_path):
         study = finished_study(tmp_path / "s")
-        before = study.results(), (study.directory / "study.json").read_bytes()
+        before = study.results(curves=True), (study.directory / "study.json").read_bytes()
         with pytest.raises(
             InputError,
             match=r"none of the 8 runs of .* would be used: training.steps: 24 became 30.*give yes",
@@ -197,22 +201,22 @@ class TestUnrelated:
             Study.create(study.directory, self.OTHER)
         assert refused.value.fields == ("yes",)
         again = Study.open(study.directory)
-        assert again.results().equals(before[0])
+        assert again.results(curves=True).equals(before[0])
         assert (study.directory / "study.json").read_bytes() == before[1]
 
     @pytest.mark.slow
     def test_with_yes_it_goes_on_and_keeps_the_old_runs(self, tmp_path, trained):
         study = finished_study(tmp_path / "s")
-        before = study.results()
+        before = study.results(curves=True)
         trained.clear()
         study = changed(study, self.OTHER, yes=True)
         assert len(trained) == 8
-        assert set(study.results()["steps"]) == {30}
+        assert set(study.results(curves=True)["steps"]) == {30}
         assert study.status().kept == 8
         trained.clear()
         study = changed(study, fields(), yes=True)
         assert trained == []
-        assert study.results().equals(before)
+        assert study.results(curves=True).equals(before)
 
     @pytest.mark.slow
     def test_before_it_runs_nothing_of_the_earlier_question_is_shown(self, tmp_path):
@@ -221,7 +225,7 @@ class TestUnrelated:
             Study.create(study.directory, self.OTHER, yes=True),
             Study.open(study.directory),
         ):
-            assert other.results().is_empty()
+            assert other.results(curves=True).is_empty()
             assert (other.status().runs_planned, other.status().runs_landed) == (8, 0)
             assert other.status().kept == 8
 
@@ -253,11 +257,11 @@ class TestSearch:
     @pytest.mark.slow
     def test_one_more_width(self, tmp_path, trained):
         study = finished_study(tmp_path / "s", self.spec([1]))
-        before = study.results()
+        before = study.results(curves=True)
         assert set(before["widening_factor"]) == {1.0}
         first = len(trained)
         study = changed(study, self.spec([1, 2]))
-        after = study.results()
+        after = study.results(curves=True)
         assert len(trained) == len(set(trained))
         assert set(after["widening_factor"]) == {1.0, 2.0}
         used = set(after["run_id"]) & set(before["run_id"])
@@ -291,7 +295,7 @@ class TestFamilyOfOnesOwn:
         trained.clear()
         study = changed(study, fields(family=f"{tmp_path / 'moved' / 'nets.py'}:build"))
         assert trained == []
-        assert len(study.results()) == 8
+        assert len(study.results(curves=True)) == 8
 
     @pytest.mark.slow
     def test_another_number_asks(self, tmp_path, path, trained):
@@ -302,7 +306,7 @@ class TestFamilyOfOnesOwn:
             Study.open(study.directory).run(1, progress=False)
         with pytest.raises(InputError, match=r"nets\.py changed.*give yes"):
             changed(study, spec)
-        assert len(Study.open(study.directory).results()) == 8
+        assert len(Study.open(study.directory).results(curves=True)) == 8
         trained.clear()
         study = changed(study, spec, yes=True)
         assert len(trained) == 8
@@ -316,11 +320,11 @@ class TestFamilyOfOnesOwn:
 @pytest.mark.slow
 def test_keys_that_are_set_for_a_study_that_keeps_its_data(tmp_path, trained):
     study = finished_study(tmp_path / "s")
-    before = study.results()
+    before = study.results(curves=True)
     trained.clear()
     study = changed(study, Study.open(study.directory).spec, overrides=["grid.seeds=3"])
     assert len(trained) == 4
-    assert_kept(before, study.results())
+    assert_kept(before, study.results(curves=True))
     # And the specification that names no data still means these.
     study = changed(study, fields(grid={"seeds": 4}))
     assert len(trained) == 8

@@ -32,7 +32,7 @@ def contents(place):
 
 
 def test_its_results_are_read(study):
-    table = study.results()
+    table = study.results(curves=True)
     assert dict(table.schema) == RESULTS_SCHEMA
     assert len(table) == 24
     assert table["widening_factor"].is_sorted()
@@ -57,7 +57,7 @@ def test_its_status_is_told(place, monkeypatch, capsys):
 def test_asking_changes_nothing(place, study):
     before = contents(place)
     study.status()
-    study.results()
+    study.results(curves=True)
     study.summary()
     study.verify()
     assert study.search_end() is None
@@ -72,7 +72,7 @@ def test_the_report_says_what_it_is(study):
 def test_a_damaged_shard_is_not_counted(place):
     flip_a_bit(sorted((place / "shards").iterdir())[0])
     study = Study.open(place)
-    assert len(study.results()) == 21
+    assert len(study.results(curves=True)) == 21
     assert study.status().damaged == len(study.verify()) == 1
 
 

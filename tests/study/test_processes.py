@@ -138,7 +138,7 @@ class Place:
         return True
 
     def results(self):
-        return Study.open(self.study).results()
+        return Study.open(self.study).results(curves=True)
 
 
 def finish(process):

@@ -33,8 +33,8 @@ def trained(monkeypatch):
     """Real runs in this process, with accuracies that peak at ḡ = 0.01·w."""
     found = Study.results
 
-    def planted(self):
-        table = found(self)
+    def planted(self, **options):
+        table = found(self, **options)
         scale, width, seed = (
             table[column].to_numpy()
             for column in ("normalized_noise_scale", "widening_factor", "seed")

@@ -94,7 +94,7 @@ class TestResults:
 
     @pytest.mark.slow
     def test_the_schema(self, tmp_path):
-        table = finished_study(tmp_path / "s").results()
+        table = finished_study(tmp_path / "s").results(curves=True)
         assert dict(table.schema) == self.CONTRACT
         assert dict(RESULTS_SCHEMA) == self.CONTRACT
 
@@ -102,7 +102,7 @@ class TestResults:
     def test_one_row_a_run_with_everything_beside_it(self, tmp_path):
         grid = {"momentum": [0, 0.9], "learning_rate": [0.05, 1e30]}
         study = finished_study(tmp_path / "s", fields(grid=grid), clouds(num_validation=20))
-        table = study.results()
+        table = study.results(curves=True)
         settings = ["widening_factor", "learning_rate", "momentum", "seed"]
         assert len(table) == len(table.unique(settings)) == study.schedule.num_runs == 16
         assert table["run_id"].n_unique() == 16
@@ -148,7 +148,7 @@ class TestResults:
         }
         training = {"steps": 24, "evaluations": 8, **options}
         spec = fields(grid={"momentum": [0, 0.9]}, training=training)
-        table = finished_study(tmp_path / "s", spec).results()
+        table = finished_study(tmp_path / "s", spec).results(curves=True)
         recipe_fields = {field.name for field in dataclasses.fields(Recipe)}
         assert set(options) == recipe_fields <= set(RESULTS_SCHEMA)
         for row in table.iter_rows(named=True):
@@ -161,7 +161,7 @@ class TestResults:
 
     @pytest.mark.slow
     def test_the_papers_setting_is_recorded_too(self, tmp_path):
-        table = finished_study(tmp_path / "s").results()
+        table = finished_study(tmp_path / "s").results(curves=True)
         for name, value in dataclasses.asdict(Recipe()).items():
             recorded = table[name].to_list()
             assert recorded == [list(value) if isinstance(value, tuple) else value] * len(table)
@@ -169,7 +169,7 @@ class TestResults:
     @pytest.mark.slow
     def test_where_each_run_was_trained(self, tmp_path):
         study = finished_study(tmp_path / "s")
-        table = study.results()
+        table = study.results(curves=True)
         assert set(table["pack"]) == {pack.name for pack in study.schedule.packs}
         assert set(table["device"]) == {"cpu"}
         (versions,) = table["versions"].unique()
@@ -178,20 +178,22 @@ class TestResults:
 
     @pytest.mark.slow
     def test_without_validation_its_columns_are_null(self, tmp_path):
-        table = finished_study(tmp_path / "s").results()
+        table = finished_study(tmp_path / "s").results(curves=True)
         for name in ("validation_accuracy", "validation_loss", "curve_validation_accuracy"):
             assert table[name].null_count() == len(table)
 
     @pytest.mark.slow
     def test_a_fixed_order(self, tmp_path):
-        first, second = (finished_study(tmp_path / name).results() for name in ("a", "b"))
+        first, second = (
+            finished_study(tmp_path / name).results(curves=True) for name in ("a", "b")
+        )
         assert_frame_equal(comparable(first), comparable(second), check_exact=True)
         assert first["widening_factor"].is_sorted()
 
     def test_before_anything_has_landed(self, tmp_path):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
-        assert study.results().is_empty()
-        assert dict(study.results().schema) == self.CONTRACT
+        assert study.results(curves=True).is_empty()
+        assert dict(study.results(curves=True).schema) == self.CONTRACT
         with pytest.raises(FitError, match="run the study first"):
             study.report()
         assert study.status().runs_landed == 0
@@ -210,24 +212,26 @@ class TestDataInMemory:
         assert len(trained) == study.schedule.num_runs
         direct = finished_study(tmp_path / "direct")
         assert_frame_equal(
-            comparable(other_session.results()), comparable(direct.results()), check_exact=True
+            comparable(other_session.results(curves=True)),
+            comparable(direct.results(curves=True)),
+            check_exact=True,
         )
 
     @pytest.mark.slow
     def test_other_data_are_another_question(self, tmp_path, trained):
-        first = finished_study(tmp_path / "s").results()
+        first = finished_study(tmp_path / "s").results(curves=True)
         with pytest.raises(InputError, match=r"none of the 8 runs .*the data are others.*give yes"):
             Study.create(tmp_path / "s", fields(), data=clouds(seed=9))
         assert again(Study.create(tmp_path / "s", fields(), data=clouds())).status().kept == 0
         study = Study.create(tmp_path / "s", fields(), data=clouds(seed=9), yes=True)
         study.run(1, progress=False)
-        assert set(study.results()["data_fingerprint"]) == {clouds(seed=9).fingerprint}
+        assert set(study.results(curves=True)["data_fingerprint"]) == {clouds(seed=9).fingerprint}
         assert study.status().kept == 8
         trained.clear()
         study = Study.create(tmp_path / "s", fields(), data=clouds(), yes=True)
         study.run(1, progress=False)
         assert trained == []
-        assert_frame_equal(study.results(), first, check_exact=True)
+        assert_frame_equal(study.results(curves=True), first, check_exact=True)
 
     @pytest.mark.slow
     def test_a_specification_without_data_means_its_own(self, tmp_path, trained):
@@ -236,7 +240,7 @@ class TestDataInMemory:
         study = Study.create(tmp_path / "s", fields(grid={"seeds": 3}))
         study.run(1, progress=False)
         assert len(trained) == 4
-        assert set(study.results()["data_fingerprint"]) == {clouds().fingerprint}
+        assert set(study.results(curves=True)["data_fingerprint"]) == {clouds().fingerprint}
 
     def test_data_that_changed_on_disk(self, tmp_path):
         clouds().save(tmp_path / "d.npz")
@@ -258,7 +262,7 @@ class TestDamage:
     @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
     def test_found_set_aside_and_run_again(self, tmp_path, damage, trained, capsys):
         study = finished_study(tmp_path / "s")
-        whole = study.results()
+        whole = study.results(curves=True)
         trained.clear()
         victim, *others = landed_files(study.directory)
         untouched = {path.name: path.stat().st_ino for path in others}
@@ -272,32 +276,36 @@ class TestDamage:
         now = {path.name: path.stat().st_ino for path in landed_files(study.directory)}
         assert untouched.items() <= now.items()
         assert len(now) == len(untouched) + 1
-        assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
+        assert_frame_equal(
+            comparable(study.results(curves=True)), comparable(whole), check_exact=True
+        )
         assert study.status().damaged == 1
 
     @pytest.mark.slow
     @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
     def test_so_are_the_runs_of_a_shard(self, tmp_path, damage, trained):
         study = finished_study(tmp_path / "s")
-        whole = study.results()
+        whole = study.results(curves=True)
         assert study.collect_garbage()[1] == 8
         assert landed_files(study.directory) == []
-        assert_frame_equal(study.results(), whole, check_exact=True)
+        assert_frame_equal(study.results(curves=True), whole, check_exact=True)
         (victim,) = compacted_files(study.directory)
         damage(victim)
-        assert study.results().is_empty()
+        assert study.results(curves=True).is_empty()
         trained.clear()
         Study.open(study.directory).run(1, progress=False)
         assert len(trained) == 8
-        assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
+        assert_frame_equal(
+            comparable(study.results(curves=True)), comparable(whole), check_exact=True
+        )
 
     @pytest.mark.slow
     def test_results_never_show_a_damaged_run(self, tmp_path):
         study = finished_study(tmp_path / "s")
         victim = landed_files(study.directory)[0]
         flip_a_bit(victim)
-        assert victim.stem not in set(again(study).results()["run_id"])
-        assert len(study.results()) == study.status().runs_landed == 7
+        assert victim.stem not in set(again(study).results(curves=True)["run_id"])
+        assert len(study.results(curves=True)) == study.status().runs_landed == 7
         assert study.status().damaged == 1
         assert victim.exists()  # who asks changes nothing
 
@@ -327,7 +335,7 @@ class TestDamage:
                 path.write_bytes(b"half a file")
                 os.utime(path, (age, age))
         study.run(1, progress=False)
-        assert len(study.results()) == 8
+        assert len(study.results(curves=True)) == 8
         left = {path.name for path in study.directory.rglob(".tmp-*")}
         assert left == {".tmp-young"}  # another process may be writing it
 
@@ -337,16 +345,18 @@ class TestWithdrawn:
     @pytest.mark.parametrize("compacted", [False, True])
     def test_is_trained_again_and_no_damage(self, tmp_path, trained, compacted):
         study = finished_study(tmp_path / "s")
-        whole = study.results()
+        whole = study.results(curves=True)
         if compacted:
             study.collect_garbage()
         trained.clear()
         assert study.withdraw("seed=1") == 4
-        assert set(study.results()["seed"]) == {0}
+        assert set(study.results(curves=True)["seed"]) == {0}
         assert study.verify() == []
         study.run(1, progress=False)
         assert len(trained) == 4
-        assert_frame_equal(comparable(study.results()), comparable(whole), check_exact=True)
+        assert_frame_equal(
+            comparable(study.results(curves=True)), comparable(whole), check_exact=True
+        )
         assert study.status().damaged == 0
 
     @pytest.mark.slow
@@ -370,7 +380,7 @@ class TestExport:
         page = study.export(tmp_path / "away")
         assert page == tmp_path / "away" / "report.html"
         kept = pl.read_parquet(tmp_path / "away" / "results.parquet")
-        assert_frame_equal(kept, study.results(), check_exact=True)
+        assert_frame_equal(kept, study.results(curves=True), check_exact=True)
         for path in (tmp_path / "away").rglob("*"):
             if path.is_file():
                 assert str(tmp_path).encode() not in path.read_bytes(), path
@@ -402,7 +412,7 @@ class TestFindings:
         text = page.read_text()
         assert study.spec.hash in text
         kept = pl.read_parquet(study.directory / "results.parquet")
-        assert_frame_equal(kept, study.results(), check_exact=True)
+        assert_frame_equal(kept, study.results(curves=True), check_exact=True)
 
     @pytest.mark.slow
     def test_one_width_has_no_law(self, tmp_path):
@@ -424,7 +434,7 @@ class TestFindings:
         spec = fields(grid=self.GRID, training={"epochs": 10})
         study = finished_study(tmp_path / "s", spec, clouds(num_validation=30))
         means = (
-            study.results()
+            study.results(curves=True)
             .group_by("widening_factor", "normalized_noise_scale")
             .agg(pl.col("validation_accuracy").mean())
         )
@@ -448,7 +458,7 @@ def test_noise_scale_grids_measure_stability_once(tmp_path, monkeypatch):
     assert asked == [(1.0, 0.0), (2.0, 0.0)]
     assert again(study).schedule == study.schedule
     assert len(asked) == 2
-    assert set(study.results()["normalized_noise_scale"].round(9)) == {0.01, 0.02}
+    assert set(study.results(curves=True)["normalized_noise_scale"].round(9)) == {0.01, 0.02}
 
 
 @pytest.mark.slow

@@ -182,7 +182,7 @@ def study_evidence(preset: PresetName, study: Study) -> tuple[Evidence, Spent]:
     Raises:
         FitError: if no run has landed.
     """
-    results, summary = study.results(), study.summary()
+    results, summary = study.results(curves=True), study.summary()
     widths = {width for grid in study.spec.grid for width in grid.widening_factor}
     # A search may end before it has begun a width.
     never = widths.difference(results["widening_factor"].to_list())

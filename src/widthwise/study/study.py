@@ -213,7 +213,7 @@ class Study:
             directory=self.directory,
             store=self._store,
             scheduler=scheduler,
-            results=lambda: self._results()[0],
+            results=lambda: self.results(curves=True),
             reporter=reporter,
             executor=make_executor(at_once),
             workers=at_once,
@@ -324,14 +324,14 @@ class Study:
         Raises:
             InputError: as :meth:`results`.
         """
-        return curves_table(self._results()[0])
+        return curves_table(self.results(curves=True))
 
     def best(self) -> pl.DataFrame:
         """The rows of :meth:`results` of each width's best setting, by width, then seed: the one
         with the highest mean accuracy, on validation examples if there are any, of those of which
         no seed diverged. With ``keep = "best"`` their trained weights are kept.
         """
-        return without_lists(runs_of_best(self._results()[0]))
+        return without_lists(runs_of_best(self.results(curves=True)))
 
     def module(self, run: ChosenRun = "best") -> nn.Module:
         """The trained network of a run whose weights were kept, in evaluation mode: on the test
@@ -371,7 +371,7 @@ class Study:
         Raises:
             FitError: if no run has landed.
         """
-        return self._summary(self._results()[0])
+        return self._summary(self.results(curves=True))
 
     def optima(self) -> dict[float, Optimum]:
         """Widening factor → optimum of the normalized noise scale, where one could be located."""
@@ -402,7 +402,7 @@ class Study:
         """
         from widthwise.report.plot import plot_accuracy  # workers need no Matplotlib
 
-        results = self._results()[0]
+        results = self.results(curves=True)
         return plot_accuracy(results, self._summary(results).optima, axes)
 
     def report(self, *, command: str | None = None, directory: Path | None = None) -> Path:
@@ -505,7 +505,7 @@ class Study:
         return None if name is None else KeptRounds(self.directory, name).read().reason
 
     def _trained(self, run: ChosenRun) -> tuple[dict[str, Any], nn.Module, TrainedWeights]:
-        row = chosen_row(self._results()[0], run)
+        row = chosen_row(self.results(curves=True), run)
         known = self._known_context
         family = load_family(self.directory, self._record) if known is None else known.family
         keeps = str(self.spec.keep.model_dump(mode="json"))
