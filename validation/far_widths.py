@@ -1,0 +1,39 @@
+"""From 4 to 1,024 units: the local exponent of the best noise and of the tolerated noise.
+
+    python validation/far_widths.py run [--rounds 2]   trains, resumes if interrupted
+    python validation/far_widths.py limit              the same SGD in function space
+    python validation/far_widths.py page               writes far_widths.md and its figure
+
+The design, with the rules that decide: far_widths_design.py and .md. Runs are kept in
+studies/far_widths; far_widths.csv holds what the page needs of them, far_widths_limit.csv the runs
+in function space. The page is made from the two tables alone.
+"""
+
+import argparse
+from pathlib import Path
+
+from far_widths_design import CASES, specification
+
+from widthwise.study import Study
+
+HERE = Path(__file__).parent
+
+
+def run(directory: Path, rounds: int) -> None:
+    """All runs of the first rounds, of both parameterizations."""
+    for share in (0.5, 1.0)[:rounds]:
+        for case in CASES:
+            study = Study.create(
+                directory / case.parameterization, specification(case, share), yes=True
+            )
+            study.run(1, progress=False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["run", "limit", "page"])
+    parser.add_argument("--rounds", type=int, default=2, choices=[1, 2])
+    parser.add_argument("--directory", type=Path, default=Path("studies") / "far_widths")
+    options = parser.parse_args()
+    if options.what == "run":
+        run(options.directory, options.rounds)
