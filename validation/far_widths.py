@@ -12,6 +12,8 @@ in function space. The page is made from the two tables alone.
 import argparse
 from pathlib import Path
 
+import far_widths_limit as limit
+import polars as pl
 from far_widths_design import CASES, specification
 
 from widthwise.study import Study
@@ -29,6 +31,14 @@ def run(directory: Path, rounds: int) -> None:
             study.run(1, progress=False)
 
 
+def run_limit() -> None:
+    """Function space, for both parameterizations: some minutes."""
+    data, (ntk, standard) = limit.images(), CASES
+    rows = [limit.ntk(data, ntk.physical_time, ntk.learning_rate)]
+    rows += [limit.standard(data, units, standard.learning_rate) for units in limit.UNITS]
+    pl.concat(rows).write_csv(HERE / "far_widths_limit.csv", float_precision=6)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["run", "limit", "page"])
@@ -37,3 +47,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.what == "run":
         run(options.directory, options.rounds)
+    elif options.what == "limit":
+        run_limit()

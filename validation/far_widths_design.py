@@ -254,7 +254,7 @@ law of 4 to 64 units. *Second half*: of 64 to 1,024. *End*: of 256 to 1,024.
 **Gain of noise.** Score at the optimum less the score at little noise, four octaves of ε/B below
 what the width was expected to tolerate; the two intervals are added in squares.
 
-**The limit.** `train_infinitely_wide`, eight seeds, the same τ and ε, settings about ε/B = 6; its
+**The limit.** `train_infinitely_wide`, five seeds, the same τ and ε, settings about ε/B = 6; its
 tolerated noise and its gain by the same functions.
 
 **The conjecture, NTK parameterization.** A question has the answer “no” if the opposite is shown

@@ -149,7 +149,7 @@ def page() -> str:
         "",
         f"A seed of everything: {total / 60:.1f} minutes of a core.",
         "",
-        "**Power.** In single runs accuracy falls by about 0.25 points an octave² from its top, and",
+        "**Power.** In single runs accuracy falls by about 0.25 points an octave² from its top;",
         "late-time accuracies of one setting scatter by about 0.3 points. By a parabola the half",
         "width of the exponent, over four widths and four octaves, would be "
         + ", ".join(f"{half_width(n):.2f} with {n}" for n in (2, 4, 8))
@@ -157,7 +157,8 @@ def page() -> str:
         "The intervals of `locate_optimum` allow for lopsided tops and are about twice as wide.",
         "",
         "**Stopping.** Rounds of two seeds, NTK first, until 30 minutes of a core are spent or",
-        f"{SEEDS} seeds are there. A round is run whole; no setting is added for what it shows.",
+        f"{SEEDS} seeds are there, or the machine is needed elsewhere. Only whole rounds count; no",
+        "setting is added for what it shows.",
         "",
         "**Late times.** A setting with less noise than the best that rises by the plateau test",
         "(`catching_up`) does not count; the page names those that do not.",
