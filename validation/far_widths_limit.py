@@ -11,7 +11,7 @@ import polars as pl
 from far_widths_design import EVALUATIONS, FIRST_SEED, LATE_FRACTION, NUM_TRAIN
 from function_space import factors, train
 
-from widthwise.data import DataSpec, Dataset, load
+from widthwise.data import Dataset, DataSpec, load
 from widthwise.families import mlp
 from widthwise.training import PackJob, Replica
 from widthwise.training.infinite_width import train_infinitely_wide
