@@ -12,7 +12,9 @@ in function space. The page is made from the two tables alone.
 import argparse
 from pathlib import Path
 
+import committed_runs
 import far_widths_limit as limit
+import far_widths_page
 import polars as pl
 from far_widths_design import CASES, specification
 
@@ -22,13 +24,15 @@ HERE = Path(__file__).parent
 
 
 def run(directory: Path, rounds: int) -> None:
-    """All runs of the first rounds, of both parameterizations."""
+    """All runs of the first rounds, of both parameterizations; then the table."""
     for share in (0.5, 1.0)[:rounds]:
         for case in CASES:
             study = Study.create(
                 directory / case.parameterization, specification(case, share), yes=True
             )
             study.run(1, progress=False)
+    names = [case.parameterization for case in CASES]
+    committed_runs.write({n: Study.open(directory / n) for n in names}, HERE / "far_widths.csv")
 
 
 def run_limit() -> None:
@@ -49,3 +53,5 @@ if __name__ == "__main__":
         run(options.directory, options.rounds)
     elif options.what == "limit":
         run_limit()
+    else:
+        far_widths_page.make()

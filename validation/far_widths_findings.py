@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from function_space import as_results
+from committed_runs import complete
 
 from widthwise.analysis import Law, Optimum, WidthCurve, fit_law, measure_resistance
 from widthwise.analysis.resistance_result import ToleratedNoise, WidthResistance
@@ -129,15 +129,11 @@ def find(
 def find_limit(rows: pl.DataFrame, *, num_train: int, num_test: int) -> dict[float, WidthFound]:
     """Units → what the process in function space tolerates, in ε/B."""
     found = {}
-    for (units,), own in rows.group_by("units"):
+    for (units,), own in rows.group_by("units", maintain_order=True):
         assert isinstance(units, float)
-        twice = [
-            as_results(own).with_columns(
-                widening_factor=pl.lit(w),
-                **_CONSTANT,
-            )
-            for w in (1.0, 2.0)  # resistance compares two
-        ]
+        one = complete(own.with_columns(init_variance=pl.lit(1.0)))
+        # Resistance compares two widths: it with itself.
+        twice = [one.with_columns(widening_factor=pl.lit(w)) for w in (1.0, 2.0)]
         case = find(
             pl.concat(twice),
             base_units=units,
@@ -147,19 +143,6 @@ def find_limit(rows: pl.DataFrame, *, num_train: int, num_test: int) -> dict[flo
         )
         found[units] = case.widths[0]
     return found
-
-
-_CONSTANT = {
-    "schedule": pl.lit("constant"),
-    "ghost_batch_size": pl.lit(None, dtype=pl.Int64),
-    "validation_accuracy": pl.lit(None, dtype=pl.Float64),
-    "momentum": pl.lit(0.0),
-}
-
-
-def read(text_columns: pl.DataFrame) -> pl.DataFrame:
-    """A committed table of runs, with the columns that are the same in all of them."""
-    return text_columns.with_columns(**_CONSTANT)
 
 
 def _gain(width: WidthResistance, lowest: float) -> tuple[float, Interval]:

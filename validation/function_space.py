@@ -12,7 +12,6 @@ factor one. Nothing is fitted.
 from collections.abc import Iterator
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from widthwise.data import Dataset
@@ -86,13 +85,3 @@ def train(
             "test_accuracy": float(np.mean(late)) if sound else None,
             "status": "ok" if sound else "diverged",
         }
-
-
-def as_results(rows: pl.DataFrame) -> pl.DataFrame:
-    """With the columns that the analysis of runs asks for; ε/B stands for the noise scale."""
-    return rows.with_columns(
-        momentum=pl.lit(0.0),
-        init_variance=pl.lit(1.0),
-        normalized_noise_scale=pl.col("learning_rate") / pl.col("batch_size"),
-        physical_time=pl.col("learning_rate") * pl.col("steps"),
-    )
