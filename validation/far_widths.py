@@ -10,29 +10,31 @@ in function space. The page is made from the two tables alone.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import committed_runs
 import far_widths_limit as limit
 import far_widths_page
 import polars as pl
-from far_widths_design import CASES, specification
+from far_widths_design import CASES, UNITS, specification
 
 from widthwise.study import Study
 
 HERE = Path(__file__).parent
+NAMES = [case.parameterization for case in CASES]
 
 
-def run(directory: Path, rounds: int) -> None:
-    """All runs of the first rounds, of both parameterizations; then the table."""
+def run(directory: Path, rounds: int, names: Sequence[str]) -> None:
+    """All runs of the first rounds, of these parameterizations; then the table."""
     for share in (0.5, 1.0)[:rounds]:
-        for case in CASES:
-            study = Study.create(
-                directory / case.parameterization, specification(case, share), yes=True
-            )
-            study.run(1, progress=False)
-    names = [case.parameterization for case in CASES]
-    committed_runs.write({n: Study.open(directory / n) for n in names}, HERE / "far_widths.csv")
+        for case in (case for case in CASES if case.parameterization in names):
+            for count in range(2, len(UNITS) + 1):  # narrow ones first
+                asked = specification(case, share, UNITS[:count])
+                place = directory / case.parameterization
+                Study.create(place, asked, yes=True).run(1, progress=False)
+    begun = [n for n in NAMES if (directory / n).exists()]
+    committed_runs.write({n: Study.open(directory / n) for n in begun}, HERE / "far_widths.csv")
 
 
 def run_limit() -> None:
@@ -48,9 +50,10 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["run", "limit", "page"])
     parser.add_argument("--rounds", type=int, default=2, choices=[1, 2])
     parser.add_argument("--directory", type=Path, default=Path("studies") / "far_widths")
+    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
     options = parser.parse_args()
     if options.what == "run":
-        run(options.directory, options.rounds)
+        run(options.directory, options.rounds, options.only)
     elif options.what == "limit":
         run_limit()
     else:
