@@ -44,8 +44,14 @@ def run(directory: Path, rounds: int) -> None:
                 directory / case.parameterization, specification(case, seeds), yes=True
             )
             study.run(1, progress=False)
-    names = [case.parameterization for case in CASES]
-    committed_runs.write({n: Study.open(directory / n) for n in names}, HERE / "full_size.csv")
+            committed_runs.write(
+                {
+                    c.parameterization: Study.open(directory / c.parameterization)
+                    for c in CASES
+                    if (directory / c.parameterization).exists()
+                },
+                HERE / "full_size.csv",
+            )
 
 
 def findings(runs: pl.DataFrame) -> CaseFound:
