@@ -17,12 +17,12 @@ import committed_runs
 import far_widths_limit as limit
 import far_widths_page
 import polars as pl
-from far_widths_design import CASES, UNITS, specification
+from far_widths_design import CASES, UNITS, WITHOUT, specification, without_biases
 
 from widthwise.study import Study
 
 HERE = Path(__file__).parent
-NAMES = [case.parameterization for case in CASES]
+NAMES = [*(case.parameterization for case in CASES), WITHOUT]
 
 
 def run(directory: Path, rounds: int, names: Sequence[str]) -> None:
@@ -33,6 +33,8 @@ def run(directory: Path, rounds: int, names: Sequence[str]) -> None:
                 asked = specification(case, share, UNITS[:count])
                 place = directory / case.parameterization
                 Study.create(place, asked, yes=True).run(1, progress=False)
+    if WITHOUT in names:
+        Study.create(directory / WITHOUT, without_biases(), yes=True).run(1, progress=False)
     begun = [n for n in NAMES if (directory / n).exists()]
     committed_runs.write({n: Study.open(directory / n) for n in begun}, HERE / "far_widths.csv")
 
@@ -40,7 +42,9 @@ def run(directory: Path, rounds: int, names: Sequence[str]) -> None:
 def run_limit() -> None:
     """Function space, for both parameterizations: some minutes."""
     data, (ntk, standard) = limit.images(), CASES
-    rows = [limit.ntk(data, ntk.physical_time, ntk.learning_rate)]
+    rows = [
+        limit.ntk(data, ntk.physical_time, ntk.learning_rate, bias=bias) for bias in (True, False)
+    ]
     rows += [limit.standard(data, units, standard.learning_rate) for units in limit.UNITS]
     pl.concat(rows).write_csv(HERE / "far_widths_limit.csv", float_precision=6)
 
