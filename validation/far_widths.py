@@ -11,6 +11,7 @@ in function space. The page is made from the two tables alone.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import committed_runs
@@ -42,11 +43,15 @@ def run(directory: Path, rounds: int, names: Sequence[str]) -> None:
 def run_limit() -> None:
     """Function space, for both parameterizations: some minutes."""
     data, (ntk, standard) = limit.images(), CASES
-    rows = [
-        limit.ntk(data, ntk.physical_time, ntk.learning_rate, bias=bias) for bias in (True, False)
+    parts = [
+        lambda: limit.ntk(data, ntk.physical_time, ntk.learning_rate),
+        lambda: limit.ntk(data, ntk.physical_time, ntk.learning_rate, bias=False),
+        *(partial(limit.standard, data, u, standard.learning_rate) for u in limit.UNITS[::-1]),
     ]
-    rows += [limit.standard(data, units, standard.learning_rate) for units in limit.UNITS]
-    pl.concat(rows).write_csv(HERE / "far_widths_limit.csv", float_precision=6)
+    rows: list[pl.DataFrame] = []
+    for part in parts:
+        rows.append(part())
+        pl.concat(rows).write_csv(HERE / "far_widths_limit.csv", float_precision=6)
 
 
 if __name__ == "__main__":
