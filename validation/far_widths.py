@@ -40,8 +40,8 @@ def run(directory: Path, rounds: int, names: Sequence[str]) -> None:
     committed_runs.write({n: Study.open(directory / n) for n in begun}, HERE / "far_widths.csv")
 
 
-def run_limit() -> None:
-    """Function space, for both parameterizations: some minutes."""
+def run_limit(count: int | None) -> None:
+    """Function space, for both parameterizations, or the first of its parts: some minutes."""
     data, (ntk, standard) = limit.images(), CASES
     parts = [
         lambda: limit.ntk(data, ntk.physical_time, ntk.learning_rate),
@@ -49,7 +49,7 @@ def run_limit() -> None:
         *(partial(limit.standard, data, u, standard.learning_rate) for u in limit.UNITS[::-1]),
     ]
     rows: list[pl.DataFrame] = []
-    for part in parts:
+    for part in parts[:count]:
         rows.append(part())
         pl.concat(rows).write_csv(HERE / "far_widths_limit.csv", float_precision=6)
 
@@ -60,10 +60,11 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=2, choices=[1, 2])
     parser.add_argument("--directory", type=Path, default=Path("studies") / "far_widths")
     parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
+    parser.add_argument("--parts", type=int, help="of the limit: NTK with biases, without, …")
     options = parser.parse_args()
     if options.what == "run":
         run(options.directory, options.rounds, options.only)
     elif options.what == "limit":
-        run_limit()
+        run_limit(options.parts)
     else:
         far_widths_page.make()

@@ -29,9 +29,9 @@ EVALUATIONS, LATE_FRACTION = 8, 0.5
 LITTLE = -4.0
 _TOP = (-2.0, -1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25)
 _ENDS = (LITTLE, -3.0, -2.5, 0.5, 1.0)
-# Where the standard parameterization's little noise would cost half of all: these widths begin at
-# −2.5 octaves there. Decided when the machine turned out to be slow, before any such run had ended.
-_COSTLY = (512, 1024)
+# The machine turned out to be slow: before any run of these widths in the standard parameterization
+# had been made, their settings were cut to those that decide what noise they tolerate.
+_COSTLY, _CUT = (512, 1024), -1.0
 # Runs a setting at the top; a quarter of them at the ends. The first half is the first round.
 SEEDS: Mapping[int, int] = dict(zip(UNITS, (64, 48, 32, 32, 32, 24, 20, 16, 12), strict=True))
 # Floating-point operations a second of a core while training and evaluating, by units (measured).
@@ -118,7 +118,7 @@ def settings(case: Case, units: int, share: float = 1.0) -> Iterator[Setting]:
     """
     cut = case.parameterization == "standard" and units in _COSTLY
     for octave in sorted((*_TOP, *_ENDS, *case.finer)):
-        if cut and octave < -2.5:
+        if cut and octave < _CUT:
             continue
         rate = case.tolerated[units] * 2.0**octave
         batch = max(1, round(case.learning_rate / rate))
@@ -284,13 +284,16 @@ RULES = """\
 A round is run whole. If the machine does not give the time for the second, widths are taken off
 from the top, and the page says so. No setting is added or dropped for what it shows.
 
+The machine was slow. Before any of their runs, 512 and 1,024 units of the standard parameterization
+were cut to the settings that decide what noise they tolerate; their best noise and the gain of
+noise are not asked for.
+
 **Local exponents.** `fit_law` on two neighbouring widths, an octave apart, for the optimum and for
 the tolerated noise (2 points below the width's own best; `measure_resistance`). *First half*: the
 law of 4 to 64 units. *Second half*: of 64 to 1,024. *End*: of 256 to 1,024.
 
 **Gain of noise.** Score at the optimum less the score at little noise, four octaves of ε/B below
-what the width was expected to tolerate (2.5 at 512 and 1,024 units in the standard
-parameterization: the machine was slow); the two intervals are added in squares.
+what the width was expected to tolerate; the two intervals are added in squares.
 
 **The limit.** `train_infinitely_wide`, five seeds, the same τ and ε, settings about ε/B = 6; its
 tolerated noise and its gain by the same functions.

