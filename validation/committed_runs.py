@@ -1,5 +1,6 @@
 """Tables of runs small enough to commit, and back: what a page of evidence is made from."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,14 +30,24 @@ _CONSTANT = {
 
 
 def write(studies: Mapping[str, Study], path: Path) -> None:
-    """One table of all runs that have landed; studies by parameterization."""
+    """One table of the runs of all widths that are complete; studies by parameterization."""
     tables = [
         study.results()
+        .filter(pl.col("widening_factor").is_in(_complete(study)))
         .select(pl.lit(name).alias("parameterization"), *_KEPT)
         .sort("widening_factor", "batch_size", "learning_rate", "seed")
         for name, study in studies.items()
     ]
     pl.concat(tables).with_columns(pl.col("seconds").round(2)).write_csv(path, float_precision=6)
+
+
+def _complete(study: Study) -> list[float]:
+    """Widening factors all of whose runs have landed."""
+    landed = Counter(study.results()["widening_factor"].to_list())
+    asked: Counter[float] = Counter()
+    for grid in study.spec.grid:  # one setting each
+        asked.update({grid.widening_factor[0]: len(grid.seeds)})
+    return [width for width, count in asked.items() if landed[width] >= count]
 
 
 def read(path: Path) -> dict[str, pl.DataFrame]:

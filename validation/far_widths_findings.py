@@ -14,6 +14,9 @@ from widthwise.analysis.resistance_result import ToleratedNoise, WidthResistance
 from widthwise.errors import FitError
 from widthwise.runs.analyses import setting_scores, summarize, width_curves
 
+# Little noise is at most this part of the tolerated: else nothing is said of what noise gains.
+_LITTLE = 0.2
+
 Answer = Literal["yes", "no", "open"]
 Outcome = Literal["confirmed", "refuted", "bounded"]
 Interval = tuple[float, float]
@@ -148,7 +151,7 @@ def find_limit(rows: pl.DataFrame, *, num_train: int, num_test: int) -> dict[flo
 def _gain(width: WidthResistance, lowest: float) -> tuple[float, Interval]:
     """Score at the optimum less that at the lowest noise, half widths added in squares."""
     at_lowest = next(f for f in width.fixed if math.isclose(f.noise_scale, lowest))
-    if at_lowest.score is None:
+    if at_lowest.score is None or lowest > _LITTLE * width.own.noise_scale:
         return math.nan, (-math.inf, math.inf)
     value = width.score - at_lowest.score
     (a, b), (c, d) = width.score_interval, at_lowest.interval

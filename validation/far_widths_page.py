@@ -9,7 +9,7 @@ from pathlib import Path
 import committed_runs
 import numpy as np
 import polars as pl
-from far_widths_design import BASE_UNITS, LATE_FRACTION, NUM_TEST, NUM_TRAIN, WITHOUT
+from far_widths_design import BASE_UNITS, LATE_FRACTION, NUM_TEST, NUM_TRAIN, UNITS, WITHOUT
 from far_widths_findings import (
     Answer,
     CaseFound,
@@ -38,14 +38,14 @@ _REMARKS = "## Remarks"
 class Findings:
     """Networks, and function space: NTK's limit, standard by units.
 
-    `without` are NTK networks that have no biases, `without_limit` their limit; None where they
-    have not been run.
+    `without` are NTK networks that have no biases, `without_limit` their limit. None is what has
+    not been run.
     """
 
     ntk: CaseFound
     standard: CaseFound
     without: CaseFound | None
-    limit: WidthFound
+    limit: WidthFound | None
     without_limit: WidthFound | None
     process: Mapping[float, WidthFound]
     runs: Mapping[str, pl.DataFrame]
@@ -64,20 +64,26 @@ def findings() -> Findings:
         )
         for name, own in runs.items()
     }
-    rows = pl.read_csv(HERE / "far_widths_limit.csv", infer_schema_length=None)
     process = {
         str(name): find_limit(own, num_train=NUM_TRAIN, num_test=NUM_TEST)
-        for (name,), own in rows.group_by("parameterization", maintain_order=True)
+        for (name,), own in _in_function_space().group_by("parameterization", maintain_order=True)
     }
     return Findings(
         ntk=cases["ntk"],
         standard=cases["standard"],
         without=cases.get(WITHOUT),
-        limit=process["ntk"][math.inf],
+        limit=process.get("ntk", {}).get(math.inf),
         without_limit=process.get(WITHOUT, {}).get(math.inf),
         process=dict(sorted(process.get("standard", {}).items())),
         runs=runs,
     )
+
+
+def _in_function_space() -> pl.DataFrame:
+    path = HERE / "far_widths_limit.csv"
+    if not path.exists():
+        return pl.DataFrame(schema={"parameterization": pl.String})
+    return pl.read_csv(path, infer_schema_length=None)
 
 
 def exponent(law: Law | None) -> str:
@@ -94,14 +100,15 @@ def answers(f: Findings) -> dict[str, list[tuple[str, str, Answer]]]:
     first, second = ntk.tolerance_law(4, 64), ntk.tolerance_law(64, 1024)
     end = ntk.tolerance_law(256, 1024)
     widest, middle = ntk.at(1024), ntk.at(64)
-    bears, limit = widest.bears(), f.limit.bears()
-    no_more: Answer = "no" if bears[1][0] > limit[1][1] else "yes"
+    bears = widest.bears()
+    no_more: Answer = "open"
+    if f.limit is not None:
+        no_more = "no" if bears[1][0] > f.limit.bears()[1][1] else "yes"
     nearer = below(middle.bears()[1], bears[1])
     o_first, o_second = ntk.optimum_law(4, 64), ntk.optimum_law(64, 1024)
     wide_gain, narrow_gain = widest.gain_interval, ntk.at(16).gain_interval
-    none_left: Answer = "yes" if f.limit.gain_interval[1] < 0.002 else "open"
-    if f.limit.gain_interval[0] > 0.002:
-        none_left = "no"
+    limit_gain = None if f.limit is None else f.limit.gain_interval
+    none_left = within(limit_gain, -1.0, 0.002)
     narrow, s_end = standard.tolerance_law(32, 256), standard.tolerance_law(256, 1024)
     asked: dict[str, list[tuple[str, str, Answer]]] = {
         "NTK, tolerated noise": [
@@ -114,7 +121,7 @@ def answers(f: Findings) -> dict[str, list[tuple[str, str, Answer]]]:
             (
                 "3 approaches the limit",
                 f"ε/B: 64 units {place(middle.bears())}, 1,024 {place(bears)}, "
-                f"limit {place(limit)}",
+                f"limit {NOTHING if f.limit is None else place(f.limit.bears())}",
                 both(no_more, nearer),
             ),
         ],
@@ -127,14 +134,14 @@ def answers(f: Findings) -> dict[str, list[tuple[str, str, Answer]]]:
             (
                 "5 dissolves",
                 f"gain at 16 units {points(ntk.at(16))}, at 1,024 {points(widest)}, "
-                f"limit {points(f.limit)}",
+                f"limit {NOTHING if f.limit is None else points(f.limit)}",
                 both(below(wide_gain, narrow_gain), none_left),
             ),
         ],
         "standard": [
             (
                 "6 proportional while narrow",
-                f"32 to 256 units {exponent(narrow)}",
+                f"32 to {min(256, standard.widths[-1].units):.0f} units {exponent(narrow)}",
                 within(_interval(narrow), 0.75, 1.25),
             ),
             ("7 bends, too", f"256 to 1,024 units {exponent(s_end)}", _less(s_end, 1.0)),
@@ -238,24 +245,32 @@ def page(f: Findings) -> str:
             f"{runs['seconds'].sum() / 60:.0f} minutes of a shared core.",
             "",
             *_table(case),
+            *_not_run(case),
         ]
+    if f.limit is None:
+        lines.append("The same SGD in function space has not been run for want of time.\n")
+    lines += (
+        []
+        if f.limit is None
+        else [
+            "## Function space",
+            "",
+            "SGD of the outputs alone, with the kernel of the network at infinite width (NTK) or",
+            "at the width named (standard: 784·K₁ + h·K₂ + K_b). The same images and batches.",
+            "",
+            "| | tolerated ε/B | accuracy at the best, % | gain of noise, points |",
+            "|---|---|---|---|",
+            *_limit("NTK, infinitely wide", f.limit),
+            *_limit("the same without biases", f.without_limit),
+            *(
+                f"| standard, {units:,.0f} units | {place(width.bears())} "
+                f"| {100 * width.optimum.score:.2f} | {points(width)} |"
+                for units, width in f.process.items()
+            ),
+            "",
+        ]
+    )
     lines += [
-        "## Function space",
-        "",
-        "SGD of the outputs alone, with the kernel that the network has at infinite width (NTK) or",
-        "at the width named (standard: 784·K₁ + h·K₂ + K_b). The same images and batches.",
-        "",
-        "| | tolerated ε/B | accuracy at the best, % | gain of noise, points |",
-        "|---|---|---|---|",
-        f"| NTK, infinitely wide | {place(f.limit.bears())} | {100 * f.limit.optimum.score:.2f} "
-        f"| {points(f.limit)} |",
-        *_bare_limit(f.without_limit),
-        *(
-            f"| standard, {units:,.0f} units | {place(width.bears())} "
-            f"| {100 * width.optimum.score:.2f} | {points(width)} |"
-            for units, width in f.process.items()
-        ),
-        "",
         "![Best and tolerated noise, local exponents and gain](figures/far_widths.svg)",
         "",
         "*Blue: NTK; brown: standard. Left: best ḡ (filled) and tolerated ḡ (open) against units;*",
@@ -267,11 +282,18 @@ def page(f: Findings) -> str:
     return "\n".join(lines)
 
 
-def _bare_limit(width: WidthFound | None) -> Iterator[str]:
+def _not_run(case: CaseFound) -> Iterator[str]:
+    """Widths of the design that the machine gave no time for."""
+    missing = [u for u in UNITS if u > case.widths[-1].units]
+    if missing:
+        yield f"Not run for want of time, from the top: {missing[0]:,} units and more.\n"
+
+
+def _limit(name: str, width: WidthFound | None) -> Iterator[str]:
     if width is not None:
         yield (
-            f"| the same without biases | {place(width.bears())} "
-            f"| {100 * width.optimum.score:.2f} | {points(width)} |"
+            f"| {name} | {place(width.bears())} | {100 * width.optimum.score:.2f} "
+            f"| {points(width)} |"
         )
 
 
@@ -295,7 +317,9 @@ def figure(f: Findings) -> Figure:
                 marker="o",
                 linestyle="none",
             )
-        scales.axhline(f.limit.bears()[0] / 2.0, color=_INK["ntk"], linewidth=0.9, linestyle=":")
+        if f.limit is not None:
+            bears = f.limit.bears()[0] / f.ntk.widths[0].unit_scale
+            scales.axhline(bears, color=_INK["ntk"], linewidth=0.9, linestyle=":")
         local.axhline(1.0, color="0.5", linewidth=0.8, linestyle="--")
         local.axhline(0.0, color="0.5", linewidth=0.8, linestyle=":")
         gain.axhline(0.0, color="0.5", linewidth=0.8, linestyle=":")
