@@ -245,6 +245,7 @@ def page(f: Findings) -> str:
             f"{runs['seconds'].sum() / 60:.0f} minutes of a shared core.",
             "",
             *_table(case),
+            _whole(case),
             *_not_run(case),
         ]
     if f.limit is None:
@@ -280,6 +281,16 @@ def page(f: Findings) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _whole(case: CaseFound) -> str:
+    """The laws of all its widths."""
+    low, high = case.widths[0].units, case.widths[-1].units
+    s, p = case.optimum_law(low, high), case.tolerance_law(low, high)
+    return (
+        f"All of them, {low:,.0f} to {high:,.0f} units, by one power: s = {exponent(s)}, "
+        f"p = {exponent(p)}.\n"
+    )
 
 
 def _not_run(case: CaseFound) -> Iterator[str]:
