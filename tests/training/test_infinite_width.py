@@ -14,7 +14,7 @@ from widthwise.theory.kernels import mlp_kernels
 from widthwise.training import PackJob, Replica
 from widthwise.training.infinite_width import (
     Descent,
-    _Problem,
+    InitialOutputs,
     _require_limit,
     train_infinitely_wide,
 )
@@ -77,8 +77,8 @@ def test_runs_learn_and_know_their_seeds_only():
 
 
 def test_initial_outputs_have_the_covariance_of_fresh_networks():
-    problem = _Problem.of(family(), DATA)
-    drawn = [problem.drawn(seed) for seed in range(400)]
+    initial = InitialOutputs.of(DATA)
+    drawn = [initial.drawn(seed) for seed in range(400)]
     train = np.concatenate([one for one, _ in drawn], 1).astype(float)
     test = np.concatenate([one for _, one in drawn], 1).astype(float)
     expected = mlp_kernels(DATA.test_inputs, DATA.train_inputs).initial

@@ -77,63 +77,78 @@ def _require_limit(family: MLPFamily, dataset: Dataset, job: PackJob) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class InitialOutputs:
+    """Outputs of fresh networks, ever wider, of which there is one distribution in both the NTK and
+    the standard parameterization.
+
+    Attributes:
+        root: (N, N), of the covariance on training examples.
+        mean_of: (n, N), takes what ``root`` takes to the mean of a test example's output.
+        spread: (n,), its standard deviation about that.
+        num_classes: of them, independent of each other.
+    """
+
+    root: NDArray[np.float64]
+    mean_of: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    num_classes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, *, depth: int = 1) -> "InitialOutputs":
+        train, test = dataset.train_inputs, dataset.test_inputs
+        values, vectors = np.linalg.eigh(mlp_kernels(train, train, depth=depth).initial)
+        size = np.sqrt(np.maximum(values, 0.0))
+        inverse = np.where(size > 1e-6 * size.max(), 1 / np.maximum(size, 1e-300), 0.0)
+        mean_of = mlp_kernels(test, train, depth=depth).initial @ (vectors * inverse)
+        spread = np.sqrt(np.maximum(initial_variance(test) - np.square(mean_of).sum(1), 0.0))
+        return cls(vectors * size, mean_of, spread, dataset.num_classes)
+
+    def drawn(self, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of one network on training and test examples: (N, classes), (n, classes)."""
+        generator = np.random.default_rng([seed, 0x1F])
+        shared = generator.standard_normal((len(self.root), self.num_classes))
+        own = generator.standard_normal((len(self.spread), self.num_classes))
+        test = self.mean_of @ shared + self.spread[:, None] * own
+        return (self.root @ shared).astype(np.float32), test.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class _Problem:
     """What all runs share.
 
     Attributes:
         labels, test_labels: (N,), (n,).
-        num_classes: of them.
         kernel: (N, N), tangent, on training examples; ``to_test``: (n, N).
-        root: (N, N), of the covariance of initial outputs on training examples.
-        mean_of: (n, N), takes what ``root`` takes to the mean of a test example's initial output;
-            spread: (n,), its standard deviation about that.
+        initial: outputs at first.
     """
 
     labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
-    num_classes: int
     kernel: NDArray[np.float32]
     to_test: NDArray[np.float32]
-    root: NDArray[np.float64]
-    mean_of: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    initial: InitialOutputs
 
     @classmethod
     def of(cls, family: MLPFamily, dataset: Dataset) -> "_Problem":
         depth, bias = family.depth, family.bias
         train, test = dataset.train_inputs, dataset.test_inputs
-        within = mlp_kernels(train, train, depth=depth, bias=bias)
-        across = mlp_kernels(test, train, depth=depth, bias=bias)
-        values, vectors = np.linalg.eigh(within.initial)
-        size = np.sqrt(np.maximum(values, 0.0))
-        inverse = np.where(size > 1e-6 * size.max(), 1 / np.maximum(size, 1e-300), 0.0)
-        mean_of = across.initial @ (vectors * inverse)
         return cls(
             np.asarray(dataset.train_labels),
             np.asarray(dataset.test_labels),
-            dataset.num_classes,
-            within.tangent.astype(np.float32),
-            across.tangent.astype(np.float32),
-            vectors * size,
-            mean_of,
-            np.sqrt(np.maximum(initial_variance(test) - np.square(mean_of).sum(1), 0.0)),
+            mlp_kernels(train, train, depth=depth, bias=bias).tangent.astype(np.float32),
+            mlp_kernels(test, train, depth=depth, bias=bias).tangent.astype(np.float32),
+            InitialOutputs.of(dataset, depth=depth),
         )
-
-    def drawn(self, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Initial outputs (N, classes), (n, classes)."""
-        generator = np.random.default_rng([seed, 0x1F])
-        shared = generator.standard_normal((len(self.labels), self.num_classes))
-        own = generator.standard_normal((len(self.test_labels), self.num_classes))
-        train = self.root @ shared
-        test = self.mean_of @ shared + self.spread[:, None] * own
-        return train.astype(np.float32), test.astype(np.float32)
 
 
 def _train(problem: _Problem, job: PackJob, index: int) -> RunResult:
     replica, schedule = job.replicas[index], job.evaluation_steps()
     run = Descent(
-        problem.kernel, problem.labels, *problem.drawn(replica.seed), momentum=replica.momentum
+        problem.kernel,
+        problem.labels,
+        *problem.initial.drawn(replica.seed),
+        momentum=replica.momentum,
     )
     curves = {name: np.full(len(schedule), np.nan) for name in EVALUATED}
     diverged_at = None
@@ -151,8 +166,8 @@ def _train(problem: _Problem, job: PackJob, index: int) -> RunResult:
             factors = rate_factors(job.recipe, run.step, count, job.steps)
             run.descend(rows, replica.learning_rate * factors)
         values = (
-            *_measured(run.outputs, problem.labels),
-            *_measured(run.elsewhere(problem.to_test), problem.test_labels),
+            *loss_and_accuracy(run.outputs, problem.labels),
+            *loss_and_accuracy(run.elsewhere(problem.to_test), problem.test_labels),
         )
         if not np.isfinite(values[0]):
             diverged_at = target
@@ -225,8 +240,10 @@ def _softmax(outputs: NDArray[np.floating]) -> NDArray[np.floating]:
     return shares
 
 
-def _measured(outputs: NDArray[np.floating], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
+def loss_and_accuracy(
+    outputs: NDArray[np.floating], labels: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Mean cross-entropy and share of right answers of outputs (n, classes)."""
     top = outputs.max(1)
     spread = np.log(np.exp(outputs - top[:, None]).sum(1, dtype=np.float64))
     losses = spread + top - outputs[np.arange(len(labels)), labels]
