@@ -184,7 +184,9 @@ def test_the_version():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("typed", "completed"), [("in", "inspect"), ("inspect --fac", "--factor")])
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("ins", "inspect"), ("inspect --fac", "--factor")]
+)
 def test_completion(typed, completed):
     words = f"widthwise {typed}"
     done = subprocess.run(

@@ -71,6 +71,7 @@ BAD = [
     ("run", "{}/spec.json", "--retrain-where", "speed=3", "-q"),
     ("work", "{}"),
     ("work", "{}", "--for", "2"),
+    ("init", "{}", "--example", "nothing"),
     ("status", "{}"),
     ("report", "{}"),
     ("verify", "{}"),

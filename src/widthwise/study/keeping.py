@@ -228,8 +228,8 @@ def refuse_many_bytes(
         raise InputError(
             f"the weights that a study keeps must take at most limits.kept_mb = {limits.kept_mb:g} "
             f"MB at a time, got up to {total / 1e6:.4g} MB with keep = "
-            f"{keep.model_dump(mode='json')!r}; {named}raise the limit: --set "
-            f"limits.kept_mb={_rounded_up(total / 1e6)}"
+            f"{keep.model_dump(mode='json')!r}; {named}raise the limit to "
+            f"limits.kept_mb = {_rounded_up(total / 1e6)}"
         )
 
 
