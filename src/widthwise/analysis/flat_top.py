@@ -75,7 +75,7 @@ def level_span(settings: Settings) -> tuple[float, float] | None:
     the noise. It is then anywhere from that edge, where the span is infinite, to the nearest
     setting that is clearly worse than the best.
     """
-    from scipy import stats  # SciPy is slow to import
+    from scipy import special  # SciPy is slow to import
 
     below, above = nearest_worse(settings, int(np.argmax(settings.means)))
     rows = slice(0 if below is None else below + 1, above)
@@ -83,7 +83,7 @@ def level_span(settings: Settings) -> tuple[float, float] | None:
     if means.size < LEVEL or None not in (below, above) or np.any(variances <= 0.0):
         return None
     scatter = np.sum((means - np.average(means, weights=1.0 / variances)) ** 2 / variances)
-    if stats.chi2.sf(scatter, means.size - 1) < LEVEL_CHANCE:
+    if special.chdtrc(means.size - 1, scatter) < LEVEL_CHANCE:
         return None
     places = settings.log_noise_scale
     highest = np.inf if settings.cliff is None else settings.cliff

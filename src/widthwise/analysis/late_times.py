@@ -45,7 +45,7 @@ def catching_up(
     >>> catching_up(scores, [[0.004, 0.0041, 0.004], [0.0, 0.001, -0.001]]).tolist()
     [False, False]
     """
-    from scipy import stats  # SciPy is slow to import
+    from scipy import special  # SciPy is slow to import
 
     values, rising = np.asarray(scores, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
     known = np.isfinite(values) & np.isfinite(rising)
@@ -57,7 +57,7 @@ def catching_up(
     pace = np.where(known, rising, 0.0).sum(axis=1) / np.maximum(counts, 1)
     squares = (np.where(known, rising - pace[:, None], 0.0) ** 2).sum(axis=1)
     error = np.sqrt(squares / np.maximum(counts - 1, 1) / np.maximum(counts, 1))
-    quantile = stats.t.ppf(1.0 - _BY_CHANCE / judged.sum(), df=np.maximum(counts - 1, 1))
+    quantile = special.stdtrit(np.maximum(counts - 1, 1), 1.0 - _BY_CHANCE / judged.sum())
     best = np.max(means[judged])
     rises = (pace > 0.0) & (pace > quantile * error)
     matters = (means + pace / fraction >= best) | (pace >= _MUCH * np.abs(means))

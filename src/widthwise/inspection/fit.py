@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from widthwise.inspection.schemes import TRUNCATED_STD, Distribution
 
@@ -143,6 +143,8 @@ def _shape_p(probability: Values) -> float:
     n = len(probability)
     steps = np.arange(n + 1) / n
     distance = max(float(np.max(steps[1:] - probability)), float(np.max(probability - steps[:-1])))
+    from scipy import stats  # SciPy's distributions are slow to import
+
     survival: Any = stats.kstwo.sf(distance, n)
     return float(survival)
 

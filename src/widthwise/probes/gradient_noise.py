@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy import special
 from torch import nn
 
 from widthwise.data import Dataset
@@ -172,7 +172,7 @@ def estimate(
     trace, squared_norm = _parts(total, sum_of_norms, n)
     without = np.stack(_parts(total - 2.0 * dots + norms, sum_of_norms - norms, n - 1))
     covariance = np.cov(without, ddof=0) * (n - 1)
-    quantile = float(student.ppf(0.5 + confidence / 2.0, n - 1))
+    quantile = float(special.stdtrit(n - 1, 0.5 + confidence / 2.0))
     low, high = _fieller(trace, squared_norm, quantile**2 * covariance)
     half_width = quantile * float(covariance[1, 1]) ** 0.5
     return GradientNoiseScale(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import polars as pl
-from scipy import stats
 
 from widthwise.analysis import Optimum
 from widthwise.analysis.doubts import KINK
@@ -71,11 +70,14 @@ def still_moving(
     LARGE_CHANGE and LARGE_CHANGE_ERRORS standard errors, since few seeds make the test weak. Where
     the learning rate changes at late times, the change is partly its doing.
     """
+    from scipy import special  # SciPy is slow to import
+
     judged = [row for row in near_optimum(settings, optima) if row.plateau_slope_sem is not None]
     moving = []
     for row in judged:
         change, error = abs(row.plateau_slope or 0.0), row.plateau_slope_sem or 0.0
-        threshold = float(stats.t.ppf(1.0 - 0.025 / len(judged), df=row.num_survived - 1))
+        degrees = row.num_survived - 1
+        threshold = float(special.stdtrit(degrees, 1.0 - 0.025 / len(judged)))
         real = change > threshold * error
         large = change > max(LARGE_CHANGE, LARGE_CHANGE_ERRORS * error)
         if (real or large) and change > (row.score(selected_on)[1] or 0.0):

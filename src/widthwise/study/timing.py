@@ -7,7 +7,6 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 
 from widthwise.data import Dataset
 from widthwise.engines import EngineChoice
@@ -228,6 +227,8 @@ class Speed:
 
 def measure_speed(context: Context, schedule: Schedule) -> Speed:
     """Time the steps of packs from the cheapest to the dearest, and fit the two numbers."""
+    from scipy.optimize import nnls  # SciPy is slow to import
+
     shared = not _one_by_one(context, schedule)
     timed = []
     for scheduled in _spread_packs(schedule.packs):
