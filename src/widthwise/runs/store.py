@@ -265,9 +265,9 @@ class Store:
         _lately[self.place] = self.leases.now(), *found
         return found
 
-    def _merged(self) -> frozenset[str]:
-        """Keys of the runs in shards."""
-        names = tuple(self._compacted.blobs.names())
+    def _merged(self, names: tuple[str, ...] | None = None) -> frozenset[str]:
+        """Keys of the runs in shards, whose blobs have these names; None lists them."""
+        names = tuple(self._compacted.blobs.names()) if names is None else names
         shards, damaged = self._compacted.shards(names)
         parts, place = [], self._compacted.blobs.place
         for shard in shards:
@@ -284,9 +284,10 @@ class Store:
         """Where nothing was damaged and nothing came since, a list of names tells that a run is not
         there, however many shards there are; that it is, only the shards themselves."""
         names, known = _sound.get(self._compacted.blobs.place, ((), frozenset[str]()))
-        if names == tuple(self._compacted.blobs.names()) and key not in known:
+        there = tuple(self._compacted.blobs.names())
+        if names == there and key not in known:
             return False
-        return key in self._merged()
+        return key in self._merged(there)
 
     def _forget(self, replaced: Sequence[Shard]) -> None:
         """Shards that others stand for must not count again once those are gone: runs in them were
