@@ -33,12 +33,12 @@ FAMILY = """
 import json, os, time
 from pathlib import Path
 from torch import nn
-import widthwise.study.running as running
+import widthwise.study.pack_call as pack_call
 
 HERE = Path(__file__).parent
 
-if not hasattr(running, "plainly"):
-    running.plainly = running._train
+if not hasattr(pack_call, "plainly"):
+    pack_call.plainly = pack_call._train
 
     def train(store, context, pack, emit, task):
         line = {
@@ -55,9 +55,9 @@ if not hasattr(running, "plainly"):
         while (HERE / "gate").exists():
             time.sleep(0.02)
         time.sleep(float(os.environ.get("WIDTHWISE_TEST_SECONDS", 0.2)))
-        return running.plainly(store, context, pack, emit, task)
+        return pack_call.plainly(store, context, pack, emit, task)
 
-    running._train = train
+    pack_call._train = train
 
 def network(width):
     return nn.Sequential(nn.Flatten(), nn.Linear(6, 4 * width), nn.ReLU(), nn.Linear(4 * width, 3))

@@ -88,6 +88,6 @@ def test_formulas_and_statistics_need_no_torch():
 
 @pytest.mark.slow
 def test_workers_need_no_matplotlib():
-    modules = loaded_by("import widthwise.execution.worker, widthwise.study.running")
+    modules = loaded_by("import widthwise.execution.worker, widthwise.study.pack_call")
     assert "torch" in modules
     assert "matplotlib" not in modules

@@ -38,7 +38,7 @@ from widthwise.runs.store import Store
 from widthwise.study.turns import in_own_order, next_pause
 
 SECONDS_BETWEEN_BEATS = 5.0  # as widthwise.runs.leases
-SECONDS_BETWEEN_CHECKPOINTS = 60.0  # widthwise.study.running: 15
+SECONDS_BETWEEN_CHECKPOINTS = 60.0  # widthwise.study.pack_call: 15
 MOST_WASTED = 0.02
 _AT_ONCE = 32  # requests, where many are made: as widthwise.runs.cloud
 _MINUTE = 60.0

@@ -92,7 +92,7 @@ MODULES = {
     "study.stability": "study.stable_rates",
     "study.store": "runs.store",
     "study.summary": "runs.analyses",
-    "study.worker": "study.running",
+    "study.worker": "study.pack_call",
 }
 
 # Old name → new name, each with its module.

@@ -447,7 +447,7 @@ class TestFullDisk:
     @pytest.mark.slow
     def test_at_every_write_of_a_study(self, tmp_path, monkeypatch):
         """Nothing is damaged, and the study is completed when there is room again."""
-        monkeypatch.setattr("widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr("widthwise.study.pack_call._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         spec = fields(grid={"widening_factor": [1], "seeds": 1})
         expected = comparable(finished_study(tmp_path / "reference", spec).results())
         at = 0
@@ -556,7 +556,7 @@ def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("widthwise.study.running._train", broken)
+    monkeypatch.setattr("widthwise.study.pack_call._train", broken)
     code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
     assert (code, out) == (1, "")
     assert err.startswith("widthwise: 3 runs failed 3 times and were left out (w = 1, ")
@@ -566,16 +566,16 @@ def test_what_fails_in_the_work_is_1(call, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_could_be_trained_is_reported_all_the_same(call, tmp_path, monkeypatch):
-    from widthwise.study import running
+    from widthwise.study import pack_call
 
-    real = running._train
+    real = pack_call._train
 
     def broken(store, context, pack, *others):
         if pack.job.batch_size == 16:
             raise ZeroDivisionError("oops")
         return real(store, context, pack, *others)
 
-    monkeypatch.setattr(running, "_train", broken)
+    monkeypatch.setattr(pack_call, "_train", broken)
     code, out, err = call("run", write_spec(tmp_path), "-o", tmp_path / "s", "-q")
     assert code == 1
     assert "2 runs failed 3 times" in err

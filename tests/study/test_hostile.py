@@ -36,7 +36,7 @@ from widthwise.runs import leases
 from widthwise.runs.analyses import find_stability
 from widthwise.runs.sealed import seal
 from widthwise.runs.store import Store
-from widthwise.study import Study, rates_file, running, turns
+from widthwise.study import Study, pack_call, rates_file, turns
 from widthwise.study.status import study_status
 from widthwise.training import PackTrainer
 
@@ -361,7 +361,7 @@ class TestCheckpoints:
         ],
     )
     def test_are_not_used(self, tmp_path, example, monkeypatch, kind, capsys):
-        monkeypatch.setattr(running, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr(pack_call, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         study = begin(tmp_path / "s")
         advance = PackTrainer.advance
 
@@ -378,7 +378,7 @@ class TestCheckpoints:
         for pack in (first, second):
             stopped = pack.job.widening_factor
             with pytest.raises(StoppedError):
-                running.PackCall(study.directory, store.place, pack)(lambda event: None)
+                pack_call.PackCall(study.directory, store.place, pack)(lambda event: None)
             states[pack.name] = store.checkpoints.read(pack.name, pack.keys)
         monkeypatch.setattr(PackTrainer, "advance", advance)
         sound = torch.load(io.BytesIO(states[first.name]), weights_only=True)
@@ -562,7 +562,7 @@ class TestPlacesThatVanish:
     @pytest.mark.parametrize("happens", ["renamed", "removed"])
     def test_while_it_runs(self, tmp_path, example, monkeypatch, what, happens):
         study = begin(tmp_path / "s")
-        monkeypatch.setattr(running, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr(pack_call, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         land, calls = Store.land, itertools.count()
 
         def vanish(store, landing):

@@ -39,9 +39,9 @@ FAMILY = """
 import sys
 from pathlib import Path
 from torch import nn
-import widthwise.study.running
+import widthwise.study.pack_call
 
-widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+widthwise.study.pack_call._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 
 def network(width):
     if "widthwise.execution.worker" in " ".join(sys.orig_argv):

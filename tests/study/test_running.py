@@ -22,8 +22,8 @@ from widthwise.errors import InputError, StudyError
 from widthwise.execution import EXECUTORS, Noted, Progressed
 from widthwise.runs.leases import Leases
 from widthwise.runs.store import Store
-from widthwise.study import Study, running
-from widthwise.study.running import PackCall
+from widthwise.study import Study, pack_call
+from widthwise.study.pack_call import PackCall
 from widthwise.study.turns import in_own_order, next_pause
 from widthwise.training import PackTrainer
 
@@ -61,7 +61,7 @@ def quiet(event):
 
 class TestCheckpoints:
     def interrupted(self, directory, monkeypatch):
-        monkeypatch.setattr("widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        monkeypatch.setattr("widthwise.study.pack_call._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         study = Study.create(directory, fields(), data=clouds())
         Store(directory / "store").prepare()
         go_on = stop_at(monkeypatch, 12)
@@ -240,8 +240,8 @@ class TestFailures:
                 raise ZeroDivisionError("oops")
             return real(store, context, pack, *others)
 
-        real = running._train
-        monkeypatch.setattr(running, "_train", train)
+        real = pack_call._train
+        monkeypatch.setattr(pack_call, "_train", train)
         return tried
 
     @pytest.mark.slow
@@ -280,7 +280,7 @@ class TestFailures:
         def refuse(*arguments):
             raise InputError("wrong family")
 
-        monkeypatch.setattr(running, "_train", refuse)
+        monkeypatch.setattr(pack_call, "_train", refuse)
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         with pytest.raises(InputError, match="wrong family"):
             study.run(1, progress=False)

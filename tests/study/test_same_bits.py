@@ -13,7 +13,7 @@ from widthwise.engines.compiled.build import LIBRARY
 from widthwise.engines.modules import NotPackableError
 from widthwise.runs.store import Store
 from widthwise.study import Study
-from widthwise.study.running import PackCall
+from widthwise.study.pack_call import PackCall
 from widthwise.training import PackTrainer
 
 pytestmark = [
@@ -83,7 +83,7 @@ def test_for_any_cut_into_calls(most, family, expected, tmp_path, monkeypatch):
 
 
 def test_after_a_crash_at_every_evaluation(family, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr("widthwise.study.running._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("widthwise.study.pack_call._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     study = study_in(tmp_path / "study", family)
     advance, left = PackTrainer.advance, [0]
 

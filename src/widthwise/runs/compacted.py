@@ -4,6 +4,7 @@ A file counts once a list names it. A list takes the next free number, whoever w
 all agree which of two came first.
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -27,6 +28,8 @@ _DIGITS = 32
 _LONGEST_NUMBER = 12
 # Shard → what tells its file from another of its name, and the keys of its runs.
 _keys: dict[Path | Address, tuple[Hashable, frozenset[str]]] = {}
+# Place of shards → names there when all of them were sound, and the keys of their runs.
+_sound: dict[Path | Address, tuple[tuple[str, ...], frozenset[str]]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,34 @@ class Compacted:
             known = mark, frozenset(self.read(shard, ["key"])["key"].to_list())
             _keys[place] = known
         return known[1]
+
+    def all_keys(self, names: tuple[str, ...] | None = None) -> frozenset[str]:
+        """Of the runs in all shards that are sound.
+
+        Args:
+            names: of the blobs; None lists them.
+        """
+        names = tuple(self.blobs.names()) if names is None else names
+        shards, damaged = self.shards(names)
+        parts = []
+        for shard in shards:
+            with contextlib.suppress(BrokenSealError):
+                parts.append(self.keys(shard))
+        found = union(*parts)
+        if len(parts) == len(shards) and not damaged:
+            _sound[self.blobs.place] = names, found
+        else:
+            _sound.pop(self.blobs.place, None)
+        return found
+
+    def holds(self, key: str) -> bool:
+        """Whether a run is in a shard. Where nothing was damaged and nothing came since, a list of
+        names tells that it is not, however many shards there are; that it is, only the shards."""
+        names, known = _sound.get(self.blobs.place, ((), frozenset[str]()))
+        there = tuple(self.blobs.names())
+        if names == there and key not in known:
+            return False
+        return key in self.all_keys(there)
 
     def read(self, shard: Shard, columns: list[str] | None = None) -> pl.DataFrame:
         """Its rows.
@@ -183,6 +214,13 @@ class Compacted:
 def listed_as(shard: Shard) -> str:
     """Name of its list."""
     return f"{shard.number:06d}{_LIST}"
+
+
+# Looks are many, and most find what the one before found.
+@lru_cache(maxsize=4)
+def union(*parts: frozenset[str]) -> frozenset[str]:
+    """Of sets of keys."""
+    return frozenset().union(*parts)
 
 
 def _listed(name: str, content: bytes | OSError | None) -> Shard:

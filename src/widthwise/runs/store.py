@@ -10,7 +10,7 @@ import polars as pl
 from widthwise.runs.address import Address
 from widthwise.runs.blobs import Blobs, Damage, Parts, problem_of
 from widthwise.runs.checkpoints import Checkpoints
-from widthwise.runs.compacted import Compacted, Shard, listed_as
+from widthwise.runs.compacted import Compacted, Shard, listed_as, union
 from widthwise.runs.folder import Folder
 from widthwise.runs.key import RUN_FIELDS, Run, is_key, sha256
 from widthwise.runs.landing import Landing, decode, group_of
@@ -28,8 +28,6 @@ _RUNS_IN_A_SHARD = 4096
 _SECONDS_OF_MEMORY = 60.0
 # Store → when this process last looked, and what had landed there: in shards, and in single files.
 _lately: dict[Path | Address | Parts, tuple[float, frozenset[str], frozenset[str]]] = {}
-# Place of shards → names there when all of them were sound, and the keys of their runs.
-_sound: dict[Path | Address, tuple[tuple[str, ...], frozenset[str]]] = {}
 # Who merges holds this as if it were a run: one is enough.
 _MERGING = sha256("merging")[:32]
 
@@ -74,7 +72,7 @@ class Store:
 
     def keys(self) -> frozenset[str]:
         """Keys under which something has landed. Single files are taken at their name's word."""
-        return _union(*self._look())
+        return union(*self._look())
 
     def missing(self, keys: Collection[str]) -> set[str]:
         """Those of these under which nothing has landed: :meth:`keys` for who asks about few."""
@@ -104,7 +102,7 @@ class Store:
                 return False
             self._put_landing_aside(key + _JSON, problem)
         # Looked up last: its name is free also where the first has just been merged.
-        if self._is_merged(key):
+        if self._compacted.holds(key):
             self._landed.remove(key + _JSON)
             return False
         return True
@@ -184,7 +182,7 @@ class Store:
         merged, wanted = 0, frozenset(self._loose())
         while True:
             last = self._compacted.last()
-            there, loose = self._merged(), self._loose()
+            there, loose = self._compacted.all_keys(), self._loose()
             # Another process has merged them.
             self._landed.remove_each([key + _JSON for key in there.intersection(loose)])
             keys = [key for key in loose if key in wanted and key not in there][:_RUNS_IN_A_SHARD]
@@ -242,7 +240,7 @@ class Store:
         removed = self.checkpoints.sweep(there)
         # In this order: what is listed in between is not taken for unlisted. A file whose runs are
         # all in listed ones can no longer be listed by whoever is compacting now.
-        merged = self._merged()
+        merged = self._compacted.all_keys()
         for name in list(self._compacted.unlisted()):
             held = self._compacted.unlisted_keys(name)
             if held is not None and held <= merged:
@@ -261,33 +259,9 @@ class Store:
     def _look(self) -> tuple[frozenset[str], frozenset[str]]:
         """What has landed: in shards, and in single files."""
         loose = frozenset(self._loose())  # first: what is merged meanwhile is in the shards by then
-        found = self._merged(), loose
+        found = self._compacted.all_keys(), loose
         _lately[self.place] = self.leases.now(), *found
         return found
-
-    def _merged(self, names: tuple[str, ...] | None = None) -> frozenset[str]:
-        """Keys of the runs in shards, whose blobs have these names; None lists them."""
-        names = tuple(self._compacted.blobs.names()) if names is None else names
-        shards, damaged = self._compacted.shards(names)
-        parts, place = [], self._compacted.blobs.place
-        for shard in shards:
-            with contextlib.suppress(BrokenSealError):
-                parts.append(self._compacted.keys(shard))
-        found = _union(*parts)
-        if len(parts) == len(shards) and not damaged:
-            _sound[place] = names, found
-        else:
-            _sound.pop(place, None)
-        return found
-
-    def _is_merged(self, key: str) -> bool:
-        """Where nothing was damaged and nothing came since, a list of names tells that a run is not
-        there, however many shards there are; that it is, only the shards themselves."""
-        names, known = _sound.get(self._compacted.blobs.place, ((), frozenset[str]()))
-        there = tuple(self._compacted.blobs.names())
-        if names == there and key not in known:
-            return False
-        return key in self._merged(there)
 
     def _forget(self, replaced: Sequence[Shard]) -> None:
         """Shards that others stand for must not count again once those are gone: runs in them were
@@ -379,12 +353,6 @@ class Store:
                     self._landed.create(name, content)
                     return []
         return found
-
-
-# Looks are many, and most find what the one before found.
-@lru_cache(maxsize=4)
-def _union(*parts: frozenset[str]) -> frozenset[str]:
-    return frozenset().union(*parts)
 
 
 @lru_cache(maxsize=1)
