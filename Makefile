@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: study lint check test test-cluster sanitize clean
+.PHONY: study lint check test test-cluster sanitize docs clean
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
@@ -35,6 +35,10 @@ sanitize: $(STAMP)
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 LD_PRELOAD="$(SANITIZED)" \
 	  $(BIN)/pytest -p no:cacheprovider tests/engines/test_compiled.py; \
 	  result=$$?; $(BIN)/python -W ignore -m widthwise.engines.compiled.build; exit $$result
+
+# The documentation site, in build/site; a warning is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) studies
