@@ -15,7 +15,9 @@ BROUGHT = ("CONTRIBUTING.md", "CHANGELOG.md", "validation/*.md", "validation/fig
 LANGUAGES = {".py": "python", ".toml": "toml", ".h": "c", ".c": "c"}
 _FENCE = re.compile(r"^ {0,3}```.*?^ {0,3}```[ \t]*$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
-_LIST_AFTER_TEXT = re.compile(r"^(?!\s*(?:[-*]|\d+\.) |\s*$|\s)(.+)\n(?=(?:[-*]|1\.) )", re.MULTILINE)
+_LIST_AFTER_TEXT = re.compile(
+    r"^(?!\s*(?:[-*]|\d+\.) |\s*$|\s)(.+)\n(?=(?:[-*]|1\.) )", re.MULTILINE
+)
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -79,7 +81,7 @@ def _join(page: str, target: str) -> str:
 
 def repository_path(src_uri: str) -> str:
     """Where the site's page or figure lies in the repository."""
-    return src_uri if (ROOT / src_uri).exists() and not src_uri.startswith("docs/") else f"docs/{src_uri}"
+    return src_uri if (ROOT / src_uri).exists() else f"docs/{src_uri}"
 
 
 def site_path(path: str) -> str:
