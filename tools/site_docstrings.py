@@ -1,4 +1,4 @@
-"""Shows the examples of docstrings as code; an extension of griffe, which reads them for the site."""
+"""Shows the examples of docstrings as code: an extension of griffe, the site's reader of them."""
 
 import re
 from typing import Any
