@@ -17,7 +17,7 @@ lint: $(STAMP)
 
 # The quick loop: what takes a fifth of a second or more is marked slow.
 check: lint
-	$(BIN)/pytest -n 2 -m "not slow and not cluster"
+	$(BIN)/pytest -n 2 -m "not slow and not cluster and not site"
 
 # Everything, as continuous integration runs it.
 test: lint
@@ -36,9 +36,11 @@ sanitize: $(STAMP)
 	  $(BIN)/pytest -p no:cacheprovider tests/engines/test_compiled.py; \
 	  result=$$?; $(BIN)/python -W ignore -m widthwise.engines.compiled.build; exit $$result
 
-# The documentation site, in build/site; a warning is an error.
+# The documentation site, in build/site; a warning is an error. Then what `make test` leaves out:
+# whether every public name is in it, and nothing is loaded from elsewhere.
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/pytest -q -m site tests/docs/test_site.py
 
 clean:
 	rm -rf $(VENV) studies

@@ -1,13 +1,16 @@
 """What the pages show runs, and prints what they show; what does not run says why."""
 
+import contextlib
 import signal
+import sys
 import tomllib
 
 import pytest
-from pages import PAGES, SITE, Block, blocks, given, named
-from quick_studies import proved_once, undrawn, untimed  # noqa: F401 - fixtures
+from pages import PAGES, ROOT, SITE, Block, blocks, given, named
 from running import run, run_page, shows
-from tiny_studies import fields, finished_study, in_this_process
+from tiny_studies import in_this_process
+
+from widthwise.study.timing import Speed
 
 OTHERS = [page for page in PAGES if page not in SITE]
 PYTHON = [
@@ -17,39 +20,52 @@ PYTHON = [
         b for b in blocks(page.read_text(encoding="utf-8")) if b.language == "python"
     )
 ]
-# As every page is told in text, so is every page of the site that has something to run.
 RUNNING = [
     page
     for page in SITE
-    if any(
+    if page.name != "tutorial.md"
+    and any(
         block.language in ("python", "sh") and block.why_not is None
         for block in blocks(page.read_text(encoding="utf-8"))
     )
 ]
-GRID = {"widening_factor": [1, 2, 4], "batch_size": [2, 4, 8, 16], "learning_rate": 0.1, "seeds": 3}
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+
+@contextlib.contextmanager
+def reader_in(folder):
+    """Everything runs in this folder and this process; nothing is timed, drawn or measured, which
+    takes longer than the runs."""
+    before, loaded = signal.getsignal(signal.SIGTERM), {*sys.modules}
+    with pytest.MonkeyPatch.context() as patch:
+        in_this_process(patch)
+        patch.setattr(
+            "widthwise.study.scheduling.measured_sizes",
+            lambda family, dataset, recipe, largest, **options: largest,
+        )
+        patch.setattr("widthwise.study.running.measure_speed", lambda *_: Speed(1e-4, 1e-10))
+        patch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        yield folder
+    signal.signal(signal.SIGTERM, before)
+    for name in {*sys.modules} - loaded:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The reader's folder. Studies train in this process, and sizes of packs are not measured."""
-    in_this_process(monkeypatch)
-    monkeypatch.setattr(
-        "widthwise.study.scheduling.measured_sizes",
-        lambda family, dataset, recipe, largest, **options: largest,
-    )
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-    yield tmp_path
-    signal.signal(signal.SIGTERM, before)
+def folder(tmp_path):
+    with reader_in(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture(scope="module")
-def a_study(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        in_this_process(patch)
-        directory = tmp_path_factory.mktemp("studies") / "my_study"
-        finished_study(directory, fields(grid=GRID))
-    return directory
+def tutorial(tmp_path_factory):
+    """The folder in which the tutorial has been gone through."""
+    with reader_in(tmp_path_factory.mktemp("tutorial")) as folder:
+        assert run_page(TUTORIAL.read_text(encoding="utf-8"), folder)
+    return folder
 
 
 @pytest.mark.slow
@@ -59,10 +75,18 @@ def test_runs_or_says_why_not(block, folder):
 
 
 @pytest.mark.slow
+def test_the_tutorial_runs_from_top_to_bottom(tutorial):
+    assert (tutorial / "studies" / "question-law" / "report.html").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNING, ids=named)
 def test_a_page_runs_from_top_to_bottom(page, folder, request):
+    """A study that a page takes to be there is that of the tutorial."""
     text = page.read_text(encoding="utf-8")
-    study = request.getfixturevalue("a_study") if "studies/my_study" in given(text) else None
+    study = None
+    if "studies/my_study" in given(text):
+        study = request.getfixturevalue("tutorial") / "studies" / "question-law"
     assert run_page(text, folder, study)
 
 
