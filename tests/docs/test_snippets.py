@@ -1,16 +1,16 @@
 """What the pages show runs, and prints what they show; what does not run says why."""
 
 import contextlib
+import re
 import signal
 import sys
 import tomllib
 
 import pytest
-from pages import PAGES, ROOT, SITE, Block, blocks, given, named
+from pages import PAGES, ROOT, SITE, Block, blocks, given, named, prose
+from quick_studies import leave_out_drawing, leave_out_timing, prove_once
 from running import run, run_page, shows
 from tiny_studies import in_this_process
-
-from widthwise.study.timing import Speed
 
 OTHERS = [page for page in PAGES if page not in SITE]
 PYTHON = [
@@ -29,6 +29,7 @@ RUNNING = [
         for block in blocks(page.read_text(encoding="utf-8"))
     )
 ]
+FIGURE = re.compile(r"\d+\.\d+|\d{2,}")
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
@@ -43,8 +44,9 @@ def reader_in(folder):
             "widthwise.study.scheduling.measured_sizes",
             lambda family, dataset, recipe, largest, **options: largest,
         )
-        patch.setattr("widthwise.study.running.measure_speed", lambda *_: Speed(1e-4, 1e-10))
-        patch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
+        leave_out_drawing(patch)
+        leave_out_timing(patch)
+        prove_once(patch)
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         yield folder
@@ -97,6 +99,20 @@ def test_tables_of_specifications_are_toml(page):
             tomllib.loads(block.text)
         if block.why_not is not None:
             assert block.why_not.strip()
+
+
+def untold(text):
+    """Figures of a page's prose, of two digits or more, that no block of it has."""
+    shown = {figure for block in blocks(text) for figure in FIGURE.findall(block.text)}
+    told = re.sub(r"`[^`\n]+`", "", prose(text))
+    return sorted({*FIGURE.findall(told)} - shown)
+
+
+@pytest.mark.parametrize("name", ["tutorial.md", "howto/plan.md"])
+def test_prose_tells_of_what_is_shown(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert untold(text) == []
+    assert untold(f"{text} It is 0.987.") == ["0.987"]
 
 
 def test_a_planted_wrong_snippet_is_noticed(folder):
