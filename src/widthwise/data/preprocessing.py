@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from widthwise.errors import InputError
 
 Preprocessing = Literal["center-scale", "none"]
+"""Before training, inputs are centred at each coordinate and divided by one number; or left."""
 
 _ROWS_AT_A_TIME = 4096  # bounds the float64 temporaries
 
