@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from widthwise.analysis import Law
 from widthwise.runs.tables import CurveRow, OptimumRow, SelectedOn, SettingRow
+from widthwise.runs.trust import NEAR_FACTOR
 from widthwise.sgd.recipe import Recipe
 from widthwise.text import count, exact, exact_list, number
 
@@ -13,7 +14,7 @@ def accuracy_caption(
     settings: Sequence[SettingRow], optima: Sequence[OptimumRow], selected_on: SelectedOn
 ) -> str:
     lost = sum(1 for row in settings if row.num_diverged)
-    text = f"Mean over seeds with one standard error, at w = {_widths(settings)}. "
+    text = "Mean over seeds, one standard error. "
     if optima:
         text += (
             f"Large markers, and (b): the optimum with its 95 % interval{_bounds(optima)}. "
@@ -27,23 +28,17 @@ def accuracy_caption(
     return text.rstrip()
 
 
-def _widths(rows: Sequence[SettingRow] | Sequence[OptimumRow]) -> str:
-    return exact_list(sorted({row.widening_factor for row in rows}))
-
-
 def _bounds(optima: Sequence[OptimumRow]) -> str:
     bounded = any(row.censored for row in optima)
     return " (open, with an arrow: a bound)" if bounded else ""
 
 
 def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
-    text = f"The optimal ḡ at w = {_widths(optima)}, with 95 % intervals{_bounds(optima)}. "
+    text = f"With 95 % intervals{_bounds(optima)}. "
     if law is not None:
         bent = " bent" if law.curve is not None else ""
-        text += (
-            f"Solid: the fitted{bent} law with its {number(100 * law.confidence)} % band. Where "
-            "intervals are lopsided, markers may lie to one side of it. "
-        )
+        text += f"Solid: the fitted{bent} law with its {number(100 * law.confidence)} % band; "
+        text += "markers of lopsided intervals may lie beside it. "
     if len(optima) > 1:
         text += "Dashed: in proportion to width; dotted: constant."
     return text.strip()
@@ -51,13 +46,13 @@ def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
 
 def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
     text = (
-        f"The {selected_on} accuracy at the optimum, w = {_widths(optima)}. Thick bars: 95 % "
-        "over seeds; thin gray bars: 95 % sampling error, common to all widths."
+        f"The {selected_on} accuracy at the optimum. Thick bars: 95 % over seeds; thin gray bars: "
+        "95 % sampling error, common to all widths."
     )
     if any(row.censored for row in optima):
         text += " At open markers more may be possible beyond the settings run."
     if selected_on == "validation":
-        text += " Stars: test accuracy at the setting nearest the optimum, 95 % over seeds."
+        text += " Stars: test accuracy nearest the optimum, 95 % over seeds."
     return text
 
 
@@ -66,38 +61,30 @@ def batch_size_caption(optima: Sequence[OptimumRow], recipe: Recipe) -> str:
     momenta = sorted({row.nearest.momentum for row in optima})
     which = "" if recipe.constant_rate else "peak "
     return (
-        f"B = ε/(ḡ σ² (1 − m)) at w = {_widths(optima)}, not rounded, with {which}ε = "
-        f"{exact_list(rates)} and m = {exact_list(momenta)} of the setting nearest the optimum. "
-        "Dashed: for ḡ in proportion to width."
+        f"B = ε/(ḡ σ² (1 − m)), not rounded, at {which}ε = {exact_list(rates)}, m = "
+        f"{exact_list(momenta)}, nearest the optimum; 95 % intervals{_bounds(optima)}. Dashed: for "
+        "ḡ in proportion to width."
     )
 
 
 def map_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
-    text = (
-        "The best setting of each cell: how many points its "
-        f"{selected_on} accuracy lies below the best of its width."
-    )
+    text = f"Points of {selected_on} accuracy below the best of the width, at the best ε and m."
     if optima:
-        text += (
-            f" Circles: the batch size at the optimum, w = {_widths(optima)}, with its 95 % "
-            "interval" + (" (open: a bound)." if any(row.censored for row in optima) else ".")
-        )
+        bounded = " (open: a bound)" if any(row.censored for row in optima) else ""
+        text += f" Circles: B at the optimum, with its 95 % interval{bounded}."
     return text
 
 
-def knob_caption(knobs: str, optima: Sequence[OptimumRow]) -> str:
-    text = f"Every setting by its {knobs}; lines join the best at each value."
-    return text + (" Large markers: the setting nearest the optimum." if optima else "")
+def knob_caption(optima: Sequence[OptimumRow]) -> str:
+    text = "Every setting; lines join the best at each value."
+    return text + (" Large: the setting nearest the optimum." if optima else "")
 
 
-def curves_caption(
-    curves: Sequence[CurveRow], optima: Sequence[OptimumRow], late_fraction: float
-) -> str:
-    drawn = [row for row in optima if row.widening_factor in {c.widening_factor for c in curves}]
+def curves_caption(curves: Sequence[CurveRow], late_fraction: float) -> str:
     return (
-        f"Test accuracy at all {count(len(curves), 'setting')} within a factor 4 of an optimum, "
-        f"w = {_widths(drawn)}, mean over seeds; black: the one nearest it, with one standard "
-        f"error. Shaded: late times, the last {number(100 * late_fraction)} % of training."
+        f"Test accuracy at all {count(len(curves), 'setting')} within a factor {NEAR_FACTOR:g} of "
+        "an optimum; black: the nearest, with one standard error. Shaded: late times, the last "
+        f"{number(100 * late_fraction)} % of training."
     )
 
 
@@ -116,17 +103,16 @@ def how_it_was_done(
     batches = sorted({row.batch_size for row in settings})
     momenta = sorted({row.momentum for row in settings})
     each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    peak = "" if constant_rate else "; ε is the peak of the learning rate, in ḡ too"
+    peak = "" if constant_rate else "; ε and ḡ are those of the learning rate’s peak"
     return (
-        "ḡ = ε/(B (1 − m) σ²) is the normalized noise scale of SGD: learning rate ε, batch size B, "
-        f"momentum m, variance σ² of the initial weights ({_variance(settings)}){peak}. Layers "
-        f"are w times wider. {count(sum(row.num_seeds for row in settings), 'network')} were "
-        f"trained: {count(len(settings), 'setting')} at {count(len(widths), 'width')}, ε "
-        f"{_range(rates)}, B {_range(batches)}, m {_range(momenta)}, ḡ "
-        f"{_range([min(scales), max(scales)])}, {each} {'seed' if seeds == [1] else 'seeds'} each. "
-        f"A run’s score is its {selected_on} accuracy, averaged over the last "
-        f"{100.0 * late_fraction:g} % of training. The optimum is the maximum of a smooth curve "
-        "through the mean scores. Intervals are 95 % and come from the scatter of seeds."
+        "ḡ = ε/(B (1 − m) σ²) is the normalized noise scale, with learning rate ε, batch size B, "
+        f"momentum m, variance σ² of the initial weights ({_variance(settings)}){peak}; layers are "
+        f"w times wider. {count(sum(row.num_seeds for row in settings), 'network')} were trained: "
+        f"{count(len(settings), 'setting')} at {count(len(widths), 'width')}, ε {_range(rates)}, B "
+        f"{_range(batches)}, m {_range(momenta)}, ḡ {_range([min(scales), max(scales)])}, {each} "
+        f"{'seed' if seeds == [1] else 'seeds'} each. Score: {selected_on} accuracy over the last "
+        f"{100.0 * late_fraction:g} % of training. Optimum: the maximum of a smooth curve through "
+        "mean scores. Intervals are 95 %, from the scatter of seeds."
     )
 
 

@@ -153,7 +153,7 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
             CaptionedFigure(
                 name="accuracy-during-training",
                 title="Accuracy during training",
-                caption=captions.curves_caption(curves, optima, content.late_fraction),
+                caption=captions.curves_caption(curves, content.late_fraction),
                 figure=curves_figure(curves, optima, content.late_fraction),
             )
         )
@@ -180,7 +180,7 @@ def _plain_figures(
             CaptionedFigure(
                 name="accuracy-vs-settings",
                 title=f"Accuracy against {named}",
-                caption=captions.knob_caption(named, optima),
+                caption=captions.knob_caption(optima),
                 figure=knob_figure(settings, optima, chosen_on, knobs),
             )
         )
