@@ -68,7 +68,7 @@ def batch_size_caption(optima: Sequence[OptimumRow], recipe: Recipe) -> str:
 
 
 def map_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
-    text = f"Points of {selected_on} accuracy below the best of the width, at the best ε and m."
+    text = f"By {selected_on} accuracy, at the best ε and m."
     if optima:
         bounded = " (open: a bound)" if any(row.censored for row in optima) else ""
         text += f" Circles: B at the optimum, with its 95 % interval{bounded}."
@@ -77,7 +77,7 @@ def map_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
 
 def knob_caption(optima: Sequence[OptimumRow]) -> str:
     text = "Every setting; lines join the best at each value."
-    return text + (" Large: the setting nearest the optimum." if optima else "")
+    return text + (" Large: nearest the optimum." if optima else "")
 
 
 def curves_caption(curves: Sequence[CurveRow], late_fraction: float) -> str:
@@ -107,7 +107,7 @@ def how_it_was_done(
     return (
         "ḡ = ε/(B (1 − m) σ²) is the normalized noise scale, with learning rate ε, batch size B, "
         f"momentum m, variance σ² of the initial weights ({_variance(settings)}){peak}; layers are "
-        f"w times wider. {count(sum(row.num_seeds for row in settings), 'network')} were trained: "
+        f"w times wider. {count(sum(row.num_seeds for row in settings), 'network')}: "
         f"{count(len(settings), 'setting')} at {count(len(widths), 'width')}, ε {_range(rates)}, B "
         f"{_range(batches)}, m {_range(momenta)}, ḡ {_range([min(scales), max(scales)])}, {each} "
         f"{'seed' if seeds == [1] else 'seeds'} each. Score: {selected_on} accuracy over the last "

@@ -76,8 +76,8 @@ def _cautions(found: Collapse, table: SettingScores) -> list[str]:
     said = []
     reference = found.overall.reference_rate
     said.append(
-        f"What every rate does wrong alike, the smallest ({found.rate_symbol} = "
-        f"{number(reference)}) included, cannot be seen."
+        f"What all rates do wrong alike cannot be seen (smallest: {found.rate_symbol} = "
+        f"{number(reference)})."
     )
     untested = [x.widening_factor or 0.0 for x in found.widths if x.verdict == "not tested"]
     if untested:
@@ -119,7 +119,7 @@ def _table(found: Collapse) -> SectionTable:
         name="collapse",
         label="Settings of equal noise scale",
         note=f"In points, 95 % intervals. “One by one”: intervals within {in_points(found.margin)};"
-        " “missed”: the largest difference at a setting that is not excluded.",
+        " “missed”: the largest difference not excluded.",
         header=(
             "w",
             found.rate_symbol,

@@ -130,19 +130,19 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
         figures += [
             CaptionedFigure(
                 name="optimum-vs-width",
-                title="The optimum against width",
+                title="The optimum",
                 caption=captions.law_caption(optima, law),
                 figure=law_figure(optima, line, missing),
             ),
             CaptionedFigure(
                 name="best-accuracy-vs-width",
-                title="Best accuracy against width",
+                title="Best accuracy",
                 caption=captions.best_accuracy_caption(optima, chosen_on),
                 figure=best_accuracy_figure(optima, chosen_on),
             ),
             CaptionedFigure(
                 name="batch-size-vs-width",
-                title="Batch size at the optimum against width",
+                title="Batch size at the optimum",
                 caption=captions.batch_size_caption(optima, recipe),
                 figure=batch_size_figure(optima),
             ),
@@ -169,17 +169,17 @@ def _plain_figures(
         figures.append(
             CaptionedFigure(
                 name="accuracy-map",
-                title="Accuracy by batch size and width",
+                title="Batch size and width",
                 caption=captions.map_caption(optima, chosen_on),
                 figure=map_figure(settings, optima, chosen_on),
             )
         )
     if knobs and any(row.test_accuracy is not None for row in settings):
-        named = " and ".join(knob.name for knob in knobs)
+        named = " and ".join(knob.name for knob in knobs).capitalize()
         figures.append(
             CaptionedFigure(
                 name="accuracy-vs-settings",
-                title=f"Accuracy against {named}",
+                title=named,
                 caption=captions.knob_caption(optima),
                 figure=knob_figure(settings, optima, chosen_on, knobs),
             )

@@ -109,7 +109,6 @@ def _draw_knob(
         if not here:
             continue
         best = [max(group) for group in _values_at(here)]
-        common = {"color": style.color, "marker": style.marker}
         axes.plot(
             [place for place, _ in best],
             [value for _, value in best],
@@ -123,7 +122,8 @@ def _draw_knob(
             linestyle="none",
             markersize=3.8,
             gid=f"w={width:g} points",
-            **common,
+            color=style.color,
+            marker=style.marker,
         )
         axes.plot(
             [place for place, _, row in here if row == nearest.get(width)],
@@ -134,7 +134,8 @@ def _draw_knob(
             markeredgewidth=0.9,
             zorder=4,
             gid=f"w={width:g} nearest",
-            **common,
+            color=style.color,
+            marker=style.marker,
         )
         tell(
             axes,
@@ -251,7 +252,7 @@ def map_figure(
             ScalarMappable(norm, colormap), ax=axes, location="top", aspect=40, shrink=0.7
         )
         bar.set_label(f"{selected_on} accuracy, points below the best of the width", fontsize=11.0)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         return figure
 
 

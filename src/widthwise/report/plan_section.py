@@ -17,7 +17,6 @@ _BEYOND = "beyond the study"
 # Less than this part of the noise that the law asks for is too little.
 _ALL = 0.999
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
-_QUESTION = "Every layer of a network that is tuned gets k times wider."
 
 
 def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Section | None:
@@ -33,7 +32,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
     except AdviceRefusedError as refusal:
         return Section(
             title="What to set for a wider network",
-            question=_QUESTION,
+            question="",
             answers=("No advice: the rule says nothing about networks trained as these were.",),
             cautions=tuple(finding.text for finding in refusal.findings),
             figure=None,
@@ -44,7 +43,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
     exponents = [end + shift for end in (law.exponent, *law.interval)]
     return Section(
         title="What to set for a wider network",
-        question=_QUESTION,
+        question="",
         answers=(
             f"{_multiply(law, exponents)} The table does so from the best setting of w = "
             f"{exact(tuned.widening_factor)} (ε = {number(best.learning_rate)}, B = "
@@ -60,9 +59,15 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
 def _multiply(law: Law, exponents: Sequence[float]) -> str:
     """What to do with ε/(B(1 − m)), whose exponents these are: value and both ends."""
     if law.curve is not None:
-        return "Multiply ε/(B(1 − m)) along the bent law, by the factors of the table."
+        return (
+            "Where every layer gets k times wider, multiply ε/(B(1 − m)) along the bent law, by "
+            "the factors of the table."
+        )
     middle, low, high = (f"k^{exponent:.2f}" for exponent in exponents)
-    return f"Multiply ε/(B(1 − m)) by {middle} (95 %: {low} to {high})."
+    return (
+        f"Where every layer gets k times wider, multiply ε/(B(1 − m)) by {middle} (95 %: {low} to "
+        f"{high})."
+    )
 
 
 def _plan(

@@ -170,8 +170,8 @@ def _draw_tolerated(axes: Axes, resistance: Resistance, bounds: Collection[float
             if row.widening_factor not in bounds
         ],
     )
-    for whose, values in (("its own best", own), ("the narrowest's best", common)):
-        tell(axes, [(w, x.noise_scale, _tolerated(w, x, whose)) for w, x in values])
+    for whose, tolerated in (("its own best", own), ("the narrowest's best", common)):
+        tell(axes, [(w, x.noise_scale, _tolerated(w, x, whose)) for w, x in tolerated])
     bounded = [row for row in widths if row.widening_factor in bounds]
     if bounded:
         axes.plot(

@@ -110,9 +110,8 @@ def _table(
     return SectionTable(
         name="resistance",
         label="Noise resistance of each width",
-        note=f"Percent of {selected_on} data. Tolerated: the highest ḡ within "
-        f"{in_points(found.drop)} of the best named, 95 % intervals. Training loss: at the end, "
-        "± one standard error.",
+        note=f"Percent of {selected_on} data, 95 % intervals. Tolerated: within "
+        f"{in_points(found.drop)}. Training loss: at the end, ± one standard error.",
         header=(
             "w",
             "optimal ḡ",

@@ -87,8 +87,7 @@ def _table(content: ReportContent, found: StabilityAnalysis) -> SectionTable:
     return SectionTable(
         name="stability",
         label="Largest stable learning rate and batch size of each width",
-        note="95 % intervals. Largest B: that can have the best ḡ, at m = "
-        f"{exact(found.rates[0].momentum)}, not rounded.",
+        note=f"Largest B: at m = {exact(found.rates[0].momentum)}, not rounded. 95 % intervals.",
         header=("w", "ε_max", "interval", "optimal ḡ", "interval", "largest B", "interval"),
         rows=tuple(rows),
     )
