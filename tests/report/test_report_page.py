@@ -4,13 +4,11 @@ import dataclasses
 import html
 import math
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import polars as pl
 import pytest
-from report_samples import WIDTHS, content, results_table
+from report_samples import WIDTHS, content, results_table, table_cells
 
 from widthwise.errors import InputError
 from widthwise.report import ReportContent, write_report
@@ -54,16 +52,6 @@ def small() -> ReportContent:
 @pytest.fixture(scope="module")
 def page(sample, tmp_path_factory) -> Path:
     return write_report(sample, tmp_path_factory.mktemp("study"))
-
-
-def table_cells(text: str, table: str) -> list[list[str]]:
-    """The cells of a table's body as a reader sees them."""
-    body = re.search(rf'<table id="{table}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
-    assert body is not None
-    return [
-        [html.unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall("<td.*?</td>", row)]
-        for row in re.findall("<tr.*?</tr>", body[1])
-    ]
 
 
 def page_text(made: ReportContent) -> str:
@@ -468,57 +456,3 @@ def test_bad_content_is_refused(sample):
         dataclasses.replace(sample, late_fraction=0.0)
     with pytest.raises(InputError, match=r"\[3\.0\]"):
         dataclasses.replace(sample, optimum_problems={3.0: "never ran"})
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PHONE_WIDTH = 390
-SWITCHES = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def rendered_width(text: str, directory: Path) -> int:
-    """How wide the page is, in pixels, in a frame as wide as a phone."""
-    frame = directory / "frame.html"
-    frame.write_text(
-        f'<!DOCTYPE html><title>loading</title><iframe width="{PHONE_WIDTH}" height="800" '
-        'style="border:0" onload="document.title = '
-        "'width ' + this.contentDocument.documentElement.scrollWidth\" "
-        f'srcdoc="{html.escape(text)}"></iframe>',
-        encoding="utf-8",
-    )
-    shown = subprocess.run(
-        [
-            str(CHROMIUM),
-            *SWITCHES,
-            f"--user-data-dir={directory / 'profile'}",
-            "--virtual-time-budget=10000",
-            "--dump-dom",
-            frame.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
-    width = re.search(r"<title>width (\d+)</title>", shown)
-    assert width is not None, shown[:500]
-    return int(width[1])
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_page_does_not_overflow_a_phone(sample, page, tmp_path):
-    # The closed table counts too: a reader may open it.
-    text = page.read_text("utf-8").replace("<details>", "<details open>")
-    assert rendered_width(text, tmp_path) == PHONE_WIDTH
-    too_wide = text.replace("</main>", '<div style="width:600px">wide</div></main>')
-    assert rendered_width(too_wide, tmp_path) > PHONE_WIDTH
