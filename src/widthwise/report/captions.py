@@ -68,10 +68,11 @@ def batch_size_caption(optima: Sequence[OptimumRow], recipe: Recipe) -> str:
 
 
 def map_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
-    text = f"By {selected_on} accuracy, at the best ε and m."
+    text = f"By {selected_on} accuracy."
     if optima:
         bounded = " (open: a bound)" if any(row.censored for row in optima) else ""
-        text += f" Circles: B at the optimum, with its 95 % interval{bounded}."
+        text += f" Circles: B at the optimum, its 95 % interval{bounded}; cells: its ε and m, or "
+        text += "the best."
     return text
 
 

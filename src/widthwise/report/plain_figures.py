@@ -164,17 +164,20 @@ class Cell:
     below: float | None  # how far its score lies below the best of the width; None if it diverged
 
 
-def map_cells(settings: Sequence[SettingRow], selected_on: SelectedOn) -> dict[float, list[Cell]]:
-    """Width → its cells by batch size; between two batch sizes the border is their middle, in
-    ratios."""
+def map_cells(
+    settings: Sequence[SettingRow], optima: Sequence[OptimumRow], selected_on: SelectedOn
+) -> dict[float, list[Cell]]:
+    """Width → its cells by batch size, at the learning rate and momentum nearest the optimum if
+    three batch sizes have them, else at the best of each; between two batch sizes the border is
+    their middle, in ratios."""
     found = {}
+    nearest = {row.widening_factor: row.nearest for row in optima}
     for width in sorted({row.widening_factor for row in settings}):
         best: dict[int, SettingRow] = {}
-        for row in settings:
-            if row.widening_factor == width:
-                known = best.get(row.batch_size)
-                if known is None or _score(row, selected_on) > _score(known, selected_on):
-                    best[row.batch_size] = row
+        for row in _of_one_rate(settings, width, nearest.get(width)):
+            known = best.get(row.batch_size)
+            if known is None or _score(row, selected_on) > _score(known, selected_on):
+                best[row.batch_size] = row
         sizes = sorted(best)
         top = max(_score(row, selected_on) for row in best.values())
         middles = [math.sqrt(a * b) for a, b in itertools.pairwise(sizes)]
@@ -195,6 +198,20 @@ def map_cells(settings: Sequence[SettingRow], selected_on: SelectedOn) -> dict[f
     return found
 
 
+def _of_one_rate(
+    settings: Sequence[SettingRow], width: float, nearest: SettingRow | None
+) -> list[SettingRow]:
+    here = [row for row in settings if row.widening_factor == width]
+    if nearest is None:
+        return here
+    alike = [
+        row
+        for row in here
+        if (row.learning_rate, row.momentum) == (nearest.learning_rate, nearest.momentum)
+    ]
+    return alike if len({row.batch_size for row in alike}) >= 3 else here
+
+
 def _score(row: SettingRow, selected_on: SelectedOn) -> float:
     score = row.score(selected_on)[0]
     return -math.inf if score is None else score
@@ -212,11 +229,11 @@ def map_figure(
 ) -> Figure:
     """Batch size across, widths from below: how far each cell's best setting lies below the best
     of its width, with the optimum and its interval."""
-    cells = map_cells(settings, selected_on)
+    cells = map_cells(settings, optima, selected_on)
     gaps = [cell.below for row in cells.values() for cell in row if cell.below is not None]
-    depth = min(max(*(100.0 * gap for gap in gaps), _LEAST_DEPTH), _MOST_DEPTH)
-    norm = Normalize(-depth, 0.0)
-    colormap = mpl.colormaps["cividis"]
+    depth = min(max([_LEAST_DEPTH, *(100.0 * gap for gap in gaps)]), _MOST_DEPTH)
+    norm = Normalize(0.0, depth)
+    colormap = mpl.colormaps["cividis_r"]
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 1.5 + _ROW_INCHES * len(cells)))
         figure.set_layout_engine("constrained")
@@ -260,7 +277,7 @@ def _draw_cell(
     axes: Axes, cell: Cell, height: int, colormap: mpl.colors.Colormap, norm: Normalize, span: float
 ) -> None:
     width = cell.setting.widening_factor
-    color = _OPEN if cell.below is None else colormap(norm(-100.0 * cell.below))
+    color = _OPEN if cell.below is None else colormap(norm(100.0 * cell.below))
     axes.fill_between(
         [cell.low, cell.high],
         height - 0.46,
@@ -272,7 +289,7 @@ def _draw_cell(
     )
     if math.log(cell.high / cell.low) < _ROOM_FOR_NUMBER * span:
         return
-    dark = cell.below is not None and norm(-100.0 * cell.below) < 0.5
+    dark = cell.below is not None and norm(100.0 * cell.below) > 0.5
     axes.text(
         math.sqrt(cell.low * cell.high),
         height - 0.28,
