@@ -106,7 +106,8 @@ def test_pointing_shows_what_the_table_has(shown, page, sample):
     shown.point(5, 5)
     assert tip(shown) is None
     assert shown.complaints() == []
-    assert shown.addresses() == {page.as_uri()}
+    asked = {address for address in shown.addresses() if not address.startswith("data:")}
+    assert asked == {page.as_uri()}
 
 
 def test_a_width_switches_off_and_on_by_the_keyboard(shown):

@@ -1,6 +1,8 @@
 """The page: everything is on it, nothing is loaded from elsewhere, no number is made up."""
 
+import base64
 import dataclasses
+import hashlib
 import html
 import math
 import re
@@ -8,12 +10,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from markupsafe import Markup
 from report_samples import WIDTHS, content, results_table, table_cells
 
 from widthwise.errors import InputError
-from widthwise.report import ReportContent, write_report
+from widthwise.report import NextSteps, ReportContent, write_report
 from widthwise.report.page import render_page, report_figures, report_sections
 from widthwise.report.training import PAPER_SETTING, training_description, training_recipe
+from widthwise.report.values import setting_values, with_error
 from widthwise.report.wording import Training, practice_sentence, remarks
 from widthwise.runs.tables import optimum_rows, setting_rows
 from widthwise.runs.trust import still_moving
@@ -25,6 +29,8 @@ FIGURES = {
     "optimum-vs-width",
     "best-accuracy-vs-width",
     "batch-size-vs-width",
+    "accuracy-map",
+    "accuracy-vs-settings",
     "accuracy-during-training",
     "noise-resistance",
 }
@@ -58,17 +64,17 @@ def page_text(made: ReportContent) -> str:
     """The page without its drawings, which take most of the time."""
     figures, sections = report_figures(made), report_sections(made)
     names = [item.name for item in (*figures, *(s.figure for s in sections if s.figure))]
-    return render_page(made, figures, dict.fromkeys(names, b""), sections)
+    return render_page(made, figures, dict.fromkeys(names, Markup("")), sections)
 
 
 def visible(text: str) -> str:
-    without_style = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    without_style = re.sub(r"<(style|script|svg)\b.*?</\1>", "", text, flags=re.DOTALL)
     return html.unescape(re.sub(r"<[^>]+>", " ", without_style))
 
 
 def loaded_from_elsewhere(text: str) -> list[str]:
     """Anything in a page that a browser would fetch from a network."""
-    return re.findall(r"(?:https?:)?//[\w.-]+\.\w+|@import|@font-face|<script|<link\b", text)
+    return re.findall(r"(?:https?:)?//[\w.-]+\.\w+|@import|@font-face|<script[^>]|<link\b", text)
 
 
 @pytest.mark.slow
@@ -82,8 +88,8 @@ def test_files_are_the_page_and_each_figure_twice(page):
 def test_nothing_is_loaded_from_elsewhere(page):
     text = page.read_text(encoding="utf-8")
     assert not loaded_from_elsewhere(text)
-    for source in re.findall(r'src="([^"]*)"', text):
-        assert source.startswith("data:image/svg+xml;base64,")
+    for source in re.findall(r'(?:src|href)="([^"]*)"', text):
+        assert re.match(r"#|data:image/png;base64,|results\.parquet$|figures/$", source)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,8 @@ def test_verdict_comes_first_and_figures_follow_in_order(page, sample):
             "optimum-vs-width",
             "best-accuracy-vs-width",
             "batch-size-vs-width",
+            "accuracy-map",
+            "accuracy-vs-settings",
             "accuracy-during-training",
         )
     ]
@@ -112,11 +120,60 @@ def test_verdict_comes_first_and_figures_follow_in_order(page, sample):
     assert sample.law.sentence() in visible(text)
 
 
-def test_each_figure_has_a_text_with_every_width(page):
-    texts = [html.unescape(t) for t in re.findall(r'alt="([^"]*)"', page.read_text("utf-8"))]
-    assert len(texts) == len(FIGURES)
+def test_each_figure_stands_on_the_page_with_its_caption_as_its_text(page):
+    text = page.read_text("utf-8")
+    for name in FIGURES:
+        assert f'<svg role="img" aria-labelledby="{name}-caption"' in text
+        assert f'<figcaption id="{name}-caption"' in text
+    names = re.findall(r' id="([^"]*)"', text)
+    assert len(names) == len(set(names))  # figures do not get into each other's way
+    for name in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text):
+        assert set(name) & set(names)
+
+
+def test_without_scripts_values_and_widths_are_there(page, sample):
+    """What a page needs no script for: titles of places, drawings of all widths, no switches."""
+    text = page.read_text("utf-8")
+    assert '<fieldset id="widths" hidden>' in text
+    assert 'class="off' not in text
+    titles = {html.unescape(title) for title in re.findall("<title>(w = [^<]*)</title>", text)}
+    for row in setting_rows(sample.results):
+        if row.test_accuracy is not None:
+            accuracy = with_error(row.test_accuracy, row.test_accuracy_sem)
+            assert setting_values(row, accuracy) in titles
     for width in WIDTHS:
-        assert all(re.search(rf"\b{width:g}\b", text) for text in texts)
+        assert text.count(f'<g data-w="{width:g}">') > 10
+
+
+def test_the_policy_allows_the_one_script_that_is_there(page):
+    text = page.read_text("utf-8")
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+
+
+@pytest.mark.slow
+def test_a_page_of_many_settings_is_not_large(tmp_path):
+    widths = tuple(2.0**power for power in range(10))
+    made = content(results_table(widths=widths, batch_sizes=tuple(range(1, 41)), seeds=2))
+    assert write_report(made, tmp_path).stat().st_size < 5_000_000
+
+
+def words(text: str) -> int:
+    """Of the page outside tables, drawings, code and the specification."""
+    for tag in ("head", "style", "script", "svg", "table", "pre"):
+        text = re.sub(rf"<{tag}\b.*?</{tag}>", " ", text, flags=re.DOTALL)
+    return len(html.unescape(re.sub("<[^>]+>", " ", text)).split())
+
+
+def test_a_study_that_knows_little_is_short():
+    made = content(results_table(widths=(1.0, 2.0, 4.0, 8.0), batch_sizes=(4, 32), seeds=2))
+    steps = NextSteps(steps=("At w = 1 nothing is known: add ḡ = 2.",), command="widthwise run x")
+    text = page_text(dataclasses.replace(made, next_steps=steps))
+    assert words(text) <= 310  # 600 before
+    shown = visible(text)
+    assert shown.index("No law can be stated") < shown.index("add ḡ = 2") < shown.index("How sure")
+    assert shown.index("widthwise run x") < shown.index("How sure")
 
 
 def test_optima_table_holds_the_numbers_put_in(page, sample):

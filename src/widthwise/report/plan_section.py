@@ -45,7 +45,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
         title="What to set for a wider network",
         question="",
         answers=(
-            f"{_multiply(law, exponents)} The table does so from the best setting of w = "
+            f"{_multiply(law, exponents)} The table does so from the best setting at w = "
             f"{exact(tuned.widening_factor)} (ε = {number(best.learning_rate)}, B = "
             f"{best.batch_size}, m = {exact(best.momentum)}), by a smaller B: no larger ε is known "
             "to be stable. For your numbers: widthwise widen --law (this study’s folder).",
