@@ -215,7 +215,7 @@ def test_sections_stand_on_the_page_without_nan_and_with_every_width(name, reque
     made = request.getfixturevalue(name)
     text = page_text(made)
     shown = html.unescape(
-        re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
+        re.sub(r"<[^>]+>", " ", re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.S))
     )
     assert not re.search(r"\b(nan|inf|None|null)\b", shown)
     for section in (s for s in report_sections(made) if s.figure):

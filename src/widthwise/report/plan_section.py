@@ -36,6 +36,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
             answers=("No advice: the rule says nothing about networks trained as these were.",),
             cautions=tuple(finding.text for finding in refusal.findings),
             figure=None,
+            leads=True,
             table=_table([], law, parameterization),
         )
     best = tuned.nearest
@@ -52,6 +53,7 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
         ),
         cautions=_cautions(plans, law, tuned.widening_factor),
         figure=None,
+        leads=True,
         table=_table(plans, law, parameterization),
     )
 
