@@ -39,6 +39,7 @@ sanitize: $(STAMP)
 # The documentation site, in build/site; a warning is an error. Then what `make test` leaves out:
 # whether every public name is in it, and nothing is loaded from elsewhere.
 docs: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	$(BIN)/pytest -q -m site tests/docs/test_site.py
 
