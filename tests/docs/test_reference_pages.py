@@ -20,7 +20,8 @@ _ENTRY = re.compile(r"^::: (widthwise\S*)\n((?:    .*\n)*)", re.MULTILINE)
 
 
 def entries(reference: str) -> set[str]:
-    """What the reference tells of: names, and all of a module whose members are not left out.
+    """What the reference tells of, by every path: names, and all of a module unless its members are
+    left out.
 
     A function that is called as its module (families.mlp) is not among a package's members there.
     """
@@ -31,7 +32,7 @@ def entries(reference: str) -> set[str]:
         if isinstance(value, ModuleType) and "members: false" not in options:
             members = {f"{path}.{member}" for member in value.__all__}
             found |= {member for member in members if importlib.util.find_spec(member) is None}
-    return found
+    return found | {_home(path) for path in found}
 
 
 def missing(names: set[str], there: set[str]) -> list[str]:
