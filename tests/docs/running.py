@@ -95,7 +95,7 @@ def _compare(block: Block, said: str) -> None:
 
 
 def shows(shown: str, said: str) -> bool:
-    """Whether the one is the other; "…" stands for anything, spaces at ends of lines for nothing."""
+    """Whether the one is the other; "…" stands for anything, spaces that end a line for nothing."""
     wanted = re.escape(_trimmed(shown)).replace("…", ".*?")
     return re.fullmatch(wanted, _trimmed(said), flags=re.DOTALL) is not None
 

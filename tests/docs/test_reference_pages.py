@@ -1,7 +1,6 @@
-"""docs/reference: every public name is there, and every name that the pages take from a submodule."""
+"""docs/reference: every public name is there, and all that the pages take from submodules."""
 
 import importlib
-import importlib.util
 import re
 from types import ModuleType
 from typing import Any
@@ -20,18 +19,23 @@ _ENTRY = re.compile(r"^::: (widthwise\S*)\n((?:    .*\n)*)", re.MULTILINE)
 
 
 def entries(reference: str) -> set[str]:
-    """What the reference tells of: names, and all of a module whose members are not left out.
-
-    A function that is called as its module (families.mlp) is not among a package's members there.
-    """
+    """What the reference tells of, by every path: names, and all of a module unless its members are
+    left out."""
     found = set()
     for path, options in _ENTRY.findall(reference):
         found.add(path)
         value = _object(path)
         if isinstance(value, ModuleType) and "members: false" not in options:
-            members = {f"{path}.{member}" for member in value.__all__}
-            found |= {member for member in members if importlib.util.find_spec(member) is None}
-    return found
+            found |= {f"{path}.{member}" for member in value.__all__}
+    found = {path for path in found if not _shown_as_module(path)}
+    return found | {_home(path) for path in found}
+
+
+def _shown_as_module(path: str) -> bool:
+    """Whether the site takes the path for a module: a function that is called as the module that
+    defines it (adviser/widen.py) is itself only under its whole path."""
+    defined = getattr(_object(path), "__module__", None) or ""
+    return path != _home(path) and defined.endswith(f".{path.rpartition('.')[2]}")
 
 
 def missing(names: set[str], there: set[str]) -> list[str]:
@@ -89,7 +93,8 @@ def test_so_is_every_name_that_a_page_takes():
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("widthwise.widen", "widthwise.widen"),
+        ("widthwise.adviser.widen.widen", "widthwise.widen"),
+        ("widthwise.noise_scale", "widthwise.noise_scale"),
         ("widthwise.SweepAnalysis", "widthwise.SweepAnalysis"),
         ("widthwise.data", "widthwise.data.load"),
         ("widthwise.families.mlp.mlp", "widthwise.families.mlp"),
@@ -99,6 +104,11 @@ def test_a_name_that_is_taken_out_is_missed(path, name):
     without = REFERENCE.replace(f"::: {path}\n", "")
     assert without != REFERENCE
     assert name in missing(public_names(), entries(without))
+
+
+def test_a_function_is_not_its_module():
+    assert entries("::: widthwise.widen\n") == set()
+    assert "widthwise.adviser.widen.widen" in entries("::: widthwise.adviser.widen.widen\n")
 
 
 def test_a_name_that_is_added_is_missed():

@@ -136,8 +136,10 @@ def test_planted_faults_of_pages_are_noticed(page, said, folder):
 
 
 def test_files_are_there_for_what_follows(folder):
-    page = "<!-- file: a.py -->\n```python\nprint('here')\n```\n```sh\npython a.py\n```\n```text\nhere\n```"
-    assert run_page(page, folder) == 1
+    page = "<!-- file: a.py -->\n```python\nprint('here')\n```\n```sh\npython a.py\n```\n"
+    assert run_page(f"{page}```text\nhere\n```", folder) == 1
+    with pytest.raises(AssertionError, match="but it is"):
+        run_page(f"{page}```text\nthere\n```", folder)
 
 
 def test_a_reason_is_read_off_the_line_above(folder):
