@@ -25,7 +25,7 @@ def kind_of(build, modules, inputs, recipe):
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    monkeypatch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
+    monkeypatch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg></svg>")
 
 
 @pytest.fixture(autouse=True)

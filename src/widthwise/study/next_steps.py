@@ -131,7 +131,7 @@ def _step_at(
         return None
     if optimum.reason == NOT_ARRIVED:
         return _Step(why=NOT_ARRIVED, add=f"train longer, {_longer(spec).replace('=', ' = ')}")
-    usable = [scale for scale in scales if scale <= optimum.measured[1] * (1.0 + 1e-6)]
+    usable = [scale for scale in scales if scale <= optimum.measured[1] * (1.0 + 1e-5)]
     if optimum.reason == "stability":
         return _slower(grid, usable, [x for x in scales if x not in usable])
     edge = optimum.measured[0 if optimum.censoring == "low" else 1]
