@@ -51,5 +51,5 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard src/widthwise
 	  { echo "Widthwise needs Python 3.11 or newer; run make PYTHON=python3.12, say"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip --constraint constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@

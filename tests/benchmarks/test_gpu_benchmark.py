@@ -101,6 +101,7 @@ def test_bad_options_are_refused(options, message, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_the_script_runs_on_the_cpu_and_its_page_says_so(in_threads, tmp_path, capsys):
     output = tmp_path / "page.md"
     options = ["--device", "cpu", "--quick", "--pack-size", "3", "--cells", "0"]

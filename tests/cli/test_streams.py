@@ -93,7 +93,9 @@ def test_terminals_that_know_few_characters(variables):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", ["widen", pytest.param("inspect", marks=pytest.mark.cluster), "run"]
+)
 def test_among_files_named_like_the_standard_library(crowded, command):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ended = start(*COMMANDS[command], cwd=crowded, env=environment, capture_output=True)
@@ -149,7 +151,7 @@ def test_output_closed_early_is_no_traceback(option):
     [
         ("widen", ">&-"),
         ("widen", ">&- 2>&-"),
-        ("run", "<&- >&- 2>&-"),
+        pytest.param("run", "<&- >&- 2>&-", marks=pytest.mark.cluster),
     ],
 )
 def test_closed_streams(crowded, command, closed):
@@ -187,7 +189,7 @@ def test_without_json_user_code_prints_where_it_prints(tmp_path):
     assert ended.stderr == b""
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_json_stands_alone_beside_workers(tmp_path):
     (tmp_path / "nets.py").write_text(NETWORKS)
     clouds().save(tmp_path / "d.npz")

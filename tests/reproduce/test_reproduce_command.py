@@ -142,6 +142,8 @@ class TestRunning:
         page = (place / "reproduction.html").read_text()
         assert 'href="mlp-1-ntk/report.html"' in page
         assert page.count("data:image/svg+xml") >= 3
+        assert "max-width: 46rem" in page  # the style of a study's report
+        assert "{%" not in page
         assert "Not found in what could be read of the paper" in page
         assert not re.search(r"(src|href)=\"http(?!s://arxiv)", page)
 

@@ -47,7 +47,7 @@ def sent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sender")
     with pytest.MonkeyPatch.context() as patch:
         in_this_process(patch)
-        patch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
+        patch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg></svg>")
         (folder / "nets.py").write_text(NETWORK)
         clouds().save(folder / "data.npz")
         data = {"name": "npz", "path": str(folder / "data.npz"), "preprocessing": "none"}
@@ -200,7 +200,7 @@ WRITTEN_WITH = (
 @pytest.mark.parametrize("target", ["outside", "dangling", "loop"])
 def test_links_lead_nowhere(received, tmp_path, monkeypatch, name, target):
     """Nothing outside is read into results, written, truncated or removed."""
-    monkeypatch.setattr(page, "_encode", lambda figure, kind: b"<svg/>")  # drawing takes long
+    monkeypatch.setattr(page, "_encode", lambda figure, kind: b"<svg></svg>")  # drawing takes long
     outside = tmp_path / "outside"
     shutil.copytree(received / "study", outside)
     victim = received / "study" / name

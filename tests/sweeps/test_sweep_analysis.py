@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from markupsafe import Markup
 
 import widthwise as ww
 from widthwise.report.sweep_page import render_sweep, sweep_figures
@@ -103,7 +104,7 @@ def test_the_law_predicts_in_widths(published):
 def test_the_page(published):
     content = published._content("widthwise analyze <it>")
     figures = sweep_figures(content)
-    images = {figure.name: b"<svg/>" for figure in figures}
+    images = {figure.name: Markup("<svg></svg>") for figure in figures}
     page = render_sweep(content, figures, images)
     assert published.sentence().split(". ")[0].split(" (")[0] in page
     assert "widthwise analyze &lt;it&gt;" in page

@@ -111,6 +111,7 @@ def _draw_curves(
     ]
     side_legend(axes, handles, title=_math(rate_symbol))
     axes.set_title(f"(a) {selected_on} accuracy (%), $w$ = {number(width)}", loc="left")
+    axes.tick_params(axis="x", labelsize=9.5)  # the legend beside it takes much of the width
     axes.set_xlabel(r"normalized noise scale $\bar{g}$")
 
 

@@ -84,7 +84,7 @@ def next_steps(
     if spec.search is not None:
         changed, added = _merged(changed, added), []
     if [*changed, *added] != list(spec.grid):
-        overrides.insert(0, _grid_override(changed, added))
+        overrides.insert(0, _grid_override(spec.grid, changed, added))
     if not overrides:
         return tuple(said), None
     sets = " ".join(f"--set {shlex.quote(override)}" for override in overrides)
@@ -131,7 +131,7 @@ def _step_at(
         return None
     if optimum.reason == NOT_ARRIVED:
         return _Step(why=NOT_ARRIVED, add=f"train longer, {_longer(spec).replace('=', ' = ')}")
-    usable = [scale for scale in scales if scale <= optimum.measured[1] * (1.0 + 1e-6)]
+    usable = [scale for scale in scales if scale <= optimum.measured[1] * (1.0 + 1e-5)]
     if optimum.reason == "stability":
         return _slower(grid, usable, [x for x in scales if x not in usable])
     edge = optimum.measured[0 if optimum.censoring == "low" else 1]
@@ -241,20 +241,27 @@ def _more_for_law(
     if times is not None and times <= _DEAR:
         if spec.search is not None:
             wanted = _rounded((law.interval[1] - law.interval[0]) / math.sqrt(times))
-            sentence = f"The exponent needs about {number(times, 2)} times the runs"
-            return f"{sentence}.", list(spec.grid), [f"search.exponent_precision={wanted:g}"]
+            sentence = f"{_about(times)} {_WOULD}."
+            return sentence, list(spec.grid), [f"search.exponent_precision={wanted:g}"]
         seeds = max(math.ceil(times * len(grid.seeds)) for grid in spec.grid)
-        sentence = f"The exponent needs about {number(times, 2)} times the runs: {seeds} seeds."
+        sentence = f"{_about(times)}, {seeds} seeds, {_WOULD}."
         return sentence, [_with_seeds(grid, seeds) for grid in spec.grid], []
     wider = [2.0 * widths[-1]]
     sentence = (
-        f"The exponent needs a wider range of widths more than seeds: add w = {exact_list(wider)}."
+        f"A wider range of widths {_WOULD}, sooner than more seeds: add w = {exact_list(wider)}."
     )
     grids = [
         _with_widths(grid, wider) if widths[-1] in grid.widening_factor else grid
         for grid in spec.grid
     ]
     return sentence, grids, []
+
+
+_WOULD = "would decide how the best ḡ goes with width, if the estimate stays"
+
+
+def _about(times: float) -> str:
+    return f"About {number(times, 2)} times the runs"
 
 
 def _longer(spec: StudySpec) -> str:
@@ -290,13 +297,24 @@ def _merged(grids: Sequence[GridSpec], added: Sequence[GridSpec]) -> list[GridSp
     return merged
 
 
-def _grid_override(grids: Sequence[GridSpec], added: Sequence[GridSpec]) -> str:
-    """``grid=[{…}, …]``, as TOML: the grids that are there, then those that are new.
+def _grid_override(
+    before: Sequence[GridSpec], grids: Sequence[GridSpec], added: Sequence[GridSpec]
+) -> str:
+    """``grid=[{…}, …]``, as TOML: the grids that are there, then those that are new; of a single
+    one what changed, if that is one thing.
 
     >>> one = GridSpec(widening_factor=1, learning_rate=0.5, batch_size=[1, 2], seeds=2)
-    >>> print(_grid_override([one], []))
-    grid=[{widening_factor=[1], seeds=2, learning_rate=[0.5], batch_size=[1, 2]}]
+    >>> two = one.model_copy(update={"seeds": (0, 1, 2), "widening_factor": (2.0,)})
+    >>> print(_grid_override([one], [one.model_copy(update={"seeds": (0, 1, 2)})], []))
+    grid.seeds=3
+    >>> print(_grid_override([one], [two], []))
+    grid=[{widening_factor=[2], seeds=3, learning_rate=[0.5], batch_size=[1, 2]}]
     """
+    if len(before) == len(grids) == 1 and not added:
+        first, then = (grid.model_dump(mode="json") for grid in (before[0], grids[0]))
+        *others, name = [key for key in then if then[key] != first[key]]
+        if not others:
+            return f"grid.{name}={_toml(name, then[name])}"
     tables = []
     for grid in (*grids, *added):
         fields = grid.model_dump(mode="json", exclude_defaults=True)

@@ -36,7 +36,7 @@ def provenance(
         "family": family_description(spec.portable_fields()["family"]),
         "training": training_description(spec.training.recipe),
         "specification (SHA-256)": spec.hash,
-        "seeds": ", ".join(str(seed) for seed in seeds),
+        "seeds": _listed(seeds),
         "runs": f"{len(results)}{of}",
         "training time": f"{results['seconds'].sum() / 60:.1f} core minutes",
         "trained on": _distinct(results, "device", "processor", "instruction_set"),
@@ -52,6 +52,16 @@ def provenance(
             "seed, and are never mixed with new ones"
         )
     return {name: value for name, value in said.items() if value}
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """
+    >>> _listed([0, 1, 2, 3]), _listed([0, 2]), _listed([7])
+    ('0 to 3', '0, 2', '7')
+    """
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
 
 
 def _distinct(results: pl.DataFrame, *columns: str) -> str:
