@@ -70,6 +70,14 @@ class TestGrid:
             # A quarter of which is used.
             assert grid.max_stable_learning_rate == pytest.approx(0.2)
 
+    def test_smaller_batches_reach_the_square_of_w(self, spec):
+        # ḡ = 0.05/(32·0.5) = 0.003125 is tuned; 16 and 64 times it is the end at w = 2 and 4.
+        # B = 1 has 0.1·w at the tuned ε, which is more.
+        tuned = Setting(learning_rate=0.05, batch_size=32, momentum=0.5)
+        grids = StudySpec.parse(calibration_fields(spec, tuned, widths=[2, 4])).grid
+        assert [grid.normalized_noise_scale[-1] for grid in grids] == pytest.approx([0.05, 0.2])
+        assert [len(grid.normalized_noise_scale) for grid in grids] == [13, 17]
+
     def test_beyond_a_batch_of_1_the_learning_rate_makes_the_noise(self, spec):
         # ḡ = 0.05/(2·0.5) = 0.05 is tuned, 0.0125 to 0.2 the grid at w = 1; B = 1 has 0.1 at the
         # tuned ε. Above it lie 0.1·√2 and 0.2, with ε = ḡ·0.5.

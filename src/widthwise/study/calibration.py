@@ -167,9 +167,10 @@ def calibration_fields(
 ) -> dict[str, Any]:
     """The fields of the study that calibrates: ``spec`` with a grid round the tuned setting.
 
-    At widening factor w the noise scales reach from a quarter of the tuned ḡ to 4·w times it (to
-    4 times it for w < 1), so that the optimum lies inside whether it moves with w or not. The
-    learning rate is the tuned one, and more only where not even B = 1 has the noise with it.
+    At widening factor w the noise scales reach from a quarter of the tuned ḡ to 4·w² times it (to
+    4 times it for w < 1), so that the optimum lies inside whether it stays or, as that of small
+    networks may, moves faster than w. The learning rate is the tuned one, and more only where not
+    even B = 1 has the noise with it: then to 4·w times the tuned ḡ, as in the paper's law.
 
     Raises:
         InputError: if a width or the number of seeds is out of range, or the rest of ``spec`` is
@@ -291,9 +292,10 @@ def _grids(
     grids: list[dict[str, Any]] = []
     for width in widths:
         common = {"widening_factor": width, "momentum": tuned.momentum, "seeds": seeds}
-        octaves = math.log2(_REACH**2 * max(1.0, width))
+        wider = max(1.0, width)
+        octaves = math.log2((_REACH * wider) ** 2)
         count = 1 + math.ceil(octaves * _PER_OCTAVE - 1e-9)
-        scales = np.geomspace(tuned_scale / _REACH, tuned_scale * _REACH * max(1.0, width), count)
+        scales = np.geomspace(tuned_scale / _REACH, tuned_scale * _REACH * wider**2, count)
         needed = learning_rate_for(
             scales, 1, tuned.momentum, init_variance=family.init_variance(width)
         )
@@ -307,8 +309,9 @@ def _grids(
                     "max_stable_learning_rate": most,
                 }
             )
-        if not np.all(by_batch):
-            rates = needed[~by_batch].tolist()
+        by_rate = ~by_batch & (scales <= tuned_scale * _REACH * wider * (1.0 + 1e-9))
+        if np.any(by_rate):
+            rates = needed[by_rate].tolist()
             grids.append({**common, "learning_rate": rates, "batch_size": 1})
     return grids
 
