@@ -33,6 +33,10 @@ _LEAST_DEPTH, _MOST_DEPTH = 0.5, 5.0
 # A number is written into cells at least so wide, as part of the axis.
 _ROOM_FOR_NUMBER = 0.085
 _OPEN = "#ffffff"
+# Learning rates that differ by less do so because batches are whole numbers.
+_LEAST_RANGE = 2.0
+# Where the worst lie so many times further below the others than these differ, they are left out.
+_FAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,17 @@ _KNOBS = (
 
 
 def varied(settings: Sequence[SettingRow]) -> list[Knob]:
-    """What takes three values or more at some width, so that a curve can be seen."""
-    widths = {row.widening_factor for row in settings}
+    """What takes three values or more at some width, of a range that shows a curve."""
+    taken: dict[float, list[SettingRow]] = {}
+    for row in settings:
+        taken.setdefault(row.widening_factor, []).append(row)
+    values = {
+        knob.name: [{knob.of(row) for row in rows} for rows in taken.values()] for knob in _KNOBS
+    }
     return [
         knob
         for knob in _KNOBS
-        if any(len({knob.of(r) for r in settings if r.widening_factor == w}) >= 3 for w in widths)
+        if any(len(v) >= 3 and max(v) >= _LEAST_RANGE * min(v) for v in values[knob.name])
     ]
 
 
@@ -80,6 +89,7 @@ def knob_figure(
             log_axis(axes, "x", *padded(knob.of(row) for row in settings))
             axes.set_xlabel(knob.label)
             _draw_knob(axes, knob, settings, optima, selected_on, styles)
+            _leave_out_worst(axes, settings, selected_on)
             mark = f"({letter}) " if len(knobs) > 1 else ""
             axes.set_title(f"{mark}{selected_on} accuracy (%)", loc="left", fontsize=11.5, pad=3.0)
         rows = draw_width_legend(figure, styles)
@@ -145,6 +155,31 @@ def _draw_knob(
             ],
             width,
         )
+
+
+def _leave_out_worst(axes: Axes, settings: Sequence[SettingRow], selected_on: SelectedOn) -> None:
+    """So that differences between the others can be seen; how many lie below the axis is said."""
+    scores = sorted(
+        100.0 * score
+        for row in settings
+        for score in [row.score(selected_on)[0]]
+        if score is not None
+    )
+    top, most = scores[-1], scores[len(scores) // 6]
+    span = max(top - most, _LEAST_DEPTH)
+    if most - scores[0] < _FAR * span:
+        return
+    low = most - span
+    axes.set_ylim(low, top + 0.15 * span)
+    axes.text(
+        0.99,
+        0.03,
+        f"{sum(score < low for score in scores)} lower",
+        transform=axes.transAxes,
+        horizontalalignment="right",
+        fontsize=10.5,
+        color=INK,
+    )
 
 
 def _values_at(

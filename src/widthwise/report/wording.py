@@ -170,14 +170,13 @@ def _location_remarks(
                 caution=True,
             )
         )
+    doubted: dict[tuple[str, ...], list[float]] = {}
+    for row in optima:
+        if row.optimum.doubts:
+            doubted.setdefault(row.optimum.doubts, []).append(row.widening_factor)
     lines += [
-        Remark(
-            f"Doubt the interval at w = {exact(row.widening_factor)}: "
-            f"{'; '.join(row.optimum.doubts)}.",
-            caution=True,
-        )
-        for row in optima
-        if row.optimum.doubts
+        Remark(f"Doubt the interval at w = {exact_list(at)}: {'; '.join(doubts)}.", caution=True)
+        for doubts, at in doubted.items()
     ]
     missing: dict[str, list[float]] = {}
     for width in widths:
