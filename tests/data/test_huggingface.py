@@ -79,17 +79,17 @@ def test_one_part_that_was_saved_has_a_test_set_held_out(tmp_path):
 
 def test_other_parts_are_not_left_out_silently(both, tmp_path):
     both["extra"] = both["test"]
-    with pytest.raises(InputError, match="must be named train, test and validation, got.*extra"):
+    with pytest.raises(InputError, match=r"must be named train, test and validation, got.*extra"):
         Dataset.of(both)
     both.save_to_disk(tmp_path / "saved")
-    with pytest.raises(InputError, match="must hold the parts train, test.*extra; save those"):
+    with pytest.raises(InputError, match=r"must hold the parts train, test.*extra; save those"):
         Dataset.of(tmp_path / "saved")
 
 
 def test_streams_and_unlabeled_data_are_refused(both):
     with pytest.raises(InputError, match="must give its items by number"):
         Dataset.of(both["train"].to_iterable_dataset())
-    with pytest.raises(InputError, match="must have one column of label, .*got img"):
+    with pytest.raises(InputError, match=r"must have one column of label, .*got img"):
         Dataset.of(both["train"].select_columns("img"))
     with pytest.raises(InputError, match="must not be negative"):
         Dataset.of(dataset(labels=[0, 1, 0, -1]))
@@ -108,9 +108,9 @@ def test_images_of_another_place_are_not_fetched(tmp_path, monkeypatch):
 def test_damaged_and_absent_folders(both, tmp_path):
     both.save_to_disk(tmp_path / "saved")
     (tmp_path / "saved" / "train" / "data-00000-of-00001.arrow").write_bytes(b"no arrow")
-    with pytest.raises(InputError, match="must be a complete folder written by save_to_disk"):
+    with pytest.raises(InputError, match=r"must be a complete folder written by save_to_disk"):
         Dataset.of(tmp_path / "saved")
-    with pytest.raises(DataNotFoundError, match="holds neither dataset_dict.json nor"):
+    with pytest.raises(DataNotFoundError, match=r"holds neither dataset_dict.json nor"):
         load(DataSpec(name="hf-saved", path=str(tmp_path / "absent")))
 
 

@@ -197,7 +197,7 @@ def test_much_out_of_little_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_MAX_SIZE", 19_999)
     for i in range(2):
         write(tmp_path / "ab"[i] / "0.png", np.zeros((100, 100)))
-    with pytest.raises(InputError, match="must unpack to at most 19,999 bytes.*hold 20,000"):
+    with pytest.raises(InputError, match=r"must unpack to at most 19,999 bytes.*hold 20,000"):
         load(spec(tmp_path))
     monkeypatch.setattr(files, "_MAX_SIZE", 20_000)
     assert load(spec(tmp_path, num_test=1, preprocessing="none")).num_train == 1
@@ -210,5 +210,5 @@ def test_where_there_is_nothing(tmp_path):
 
 def test_without_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(DataNotFoundError, match="needs Pillow.*pip install pillow"):
+    with pytest.raises(DataNotFoundError, match=r"needs Pillow.*pip install pillow"):
         load(spec(folder))
