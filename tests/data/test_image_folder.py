@@ -194,12 +194,12 @@ def test_what_is_unfit_is_said(folder, spoil, message):
 
 def test_much_out_of_little_is_refused_before_it_is_read(tmp_path, monkeypatch):
     """Of one color: 100 × 100 pixels in some 100 bytes."""
-    monkeypatch.setattr(files, "_MAX_SIZE", 19_999)
+    monkeypatch.setattr(files, "MAX_SIZE", 19_999)
     for i in range(2):
         write(tmp_path / "ab"[i] / "0.png", np.zeros((100, 100)))
     with pytest.raises(InputError, match=r"must unpack to at most 19,999 bytes.*hold 20,000"):
         load(spec(tmp_path))
-    monkeypatch.setattr(files, "_MAX_SIZE", 20_000)
+    monkeypatch.setattr(files, "MAX_SIZE", 20_000)
     assert load(spec(tmp_path, num_test=1, preprocessing="none")).num_train == 1
 
 
