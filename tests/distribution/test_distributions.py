@@ -97,8 +97,8 @@ def trained(programs, folder):
     (folder / "study.toml").write_text(STUDY)
     called(programs / "widthwise", "run", "study.toml", "-o", "s", "--workers", "1", cwd=folder)
     called(programs / "widthwise", "report", "s", cwd=folder)
-    assert (folder / "s" / "report" / "report.html").stat().st_size > 10_000
-    results = pl.read_parquet(folder / "s" / "report" / "results.parquet")
+    assert (folder / "s" / "report.html").stat().st_size > 10_000
+    results = pl.read_parquet(folder / "s" / "results.parquet")
     assert len(results) == 4
     return set(results["engine"])
 
@@ -155,7 +155,8 @@ def test_it_is_imported_and_says_what_it_can(environment, tmp_path):
 
 
 def test_a_study_runs_with_and_without_compiled_code(built, environment, tmp_path):
-    compiled = {"graph"} if built.wheel.name.endswith("-any.whl") else {"compiled"}
-    assert trained(environment, tmp_path / "a") == compiled
+    assert ("compiled" in trained(environment, tmp_path / "a")) == (
+        not built.wheel.name.endswith("-any.whl")
+    )
     install(environment, "--no-deps", "--force-reinstall", built.without_compiler)
-    assert trained(environment, tmp_path / "b") == {"graph"}
+    assert "compiled" not in trained(environment, tmp_path / "b")
