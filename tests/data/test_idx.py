@@ -103,7 +103,7 @@ def test_truncated_compressed_files_are_noticed(tmp_path, compress, kept):
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
 def test_what_unpacks_to_gigabytes_is_refused_on_the_way(tmp_path, compress, monkeypatch):
-    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 20)
+    monkeypatch.setattr(files, "MAX_SIZE", 1 << 20)
     monkeypatch.setattr(files, "_CHUNK", 1 << 16)
     path = tmp_path / "images"
     path.write_bytes(compress(bytes(1 << 20)))
@@ -114,7 +114,7 @@ def test_what_unpacks_to_gigabytes_is_refused_on_the_way(tmp_path, compress, mon
 
 
 def test_incompressible_data_may_have_any_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 10)
+    monkeypatch.setattr(files, "MAX_SIZE", 1 << 10)
     content = np.random.default_rng(0).bytes(1 << 16)
     for compress in (gzip.compress, lzma.compress):
         (tmp_path / "images").write_bytes(compress(content))

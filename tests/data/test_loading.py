@@ -103,7 +103,7 @@ def test_every_data_set_is_listed_with_what_it_is_and_how_to_get_it():
     rows = {row.name: row for row in available()}
     assert set(rows) == {
         "fashion-mnist-mini", "mnist1d", "fashion-mnist", "mnist", "cifar10", "cifar100",
-        "digits", "npz", "idx", "hf-parquet",
+        "digits", "npz", "idx", "hf-parquet", "hf-saved", "image-folder",
     }  # fmt: skip
     assert all(row.description.endswith(".") and row.how_to_get for row in rows.values())
     assert rows["fashion-mnist-mini"].location == rows["mnist1d"].location == "part of Widthwise"

@@ -89,7 +89,7 @@ def test_what_is_no_number_of_classes(tmp_path, given):
 
 
 def test_an_archive_that_unpacks_to_gigabytes_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 20)
+    monkeypatch.setattr(files, "MAX_SIZE", 1 << 20)
     path = save(tmp_path / "data.npz", x_train=np.zeros((1 << 12, 1 << 12), np.uint8))
     monkeypatch.setattr(np, "load", None)
     with pytest.raises(InputError, match=r"bytes hold 16,77\d,\d+ or more; store it uncompressed"):

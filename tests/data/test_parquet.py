@@ -146,7 +146,7 @@ def test_images_of_absurd_sizes_are_refused_undecoded(tmp_path):
 
 
 def test_many_images_that_unpack_to_gigabytes_are_refused_by_the_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_MAX_SIZE", 1 << 20)
+    monkeypatch.setattr(files, "MAX_SIZE", 1 << 20)
     black = encode(np.zeros((400, 400), np.uint8))
     path = write(tmp_path / "train.parquet", [black] * 10, [0] * 10)
     with pytest.raises(InputError, match="bytes hold 1,600,000 or more"):

@@ -7,6 +7,9 @@ from pages import ROOT
 from tiny_studies import fields, finished_study, in_this_process
 
 from widthwise.data import DataSpec
+from widthwise.data.arrays import MAX_VALUES
+from widthwise.data.items import READ_AGAIN
+from widthwise.data.readers import files, images
 from widthwise.study.family_spec import FamilySpec
 from widthwise.study.grid_spec import GridSpec
 from widthwise.study.keep_spec import KeptRuns
@@ -52,6 +55,15 @@ def kept_keys() -> str:
     """What may stand in a table of keep, in backticks."""
     (row,) = re.findall(r"^\| `\{(widening_factor = .*)$", PAGE, flags=re.M)
     return "`" + row.replace(", seed =", "`, `seed`")
+
+
+def test_the_limits_of_own_data_are_those_in_force():
+    said = PAGE.partition("## Your own data")[2].partition("\n## ")[0]
+    assert f"at most {images.MAX_VALUES:,} values each" in said
+    assert f"at most {MAX_VALUES:,} values." in said
+    assert f"and {READ_AGAIN} of them three times" in said
+    assert f"more than {files.MAX_SIZE >> 30} GiB" in said
+    assert f"more than {files.MAX_RATIO} times its packed size" in said
 
 
 @pytest.mark.parametrize("table", TABLES)

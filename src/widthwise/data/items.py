@@ -21,7 +21,7 @@ INPUT_COLUMNS = ("image", "img", "input", "inputs", "pixel_values", "x")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "y")
 # So many items are read three times. Flips of every second image at random go unseen in one data
 # set of 2^64.
-_READ_AGAIN = 32
+READ_AGAIN = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def read_items(dataset: Any, what: str) -> Part:
     first = _read(dataset, 0, what)
     check_channels_first(f"{what}: images", first.values[np.newaxis])
     check_num_values(what, size, first.values.shape)
-    rows = np.linspace(0, size - 1, min(size, _READ_AGAIN)).astype(int).tolist()
+    rows = np.linspace(0, size - 1, min(size, READ_AGAIN)).astype(int).tolist()
     known = {row: _read(dataset, row, what) for row in rows}
     for row, item in known.items():
         _require_same(item, _read(dataset, row, what), row, what)
@@ -66,7 +66,8 @@ def read_items(dataset: Any, what: str) -> Part:
     labels = []
     for row in range(size):
         item = _read(dataset, row, what)
-        _require_same(known.get(row, item), item, row, what)
+        if row in known:
+            _require_same(known[row], item, row, what)
         if (item.values.shape, item.values.dtype) != (first.values.shape, first.values.dtype):
             raise InputError(
                 f"{what}: all items must have one shape and type, got {first.values.shape} of "

@@ -16,7 +16,7 @@ _CHUNK = 1 << 22
 # Bytes that xz may take for itself; its highest ordinary setting needs 65 MiB.
 _XZ_MEMORY = 1 << 29
 # Real data above this size unpack to less than so many times their packed size.
-_MAX_SIZE, _MAX_RATIO = 1 << 30, 20
+MAX_SIZE, MAX_RATIO = 1 << 30, 20
 
 
 def check_unpacked_size(unpacked: int, packed: int, *, source: str) -> None:
@@ -26,9 +26,9 @@ def check_unpacked_size(unpacked: int, packed: int, *, source: str) -> None:
         unpacked, packed: bytes; of the former as many as are known.
         source: names the file.
     """
-    if unpacked > max(_MAX_SIZE, _MAX_RATIO * packed):
+    if unpacked > max(MAX_SIZE, MAX_RATIO * packed):
         raise InputError(
-            f"{source} must unpack to at most {_MAX_SIZE:,} bytes, or {_MAX_RATIO} times its size, "
+            f"{source} must unpack to at most {MAX_SIZE:,} bytes, or {MAX_RATIO} times its size, "
             f"but {packed:,} bytes hold {unpacked:,} or more; store it uncompressed if it is meant"
         )
 

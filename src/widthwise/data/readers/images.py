@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Of one image: 4,700 × 4,700 pixels in color.
-_MAX_VALUES = 1 << 26
+MAX_VALUES = 1 << 26
 # No others: Pillow hands some formats, such as EPS, to other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 
@@ -71,9 +71,9 @@ def is_image(value: object) -> bool:
 def pixels(image: "Image", what: str) -> NDArray[Any]:
     """Of an image of Pillow, as :func:`decode`; its size is checked before it is decoded."""
     values = math.prod(image.size) * len(image.getbands())
-    if values > _MAX_VALUES:
+    if values > MAX_VALUES:
         raise InputError(
-            f"{what} must hold at most {_MAX_VALUES:,} values, got {image.size[0]} × "
+            f"{what} must hold at most {MAX_VALUES:,} values, got {image.size[0]} × "
             f"{image.size[1]} pixels; resize the images"
         )
     if image.mode not in ("L", "RGB"):
