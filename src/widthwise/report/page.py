@@ -224,6 +224,11 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
+def drawn(figure: Figure) -> bytes:
+    """A figure as SVG."""
+    return _encode(figure, "svg")
+
+
 def inlined(images: Mapping[str, bytes]) -> dict[str, Markup]:
     """Figures by name, as addresses that need no file."""
     return {name: Markup(_data_uri(image)) for name, image in images.items()}

@@ -89,6 +89,10 @@ class Store:
             key in merged or key in loose for key in keys
         )
 
+    def landed_ago(self) -> dict[str, float]:
+        """Run → seconds since it landed, roughly; those that were merged have lost their time."""
+        return {key: max(0.0, self._landed.age(key + _JSON)) for key in self._loose()}
+
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
 
