@@ -101,6 +101,20 @@ class TestContent:
         assert "About 0:00 left, besides w = 2, of which no run has landed yet." in words(page)
         assert rows_of(page, "widths")[1] == ["2", "6", "0", "0", "2", "0", "4"]
 
+    def test_what_failed_and_why(self, half_done):
+        missing = missing_from(half_done)
+        for key in missing[:5]:
+            half_done._store.failures.note(key, "a worker process died\n(killed by <SIGKILL>)")
+        hold(half_done, missing[4:5])  # it is tried again
+        _, page = LiveStudy(half_done.directory).page(5.0)
+        assert rows_of(page, "widths")[1] == ["2", "6", "0", "0", "1", "4", "1"]
+        assert re.search(
+            r"Failed\. w = 2, ε = [\d.]+, B = 8, m = 0, seed \d; .* and 1 other: "
+            r"a worker process died \(killed by &lt;SIGKILL&gt;\)",
+            words(page),
+        )
+        assert half_done.status().runs_failed == 4
+
     def test_what_it_says_so_far(self, half_done):
         _, page = LiveStudy(half_done.directory).page(5.0)
         optimum = half_done.optima().get(1.0)

@@ -1,7 +1,7 @@
 """The page of a study that runs: what has come so far, in one file that fetches nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -88,11 +88,12 @@ class LiveContent:
         refresh: seconds until a browser asks again; None if it does not.
         tallies: widening factor → its runs.
         state: what goes on, in a sentence.
+        command: that goes on from there, if there is one.
         time_left: in a sentence; None if all has landed.
         findings: None before the first run has landed.
         last: runs that landed, the last first.
         cautions: what to know besides.
-        failures: what could not be trained, and why.
+        failures: why runs were given up → which, in words.
     """
 
     title: str
@@ -101,11 +102,12 @@ class LiveContent:
     refresh: float | None
     tallies: Mapping[float, Tally]
     state: str
+    command: str | None
     time_left: str | None
     findings: Findings | None
     last: Sequence[LastRun]
     cautions: Sequence[str]
-    failures: Sequence[str] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> Tally:

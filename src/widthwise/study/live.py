@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from widthwise.report.live_page import Findings, LastRun, LiveContent, Tally
 
 _LAST_RUNS = 10
+# Runs that failed alike are named up to this number.
+_NAMED = 3
 # Analysis takes at most this part of a core from those who train.
 _SHARE_OF_A_CORE = 0.1
 
@@ -81,25 +83,33 @@ class LiveStudy:
         landed = frozenset(asked.keys) - missing
         in_flight = {key: by for key, by in in_flight.items() if key in missing}
         results, damaged = self._read(study, record, landed)
+        failed = {key: why for key, why in store.failures.noted().items() if key in missing}
+        failed = {key: why for key, why in failed.items() if key not in in_flight}
         runs = _runs(asked)
         left = time_left(
             ((_run(row), row["seconds"]) for row in results.iter_rows(named=True)),
-            {key: runs[key] for key in missing},
+            {key: runs[key] for key in missing - failed.keys()},
             in_flight,
         )
+        state, command = self._state(study, len(runs), in_flight, left, len(missing))
         findings = self._analyzed(study, record, landed) if len(results) else None
         return LiveContent(
             title=printable(record.spec.title),
             place=printable(str(self.directory)),
             now=strftime("%H:%M:%S", localtime()),
             refresh=refresh,
-            tallies=_tallies(runs, missing, in_flight, results),
-            state=self._state(study, len(runs), in_flight, left, len(missing)),
+            tallies=_tallies(runs, missing, in_flight, failed, results),
+            state=state,
+            command=None if command is None else f"widthwise {command} {self._shell_place()}",
             time_left=_time_left(left, is_search=asked.rounds is not None),
             findings=findings,
             last=_last_runs(store, results),
             cautions=_cautions(damaged + store.num_set_aside()),
+            failures=_failures(failed, runs),
         )
+
+    def _shell_place(self) -> str:
+        return printable(shlex.quote(str(self.directory)))
 
     def _read(
         self, study: Study, record: StudyRecord, landed: frozenset[str]
@@ -146,22 +156,21 @@ class LiveStudy:
         in_flight: Mapping[str, tuple[str, float]],
         left: TimeLeft,
         num_missing: int,
-    ) -> str:
-        place = printable(shlex.quote(str(self.directory)))
+    ) -> tuple[str, str | None]:
+        """What goes on, and the command to go on with."""
         if not num_asked:
             ended = study.search_end()
-            return (
-                "Its runs have not been laid out yet."
-                if ended is None
-                else f"The search ended before its first run: {ended}."
-            )
+            if ended is None:
+                return "Its runs have not been laid out yet.", None
+            return f"The search ended before its first run: {ended}.", None
         if in_flight:
             first = clock(max(since for _, since in in_flight.values()))
             hands = "1 process" if left.hands == 1 else f"{left.hands} processes"
-            return f"{count(len(in_flight), 'run')} in flight on {hands}, the first for {first}."
+            runs = count(len(in_flight), "run")
+            return f"{runs} in flight on {hands}, the first for {first}.", None
         if num_missing:
-            return f"Nobody is training. Go on with: widthwise run {place}"
-        return f"All runs have landed. Read what they say with: widthwise report {place}"
+            return "Nobody is training. Go on with:", "run"
+        return "All runs have landed. Read what they say with:", "report"
 
 
 def _runs(asked: Asked) -> dict[str, Run]:
@@ -176,6 +185,7 @@ def _tallies(
     runs: Mapping[str, Run],
     missing: set[str],
     in_flight: Mapping[str, object],
+    failed: Mapping[str, object],
     results: pl.DataFrame,
 ) -> dict[float, "Tally"]:
     """Widening factor → its runs, by width."""
@@ -189,7 +199,7 @@ def _tallies(
         elif key in in_flight:
             one = Tally(in_flight=1)
         else:
-            one = Tally(waiting=1)
+            one = Tally(failed=1) if key in failed else Tally(waiting=1)
         tallies[run.widening_factor] = tallies.get(run.widening_factor, Tally()) + one
     return dict(sorted(tallies.items()))
 
@@ -229,6 +239,25 @@ def _time_left(left: TimeLeft, *, is_search: bool) -> str | None:
     if is_search:
         said += "; the search may ask for more"
     return f"{said}."
+
+
+def _failures(failed: Mapping[str, str], runs: Mapping[str, Run]) -> dict[str, str]:
+    """Why runs were given up → which, in words."""
+    names: dict[str, list[str]] = {}
+    for key, why in sorted(failed.items()):
+        run = runs[key]
+        names.setdefault(printable(" ".join(why.split())), []).append(
+            f"w = {run.widening_factor:g}, ε = {run.learning_rate:g}, B = {run.batch_size}, "
+            f"m = {run.momentum:g}, seed {run.seed}"
+        )
+    return {
+        why: "; ".join(listed[:_NAMED]) + _and_others(len(listed) - _NAMED)
+        for why, listed in names.items()
+    }
+
+
+def _and_others(number: int) -> str:
+    return f" and {count(number, 'other')}" if number > 0 else ""
 
 
 def _cautions(damaged: int) -> list[str]:
