@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: study lint check test test-cluster sanitize clean
+.PHONY: study lint check test test-cluster sanitize docs clean
 .DELETE_ON_ERROR:
 
 study: $(STAMP)
@@ -17,7 +17,7 @@ lint: $(STAMP)
 
 # The quick loop: what takes a fifth of a second or more is marked slow.
 check: lint
-	$(BIN)/pytest -n 2 -m "not slow and not cluster"
+	$(BIN)/pytest -n 2 -m "not slow and not cluster and not site"
 
 # Everything, as continuous integration runs it.
 test: lint
@@ -35,6 +35,13 @@ sanitize: $(STAMP)
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 LD_PRELOAD="$(SANITIZED)" \
 	  $(BIN)/pytest -p no:cacheprovider tests/engines/test_compiled.py; \
 	  result=$$?; $(BIN)/python -W ignore -m widthwise.engines.compiled.build; exit $$result
+
+# The documentation site, in build/site; a warning is an error. Then what `make test` leaves out:
+# whether every public name is in it, and nothing is loaded from elsewhere.
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/pytest -q -m site tests/docs/test_site.py
 
 clean:
 	rm -rf $(VENV) studies

@@ -23,24 +23,21 @@ def kind_of(build, modules, inputs, recipe):
     return repr(module), code, state, engine.__code__, inputs.shape, inputs.dtype, repr(recipe)
 
 
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    monkeypatch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
-
-
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    def speed(context, schedule):
-        return Speed(_SECONDS_PER_STEP, _SECONDS_PER_FLOP)
-
-    monkeypatch.setattr("widthwise.study.running.measure_speed", speed)
-
-
 _PROVED: set[object] = set()
 
 
-@pytest.fixture(autouse=True)
-def proved_once(monkeypatch):
+def leave_out_drawing(patch):
+    patch.setattr("widthwise.report.page._encode", lambda figure, kind: b"<svg/>")
+
+
+def leave_out_timing(patch):
+    def speed(context, schedule):
+        return Speed(_SECONDS_PER_STEP, _SECONDS_PER_FLOP)
+
+    patch.setattr("widthwise.study.running.measure_speed", speed)
+
+
+def prove_once(patch):
     """Networks of one kind prove their engine once; what fails is never remembered."""
 
     def once(build, modules, inputs, targets, recipe, seeds, coarsest=None):
@@ -49,4 +46,19 @@ def proved_once(monkeypatch):
             prove(build, modules, inputs, targets, recipe, seeds, coarsest)
             _PROVED.add(kind)
 
-    monkeypatch.setattr("widthwise.engines.build.prove", once)
+    patch.setattr("widthwise.engines.build.prove", once)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    leave_out_drawing(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def untimed(monkeypatch):
+    leave_out_timing(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def proved_once(monkeypatch):
+    prove_once(monkeypatch)

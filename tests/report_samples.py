@@ -1,7 +1,9 @@
 """Studies that look like real ones: accuracies rise and fall round an optimum that is planted."""
 
+import html
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -188,3 +190,13 @@ def content(results: pl.DataFrame, **changes: object) -> ReportContent:
         "results_files": ("results.parquet",),
     }
     return ReportContent(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def table_cells(text: str, table: str) -> list[list[str]]:
+    """The cells of a table's body as a reader sees them."""
+    body = re.search(rf'<table id="{table}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    assert body is not None
+    return [
+        [html.unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall("<td.*?</td>", row)]
+        for row in re.findall("<tr.*?</tr>", body[1])
+    ]

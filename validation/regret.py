@@ -6,9 +6,9 @@ validation accuracy, is carried to w = 4 and 16 in several ways. Each choice is 
 fresh seeds, as is the best (ε, B) of the same grid at the wider network; regret is the test
 accuracy that the latter has more, paired by seed.
 
-    python validation/regret.py [--workers 2] [--directory studies/regret]
+    python validation/regret.py [--problems images signals] [--workers 2]
 
-Writes regret.md. Everything resumes if interrupted.
+Writes regret_images.md and regret_signals.md. Everything resumes if interrupted.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class Problem:
         times = ", ".join(f"{name}: {time:g}" for name, (time, _) in self.grids.items())
         rates = ", ".join(f"{list(rates)} ({name})" for name, (_, rates) in self.grids.items())
         return (
-            f"Physical time ε·steps of all runs: {times}. Tried in tuning: "
+            f"{self.title}. Physical time ε·steps of all runs: {times}. Tried in tuning: "
             f"B = {list(self.batch_sizes)}, ε = {rates}."
         )
 
@@ -112,20 +112,21 @@ class Choice:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--workers", type=int)
     parser.add_argument("--directory", type=Path, default=Path("studies/regret"))
     arguments = parser.parse_args()
-    sections = [INTRODUCTION]
-    for name, problem in PROBLEMS.items():
-        sections += [f"## {problem.title}", problem.conditions()]
+    for name in arguments.problems:
+        problem = PROBLEMS[name]
+        sections = [INTRODUCTION, problem.conditions()]
         for parameterization in problem.grids:
             case = Case(problem, parameterization, arguments.directory / name, arguments.workers)
             rows = list(case.rows())
             texts = "\n".join(f"- {text}" for text in case.texts)
-            sections += [f"### {parameterization}", texts, table(rows)]
-    text = "\n\n".join([*sections, REMARKS])
-    print(text)
-    (HERE / "regret.md").write_text(text + "\n", encoding="utf-8")
+            sections += [f"## {parameterization}", texts, table(rows)]
+        text = "\n\n".join([*sections, REMARKS[name]]).strip() + "\n"
+        print(text)
+        (HERE / f"regret_{name}.md").write_text(text, encoding="utf-8")
 
 
 class Case:
@@ -249,9 +250,9 @@ class Case:
     def stable(self) -> tuple[dict[int, StableLearningRate], StabilityLaw]:
         """ε_max of the widths at batches of 1, which is safe for every batch size."""
         widths, rates = (1, *WIDTHS), []
+        tuning = self.directory / f"tune-{self.parameterization}-1"
+        context = load_context(tuning.resolve())
         for width in widths:
-            name = f"tune-{self.parameterization}-{width}"
-            context = load_context((self.directory / name).resolve())
             rates.append(
                 max_stable_learning_rate(
                     context.family,
@@ -334,7 +335,7 @@ validation examples with seeds {TUNING_SEEDS[0]}–{TUNING_SEEDS[-1]}; compared 
 Regret: points lost against tuning anew at the target, mean and 95 % interval (Student's t);
 negative is better than tuning anew on that grid. A diverged run counts as chance."""
 
-REMARKS = ""
+REMARKS = {"images": "", "signals": ""}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -78,7 +78,7 @@ def test_products_train_nothing():
     assert _losses(product.start, task) == []
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_ways_in_processes_are_timed_and_a_slow_one_may_train_fewer():
     cell = Cell("cnn", 4, 8, num_replicas=3)
     few = Way(name="few", groups=("loops",), module="loops", processes=1, threads=1, replicas=2)

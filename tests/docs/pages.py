@@ -2,39 +2,71 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Pages that a person wrote; those in docs/benchmarks and most of validation are written by scripts.
+SITE = tuple(
+    page
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    if page.parent != ROOT / "docs" / "benchmarks"
+)
 PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     ROOT / "validation" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *SITE,
 )
 
 _FENCE = re.compile(
-    r"(?:<!-- not run: (?P<why>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)```", re.DOTALL
+    r"(?:<!-- (?:not run: (?P<why>[^\n]*?)|file: (?P<file>[^\n]*?)) -->\n)?"
+    r"```(?P<language>\w*)\n(?P<text>.*?)```",
+    re.DOTALL,
 )
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_GIVEN = re.compile(r"^<!-- given: (.*) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; ``why_not`` is the reason beside it why it is not run."""
+    """A fenced block.
+
+    Attributes:
+        language: python, sh, toml, text or nothing.
+        text: what stands in it.
+        why_not: the reason beside it why it is not run.
+        file: the file that it is, for the blocks after it.
+        shown: the block of text right after it: what it prints.
+    """
 
     language: str
     text: str
-    why_not: str | None
+    why_not: str | None = None
+    file: str | None = None
+    shown: str | None = None
 
 
 def blocks(text: str) -> list[Block]:
     """Fenced blocks of a page, in order."""
-    return [Block(m["language"], m["text"], m["why"]) for m in _FENCE.finditer(text)]
+    found: list[Block] = []
+    end = 0
+    for m in _FENCE.finditer(text):
+        between = _COMMENT.sub("", text[end : m.start()]).strip()
+        if m["language"] == "text" and not between and found and found[-1].language != "text":
+            found[-1] = replace(found[-1], shown=m["text"])
+        found.append(Block(m["language"], m["text"], m["why"], m["file"]))
+        end = m.end()
+    return found
+
+
+def given(text: str) -> list[str]:
+    """Files and folders that a page takes to be there."""
+    return [name.strip() for names in _GIVEN.findall(text) for name in names.split(",")]
 
 
 def prose(text: str) -> str:

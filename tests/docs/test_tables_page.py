@@ -1,26 +1,12 @@
-"""docs/tables.md shows what the command prints; other pages quote the page of coverage rightly."""
+"""Pages quote the page of coverage rightly."""
 
 import re
-import shlex
 
 from pages import ROOT
-from typer.testing import CliRunner
 
-from widthwise.cli import app
-
-PAGE = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 COVERAGE = (ROOT / "validation" / "table_coverage.md").read_text(encoding="utf-8")
 STATISTICS = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
 CHECKS = (ROOT / "validation" / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_output_is_the_commands(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    pattern = r"```sh\nwidthwise ([^\n]*)\n```\n+<!-- analyze-output -->\n+```text\n(.*?)```"
-    ((arguments, shown),) = re.findall(pattern, PAGE, flags=re.DOTALL)
-    printed = CliRunner().invoke(app, shlex.split(arguments))
-    assert printed.exit_code == 0
-    assert shown.strip() == printed.stdout.strip()
 
 
 def totals(title):

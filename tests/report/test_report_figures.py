@@ -12,14 +12,11 @@ from matplotlib.text import Annotation
 from report_samples import WIDTHS, content, results_table
 
 from widthwise.report.accuracy_figure import accuracy_figure
-from widthwise.report.figures import (
-    batch_size_figure,
-    best_accuracy_figure,
-    curves_figure,
-    law_figure,
-)
+from widthwise.report.curves_figure import curves_figure
+from widthwise.report.figures import batch_size_figure, best_accuracy_figure, law_figure
 from widthwise.report.style import width_styles
 from widthwise.runs.tables import curve_rows, law_line, optimum_rows, setting_rows
+from widthwise.runs.trust import near_optimum
 
 
 @pytest.fixture(scope="module")
@@ -167,28 +164,51 @@ def test_batch_sizes_have_their_reference(optima):
         assert mark.get_ydata()[0] == row.batch_size
 
 
+@pytest.fixture(scope="module")
+def curves(sample, settings, optima):
+    return curve_rows(sample.results, near_optimum(settings, optima))
+
+
 @pytest.mark.parametrize("late_fraction", [0.25, 0.5])
-def test_curves_shade_late_times(sample, optima, late_fraction):
-    curves = curve_rows(sample.results, optima)
-    figure = curves_figure(curves, late_fraction)
-    (axes,) = figure.axes
-    (shade,) = axes.patches
-    assert shade.get_x() == pytest.approx((1 - late_fraction) * curves[0].setting.steps)
-    assert shade.get_x() + shade.get_width() == pytest.approx(curves[0].setting.steps)
-    assert len(axes.lines) == len(curves) == len(optima)
-    assert axes.lines[0].get_ydata() == pytest.approx(100 * curves[0].mean)
+def test_each_width_has_a_panel_with_all_settings_near_its_optimum(curves, optima, late_fraction):
+    figure = curves_figure(curves, optima, late_fraction)
+    assert len(figure.axes) == len(optima)
+    for axes, row in zip(figure.axes, optima, strict=True):
+        here = [curve for curve in curves if curve.widening_factor == row.widening_factor]
+        assert len(axes.lines) == len(here) >= 3
+        (shade,) = axes.patches
+        steps = row.nearest.steps
+        assert shade.get_x() == pytest.approx((1 - late_fraction) * steps)
+        assert shade.get_x() + shade.get_width() == pytest.approx(steps)
+        (nearest,) = artists(figure, f"w={row.widening_factor:g} nearest")
+        (drawn,) = [curve for curve in here if curve.setting == row.nearest]
+        assert nearest.get_ydata() == pytest.approx(100 * drawn.mean)
 
 
-def test_curves_of_unequal_length_share_an_axis_of_fractions(sample, optima):
-    curves = curve_rows(sample.results, optima)
+def test_curves_of_unequal_length_share_an_axis_of_fractions(curves, optima):
+    first, second = (curve for curve in curves[:2] if curve.widening_factor == 1.0)
     longer = dataclasses.replace(
-        curves[1],
-        steps=2 * curves[1].steps,
-        setting=dataclasses.replace(curves[1].setting, steps=2 * curves[1].setting.steps),
+        second,
+        steps=2 * second.steps,
+        setting=dataclasses.replace(second.setting, steps=2 * second.setting.steps),
     )
-    (axes,) = curves_figure([curves[0], longer], 0.25).axes
+    (axes,) = curves_figure([first, longer], optima[:1], 0.25).axes
     assert axes.get_xlabel() == "fraction of training"
     assert max(axes.lines[1].get_xdata()) == pytest.approx(1.0)
+
+
+def test_long_curves_are_thinned(curves, optima):
+    first = curves[0]
+    many = np.arange(1.0, 1001.0)
+    long = dataclasses.replace(
+        first,
+        steps=many,
+        mean=np.full(1000, 0.7),
+        sem=np.full(1000, 0.01),
+        setting=dataclasses.replace(first.setting, steps=1000),
+    )
+    (axes,) = curves_figure([long], optima[:1], 0.25).axes
+    assert len(axes.lines[0].get_xdata()) <= 150
 
 
 @pytest.mark.slow
@@ -201,7 +221,7 @@ def test_a_single_width_and_one_seed_draw_without_warnings():
         law_figure(optima, None),
         best_accuracy_figure(optima, "test"),
         batch_size_figure(optima),
-        curves_figure(curve_rows(one.results, optima), 0.25),
+        curves_figure(curve_rows(one.results, near_optimum(settings, optima)), optima, 0.25),
     ):
         figure.savefig(io.BytesIO(), format="svg")
 

@@ -140,7 +140,7 @@ def test_curve_is_the_mean_over_surviving_seeds():
         curve_test_accuracy=pl.Series([[0.5, 0.6], [0.1, math.nan], [0.7, 0.8]]),
     )
     rows = optimum_rows(setting_rows(table), {2.0: optimum(0.25, (0.1, 0.5))})
-    (curve,) = curve_rows(table, rows)
+    (curve,) = curve_rows(table, [row.nearest for row in rows])
     assert curve.steps.tolist() == [10.0, 20.0]
     assert curve.mean == pytest.approx([0.6, 0.7])
     assert curve.sem == pytest.approx([0.1, 0.1])

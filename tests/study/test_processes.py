@@ -201,6 +201,17 @@ def kill_ten_times(folder, seed):
     return place
 
 
+def interrupt(place, number):
+    process = place.start()
+    place.wait_until_training()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=SECONDS_TO_STOP)
+    assert process.returncode == 130
+    assert re.search(rf"interrupted: \d+ .*go on with: widthwise run {place.study}", err)
+    assert "Traceback" not in err
+    assert place.all_gone(SECONDS_TO_STOP)
+
+
 class TestKilled:
     @pytest.mark.cluster
     def test_at_twenty_random_moments(self, reference, tmp_path):
@@ -211,6 +222,7 @@ class TestKilled:
             assert len(landed(place)) == NUM_RUNS
             same_runs(place.results(), reference)
 
+    @pytest.mark.cluster
     def test_the_comparison_notices_the_smallest_change(self, reference):
         changed = reference.with_columns(pl.col("initial_train_loss") * (1 + 1e-15))
         with pytest.raises(AssertionError):
@@ -230,18 +242,13 @@ class TestThreeAtOnce:
 
 class TestInterrupted:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_stops_says_how_to_go_on_and_goes_on(self, number, reference, tmp_path):
+    def test_stops_and_says_how_to_go_on(self, number, tmp_path):
+        interrupt(Place(tmp_path), number)
+
+    @pytest.mark.cluster
+    def test_goes_on(self, reference, tmp_path):
         place = Place(tmp_path)
-        process = place.start()
-        place.wait_until_training()
-        process.send_signal(number)
-        _, err = process.communicate(timeout=SECONDS_TO_STOP)
-        assert process.returncode == 130
-        assert re.search(rf"interrupted: \d+ .*go on with: widthwise run {place.study}", err)
-        assert "Traceback" not in err
-        assert place.all_gone(SECONDS_TO_STOP)
-        if number == signal.SIGTERM:
-            return
+        interrupt(place, signal.SIGINT)
         place.run()
         same_runs(place.results(), reference)
 
@@ -268,6 +275,7 @@ class TestWorkersKilled:
 
 
 class TestWork:
+    @pytest.mark.cluster
     def test_beside_a_worker_that_is_killed_and_started_again(self, reference, tmp_path):
         place = Place(tmp_path)
         with LEADING:

@@ -6,7 +6,7 @@ import os
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from tiny_studies import clouds, comparable, fields
+from tiny_studies import clouds, comparable, fields, in_this_process
 
 from widthwise.engines.compiled import library
 from widthwise.engines.compiled.build import LIBRARY
@@ -48,9 +48,12 @@ def bits(study):
     return comparable(results)
 
 
-def finished(directory, family, *, size=16, workers=1):
+def finished(directory, family, *, size=16):
+    """Trained in this process."""
     study = study_in(directory, family, size)
-    study.run(workers, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        in_this_process(patch)
+        study.run(1, progress=False)
     return bits(study)
 
 
@@ -67,10 +70,17 @@ def expected(family, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(("size", "workers"), [(1, 2), (2, 1), (5, 2)])
-def test_in_any_company_and_by_any_number_of_workers(size, workers, family, expected, tmp_path):
-    found = finished(tmp_path / "study", family, size=size, workers=workers)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_in_any_company(size, family, expected, tmp_path):
+    found = finished(tmp_path / "study", family, size=size)
     assert_frame_equal(found, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_by_any_number_of_workers(workers, family, expected, tmp_path):
+    study = study_in(tmp_path / "study", family, size=5)
+    study.run(workers, progress=False)
+    assert_frame_equal(bits(study), expected, check_exact=True)
 
 
 @pytest.mark.parametrize("most", [1, 35])
@@ -115,7 +125,7 @@ def test_with_every_instruction_set(family, expected, tmp_path, monkeypatch):
             library.instruction_set()
         except NotPackableError:
             continue  # not of this processor
-        found = finished(tmp_path / name, family, workers=2)
+        found = finished(tmp_path / name, family)
         assert_frame_equal(found, expected, check_exact=True)
     assert os.environ[library.VARIABLE] == "avx512"
 

@@ -131,7 +131,12 @@ def test_the_report_is_written_whole(tmp_path):
     assert {path.name for path in (tmp_path / "page" / "figures").iterdir()} == {
         f"{name}.{kind}" for name in ("score", "optimum-vs-width") for kind in ("svg", "pdf")
     }
-    assert page.read_text(encoding="utf-8").count("data:image/svg+xml;base64,") == 2
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<svg role="img"') == 2
+    # As a study's page: values to point at, and widths to switch off.
+    row = found.sweep.settings[0]
+    assert f"<title>width = 1, lr = {row.value:g}: acc $x_1$ {row.score:.4g}" in text
+    assert text.count('<input type="checkbox" value="') == len(found.sweep.widths)
 
 
 def planted(exponent=0.0, widths=(1, 2, 4, 8), octaves=range(10), noise=0.001, seed=0):

@@ -1,5 +1,6 @@
 """Arrays as they come in, and their checks: rule, value, remedy."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +15,82 @@ Labels = NDArray[np.int64]
 
 # Far more than any data set has; labels above it are identifiers of something else.
 MAX_CLASSES = 1_000_000
+# Of one part of a data set: 8 GiB as float32, and CIFAR-10 eleven times.
+MAX_VALUES = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawData:
     """Labeled examples as a file or a generator gives them, before subsets and preprocessing;
-    checked when a Dataset is built."""
+    checked when a Dataset is built. Where there is no test set, it is held out of the training
+    examples."""
 
     train_inputs: NDArray[Any]
     train_labels: NDArray[Any]
-    test_inputs: NDArray[Any]
-    test_labels: NDArray[Any]
+    test_inputs: NDArray[Any] | None
+    test_labels: NDArray[Any] | None
     validation_inputs: NDArray[Any] | None = None
     validation_labels: NDArray[Any] | None = None
     num_classes: int | None = None  # None: the largest label plus one
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """Labeled examples of one part of a data set, such as its training examples.
+
+    Attributes:
+        inputs: as stored, shape (num_examples, *input_shape).
+        labels: one for each example.
+        num_classes: where the source says it.
+    """
+
+    inputs: NDArray[Any]
+    labels: NDArray[Any]
+    num_classes: int | None = None
+
+
+def raw_data(parts: Mapping[str, Part]) -> RawData:
+    """Parts "train", perhaps "test" and "validation", as one set.
+
+    Raises:
+        InputError: if they disagree on the number of classes.
+    """
+    counts = {part.num_classes for part in parts.values() if part.num_classes is not None}
+    if len(counts) > 1:
+        raise InputError(
+            f"all parts of a data set must have one number of classes, got {sorted(counts)}; "
+            "number the classes alike"
+        )
+    test, validation = parts.get("test"), parts.get("validation")
+    return RawData(
+        train_inputs=parts["train"].inputs,
+        train_labels=parts["train"].labels,
+        test_inputs=None if test is None else test.inputs,
+        test_labels=None if test is None else test.labels,
+        validation_inputs=None if validation is None else validation.inputs,
+        validation_labels=None if validation is None else validation.labels,
+        num_classes=counts.pop() if counts else None,
+    )
+
+
+def check_num_values(what: str, num_examples: int, shape: tuple[int, ...]) -> None:
+    """Refuse what would not fit in memory, before it is read."""
+    values = num_examples * math.prod(shape)
+    if values > MAX_VALUES:
+        raise InputError(
+            f"{what} must hold at most {MAX_VALUES:,} numbers in memory, got {num_examples:,} "
+            f"examples of shape {shape}, {values:,} numbers; take fewer, or make them smaller"
+        )
+
+
+def check_channels_first(what: str, inputs: NDArray[Any]) -> None:
+    """Refuse images (N, H, W, C)."""
+    channels = (1, 3, 4)
+    if inputs.ndim == 4 and inputs.shape[3] in channels and inputs.shape[1] not in channels:
+        raise InputError(
+            f"{what} must have channels first, (N, C, H, W), got shape {inputs.shape}; "
+            "transpose with numpy.moveaxis(images, -1, 1)"
+        )
 
 
 def to_numpy(what: str, array: object) -> NDArray[Any]:

@@ -72,7 +72,7 @@ def load_cifar(cifar_set: CifarSet, place: Path) -> RawData:
     """
     raw = _LOADERS[_form(cifar_set, place)](cifar_set, place)
     expected = ((cifar_set.num_train, *IMAGE_SHAPE), (cifar_set.num_test, *IMAGE_SHAPE))
-    found = (raw.train_inputs.shape, raw.test_inputs.shape)
+    found = tuple(() if x is None else x.shape for x in (raw.train_inputs, raw.test_inputs))
     if found != expected:
         raise InputError(
             f"{place} must hold {cifar_set.name} with training and test images of shapes "

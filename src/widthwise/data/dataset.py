@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from widthwise.data.arrays import (
     Inputs,
     Labels,
+    RawData,
     check_inputs,
     check_label_range,
     check_labels,
     check_num_classes,
-    check_one_unit,
     to_numpy,
     with_channel_axis,
 )
-from widthwise.data.preprocessing import Preprocessing, fit_center_scale, to_float
+from widthwise.data.given import read_given
+from widthwise.data.preparing import prepared
+from widthwise.data.preprocessing import Preprocessing
 from widthwise.data.readers.npz import open_npz, whole_number
-from widthwise.data.splits import split_training, stratified_subset
 from widthwise.errors import InputError
 from widthwise.files import written_atomically
 
@@ -38,7 +39,11 @@ class Dataset:
     (num_examples,). Examples given with two dimensions, (height, width), become images of one
     channel, (1, height, width), whatever their source. The arrays are shared, not copied: whoever
     writes into them breaks the fingerprint. Use `from_arrays` to build one from arrays of other
-    types.
+    types, and `of` for those of other kinds.
+
+    Attributes:
+        preparation: in words, what was done to the inputs and where the test set comes from; ""
+            if that is not known. No part of the fingerprint.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Dataset:
     test_labels: Labels
     validation_inputs: Inputs | None = None
     validation_labels: Labels | None = None
+    preparation: str = ""
 
     def __post_init__(self) -> None:
         check_num_classes(self.num_classes)
@@ -148,53 +154,109 @@ class Dataset:
         Dataset('arrays', input_shape=(1,), num_classes=2, num_train=3, num_test=1,
                 num_validation=0)
         """
-        if preprocessing not in get_args(Preprocessing):
-            raise InputError(
-                f"preprocessing must be one of {', '.join(get_args(Preprocessing))}, "
-                f"got {preprocessing!r}; choose one"
-            )
-        train = _examples("train", train_inputs, train_labels)
-        test = _examples("test", test_inputs, test_labels)
-        own_validation = None
-        if validation_inputs is not None and validation_labels is not None:
-            own_validation = _examples("validation", validation_inputs, validation_labels)
-        elif validation_inputs is not None or validation_labels is not None:
-            raise InputError("validation inputs and labels must come together; give both or none")
-        if own_validation is not None and num_validation:
-            raise InputError(
-                "num_validation must be 0 when the data bring their own validation set, "
-                f"got {num_validation}; leave one of the two out"
-            )
-        parts = [train, test] if own_validation is None else [train, test, own_validation]
-        names = ("train", "test", "validation")
-        check_one_unit({name: part[0] for name, part in zip(names, parts, strict=False)})
-        classes = max(int(labels.max()) for _, labels in parts) + 1
-        split = split_training(
-            train[1], num_train=num_train, num_validation=num_validation, seed=seed
+        raw = RawData(
+            train_inputs=to_numpy("train_inputs", train_inputs),
+            train_labels=to_numpy("train_labels", train_labels),
+            test_inputs=to_numpy("test_inputs", test_inputs),
+            test_labels=to_numpy("test_labels", test_labels),
+            validation_inputs=_optional("validation_inputs", validation_inputs),
+            validation_labels=_optional("validation_labels", validation_labels),
+            num_classes=num_classes,
         )
-        test_rows = stratified_subset(test[1], num_test, seed=seed)
-        prepared = {
-            "train": _select(train, split.train),
-            "test": _select(test, test_rows),
-        }
-        if own_validation is not None:
-            prepared["validation"] = _select(own_validation, np.arange(len(own_validation[1])))
-        elif num_validation:
-            prepared["validation"] = _select(train, split.validation)
-        if preprocessing == "center-scale":
-            _check_prepared(prepared)
-            transform = fit_center_scale(prepared["train"][0])
-            prepared = {part: (transform(x), y) for part, (x, y) in prepared.items()}
-        validation = prepared.get("validation", (None, None))
+        return cls.of_raw(
+            raw,
+            name=name,
+            num_train=num_train,
+            num_test=num_test,
+            num_validation=num_validation,
+            seed=seed,
+            preprocessing=preprocessing,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        data: Any,
+        *,
+        name: str | None = None,
+        num_train: int | None = None,
+        num_test: int | None = None,
+        num_validation: int = 0,
+        seed: int = 0,
+        preprocessing: Preprocessing = "center-scale",
+    ) -> Self:
+        """Build a data set from what other tools call one.
+
+        Args:
+            data: (train, test), or a mapping with "train", "test" and perhaps "validation", as a
+                DatasetDict of Hugging Face is. Each is a map-style data set of PyTorch whose items
+                are (input, label), a data set of Hugging Face with a column of images or arrays and
+                one of labels, or (inputs, labels) of arrays or tensors. One of them alone has a
+                test set held out of it. Or a path: a folder of images, a folder a class, perhaps
+                beneath train and test; what ``save_to_disk`` of Hugging Face wrote; an .npz file.
+                Images are read as unsigned bytes, channels first.
+            name: what to call it in reports; None takes the name of the class, folder or file.
+            num_train: as for :meth:`from_arrays`, like the other arguments.
+            num_test: of a test set that is held out, its size; None takes a fifth.
+            num_validation: as there.
+            seed: decides the subsets and which examples are held out.
+            preprocessing: as there.
+
+        Raises:
+            InputError: if the data are no such thing, differ from one reading to the next as under
+                random augmentation, have no labels, or would not fit in memory.
+            DataNotFoundError: if there is no such path, or a package that reads it is missing.
+
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> images, labels = torch.rand(20, 3, 8, 8), torch.arange(20) % 2
+        >>> Dataset.of(TensorDataset(images, labels))
+        Dataset('TensorDataset', input_shape=(3, 8, 8), num_classes=2, num_train=16, num_test=4,
+                num_validation=0)
+        """
+        found, raw = read_given(data)
+        return cls.of_raw(
+            raw,
+            name=found if name is None else name,
+            num_train=num_train,
+            num_test=num_test,
+            num_validation=num_validation,
+            seed=seed,
+            preprocessing=preprocessing,
+        )
+
+    @classmethod
+    def of_raw(
+        cls,
+        raw: RawData,
+        *,
+        name: str,
+        num_train: int | None,
+        num_test: int | None,
+        num_validation: int,
+        seed: int,
+        preprocessing: Preprocessing,
+    ) -> Self:
+        """Choose the examples and prepare them; arguments and errors as of :meth:`of`."""
+        ready = prepared(
+            raw,
+            num_train=num_train,
+            num_test=num_test,
+            num_validation=num_validation,
+            seed=seed,
+            preprocessing=preprocessing,
+        )
+        validation = ready.parts.get("validation", (None, None))
         return cls(
             name=name,
-            num_classes=classes if num_classes is None else num_classes,
-            train_inputs=prepared["train"][0],
-            train_labels=prepared["train"][1],
-            test_inputs=prepared["test"][0],
-            test_labels=prepared["test"][1],
+            num_classes=ready.num_classes,
+            train_inputs=ready.parts["train"][0],
+            train_labels=ready.parts["train"][1],
+            test_inputs=ready.parts["test"][0],
+            test_labels=ready.parts["test"][1],
             validation_inputs=validation[0],
             validation_labels=validation[1],
+            preparation=ready.preparation,
         )
 
     def save(self, path: str | Path) -> Path:
@@ -208,6 +270,7 @@ class Dataset:
             "name": np.array(self.name),
             "num_classes": np.array(self.num_classes),
             "fingerprint": np.array(self.fingerprint),
+            "preparation": np.array(self.preparation),
         }
         with written_atomically(target) as file:
             np.savez_compressed(file, **metadata, **dict(self._arrays()))  # type: ignore[arg-type]
@@ -235,7 +298,8 @@ class Dataset:
             fingerprint = str(content.pop("fingerprint"))
             name = str(content.pop("name"))
             num_classes = whole_number(content.pop("num_classes"), f"{path}: num_classes")
-            dataset = cls(name=name, num_classes=num_classes, **content)
+            said = str(content.pop("preparation", ""))
+            dataset = cls(name=name, num_classes=num_classes, preparation=said, **content)
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path} must hold every field of a data set: {error}; save it again"
@@ -270,31 +334,8 @@ def _fingerprint(num_classes: int, arrays: Iterable[tuple[str, NDArray[Any]]]) -
     return digest.hexdigest()
 
 
-_Examples = tuple[NDArray[Any], NDArray[np.int64]]
-
-
-def _examples(part: str, inputs: object, labels: object) -> _Examples:
-    x = to_numpy(f"{part}_inputs", inputs)
-    y = to_numpy(f"{part}_labels", labels)
-    check_inputs(f"{part}_inputs", x)
-    check_labels(f"{part}_labels", y, num_examples=len(x))
-    return x, y.astype(np.int64)
-
-
-def _select(examples: _Examples, rows: NDArray[np.int64]) -> tuple[Inputs, Labels]:
-    # Indexing copies, so a Dataset never shares memory with the caller's arrays.
-    return to_float(examples[0][rows]), examples[1][rows]
-
-
-def _check_prepared(parts: dict[str, tuple[Inputs, Labels]]) -> None:
-    expected = parts["train"][0].shape[1:]
-    for part, (inputs, _) in parts.items():
-        check_inputs(f"{part}_inputs", inputs)  # again: the conversion to float32 may overflow
-        if inputs.shape[1:] != expected:
-            raise InputError(
-                f"{part}_inputs must have examples of the training shape {expected}, "
-                f"got {inputs.shape[1:]}; use one shape throughout"
-            )
+def _optional(what: str, array: object | None) -> NDArray[Any] | None:
+    return None if array is None else to_numpy(what, array)
 
 
 def _check_final(what: str, array: object, dtype: np.dtype[Any]) -> None:

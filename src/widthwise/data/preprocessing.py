@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from widthwise.errors import InputError
 
 Preprocessing = Literal["center-scale", "none"]
+"""Before training, inputs are centred at each coordinate and divided by one number; or left."""
 
 _ROWS_AT_A_TIME = 4096  # bounds the float64 temporaries
 
@@ -68,6 +69,26 @@ def fit_center_scale(train_inputs: NDArray[np.floating[Any]]) -> CenterScale:
             "examples; use more examples or preprocessing='none'"
         )
     return CenterScale(mean=mean, scale=math.sqrt(mean_square))
+
+
+_SAID = {
+    "center-scale": (
+        "training mean of each coordinate removed, then all divided by one number that makes the "
+        "training mean square 1"
+    ),
+    "none": "",
+}
+
+
+def described(dtype: np.dtype[Any], preprocessing: Preprocessing) -> str:
+    """What was done to inputs of this type.
+
+    >>> described(np.dtype(np.uint8), "none")
+    'unsigned bytes divided by 255'
+    """
+    unit = "unsigned bytes divided by 255" if dtype == np.uint8 else ""
+    said = [part for part in (unit, _SAID[preprocessing]) if part]
+    return "; ".join(said) or "values as they were given"
 
 
 def _row_blocks(inputs: NDArray[Any]) -> list[slice]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from widthwise.data import bundled_set, mnist1d, sources
-from widthwise.data.arrays import RawData
+from widthwise.data.arrays import RawData, raw_data
 from widthwise.data.bundled_set import read_digits
 from widthwise.data.cifar import (
     CIFAR10,
@@ -21,8 +21,10 @@ from widthwise.data.cifar import (
 )
 from widthwise.data.dataset import Dataset
 from widthwise.data.preprocessing import Preprocessing
+from widthwise.data.readers.image_folder import read_image_folder
 from widthwise.data.readers.npz import read_npz
 from widthwise.data.readers.parquet import read_parquet_folder
+from widthwise.data.readers.saved_datasets import read_saved
 from widthwise.errors import InputError
 
 
@@ -35,7 +37,8 @@ class DataSpec(BaseModel):
         num_train: training examples, class-balanced, a smaller set being part of a larger one;
             None takes all. "mnist1d" is generated at the size asked for, as published, where
             another size means other data.
-        num_test: test examples, in the class proportions of the test set; None takes all.
+        num_test: test examples, in the class proportions of the test set; None takes all. Where
+            the test set is held out, its size; None takes a fifth.
         num_validation: examples held out from the training images that are not trained on.
         seed: decides which examples are taken and, for generated data, the data themselves. If
             left out it is 0, for "mnist1d" 42, the published value.
@@ -258,6 +261,20 @@ _ENTRIES = (
         "download a data set's parquet files from https://huggingface.co/datasets",
         read_parquet_folder,
     ),
+    _own_files_entry(
+        "hf-saved",
+        "A folder that save_to_disk of Hugging Face's datasets wrote; without a part test, test "
+        "examples are held out.",
+        "write one with save_to_disk; pip install 'widthwise[huggingface]' to read it",
+        lambda folder: raw_data(read_saved(folder)),
+    ),
+    _own_files_entry(
+        "image-folder",
+        "A folder of images, a folder for each class, beneath train and test or, to have test "
+        "examples held out, by themselves.",
+        "put each image into a folder named after its class",
+        lambda folder: raw_data(read_image_folder(folder)),
+    ),
 )
 
 _TABLE = {row.name: row for row in _ENTRIES}
@@ -274,7 +291,7 @@ def entry(name: str) -> Entry:
     except KeyError:
         raise InputError(
             f"the data set must be one of {', '.join(_TABLE)}, got {name!r}; "
-            "for data of your own use npz, idx or hf-parquet with a path"
+            "for data of your own use image-folder, npz, idx, hf-parquet or hf-saved with a path"
         ) from None
 
 
@@ -313,15 +330,9 @@ def load(spec: DataSpec) -> Dataset:
             f"data set {spec.name!r} needs the path of your files, got none; give path"
         )
     raw = row.load(spec)
-    return Dataset.from_arrays(
-        raw.train_inputs,
-        raw.train_labels,
-        raw.test_inputs,
-        raw.test_labels,
-        validation_inputs=raw.validation_inputs,
-        validation_labels=raw.validation_labels,
+    return Dataset.of_raw(
+        raw,
         name=spec.name,
-        num_classes=raw.num_classes,
         num_train=spec.num_train,
         num_test=spec.num_test,
         num_validation=spec.num_validation,

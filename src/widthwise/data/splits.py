@@ -73,6 +73,32 @@ def stratified_subset(labels: NDArray[np.int64], num_examples: int | None, *, se
     return np.sort(np.lexsort((tie, (rank + 0.5) / size))[:num_examples])
 
 
+def hold_out(labels: NDArray[np.int64], num_test: int | None, *, seed: int) -> Split:
+    """Split one labeled set into training and test examples, the latter as ``validation``, in the
+    class proportions of the whole.
+
+    Args:
+        labels: class of each example; shape (num_examples,).
+        num_test: None takes a fifth.
+        seed: non-negative.
+
+    Raises:
+        InputError: if nothing would be left on one of the sides.
+
+    >>> split = hold_out(np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1]), None, seed=0)
+    >>> len(split.train), len(split.validation)
+    (8, 2)
+    """
+    available = len(labels)
+    held = round(available / 5) if num_test is None else num_test
+    if not 1 <= held < available:
+        raise InputError(
+            f"num_test must lie in [1, {available - 1}], since the test set is held out of the "
+            f"{available} examples there are, got {held}; bring a test set, or give num_test"
+        )
+    return split_training(labels, num_train=None, num_validation=held, seed=seed)
+
+
 def _check_sizes(num_examples: int, num_train: int | None, num_validation: int) -> None:
     if num_train is not None and num_train < 1:
         raise InputError(f"num_train must be at least 1, got {num_train}; leave it out to use all")

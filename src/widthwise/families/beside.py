@@ -178,9 +178,10 @@ def _has(directory: str, name: str) -> bool:
 
 def _remember(directory: str) -> None:
     tops = {name for name, where in _found.items() if where == directory}
+    within = tuple(f"{top}." for top in tops)
     known = _modules.setdefault(directory, {})
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] not in tops or OWN_NAME in name:
+        if not (name in tops or name.startswith(within)) or OWN_NAME in name:
             continue
         if name not in known or known[name][0] is not module:
             known[name] = (module, _state(module))

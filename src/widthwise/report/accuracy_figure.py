@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
+from widthwise.report.spots import tell
 from widthwise.report.style import (
     INK,
     MUTED,
@@ -18,6 +20,7 @@ from widthwise.report.style import (
     power_of_ratio,
     width_styles,
 )
+from widthwise.report.values import optimum_values, setting_values, with_error
 from widthwise.runs.tables import (
     OptimumRow,
     PlacedOptimum,
@@ -25,7 +28,7 @@ from widthwise.runs.tables import (
     SettingRow,
     mean_by_noise_scale,
 )
-from widthwise.text import exact
+from widthwise.text import exact, number
 
 Z_95 = 1.959964  # a normal 95 % interval, in standard errors
 # The lower panel shows at least this much, in percentage points, below the peak of each width.
@@ -112,7 +115,7 @@ def _draw_accuracy(
     _title(axes, "(a) test accuracy (%)")
     for factor, style in styles.items():
         rows = [
-            (row.normalized_noise_scale, row.test_accuracy, row.test_accuracy_sem)
+            (row, row.test_accuracy, row.test_accuracy_sem)
             for row in settings
             if row.widening_factor == factor
         ]
@@ -143,7 +146,7 @@ def _draw_near_peak(
         for setting in settings:
             score, error = setting.score(selected_on)
             if setting.widening_factor == row.widening_factor and score is not None:
-                rows.append((setting.normalized_noise_scale, score - row.optimum.score, error))
+                rows.append((setting, score - row.optimum.score, error))
                 deepest_error = max(deepest_error, 100.0 * (error or 0.0))
         style = styles[row.widening_factor]
         _draw_points(axes, rows, style, f"near w={row.widening_factor:g}")
@@ -153,14 +156,29 @@ def _draw_near_peak(
 
 def _draw_points(
     axes: Axes,
-    rows: Sequence[tuple[float, float | None, float | None]],
+    rows: Sequence[tuple[SettingRow, float | None, float | None]],
     style: WidthStyle,
     label: str,
 ) -> None:
     """Means (fractions) with standard errors, joined by a line through each noise scale's mean."""
-    alive = [(place, mean, error) for place, mean, error in rows if mean is not None]
+    alive = [
+        (row.normalized_noise_scale, mean, error) for row, mean, error in rows if mean is not None
+    ]
     if not alive:
         return
+    tell(
+        axes,
+        [
+            (
+                row.normalized_noise_scale,
+                100.0 * mean,
+                setting_values(row, with_error(row.test_accuracy, row.test_accuracy_sem)),
+            )
+            for row, mean, _ in rows
+            if mean is not None
+        ],
+        rows[0][0].widening_factor,
+    )
     line_x, line_y = mean_by_noise_scale((place, 100.0 * mean) for place, mean, _ in alive)
     axes.plot(line_x, line_y, color=style.color, linewidth=1.1, alpha=0.8, gid=f"{label} line")
     container = axes.errorbar(
@@ -175,10 +193,21 @@ def _draw_points(
         label=label,
     )
     container.lines[0].set_gid(f"{label} points")
+    for bars in container.lines[2]:
+        bars.set_gid(f"{label} bars")
 
 
-def draw_optimum(axes: Axes, row: PlacedOptimum, height: float, style: WidthStyle) -> None:
-    """A large marker at the optimum and its interval; open, with an arrow, if it is a bound."""
+def draw_optimum(
+    axes: Axes,
+    row: PlacedOptimum,
+    height: float,
+    style: WidthStyle,
+    names: tuple[str, str] = ("ḡ", "w"),
+) -> None:
+    """A large marker at the optimum and its interval; open, with an arrow, if it is a bound.
+
+    `names`: of what is on the axis, and of width.
+    """
     place = row.optimum.noise_scale
     low, high = axes.get_xlim()
     if row.located or row.censored:
@@ -203,8 +232,9 @@ def draw_optimum(axes: Axes, row: PlacedOptimum, height: float, style: WidthStyl
         zorder=4,
         gid=f"w={row.widening_factor:g} {'bound' if row.censored else 'optimum'}",
     )
+    tell(axes, [(place, height, optimum_values(row, *names))], row.widening_factor)
     if row.censored:
-        axes.annotate(
+        arrow = axes.annotate(
             "",
             xy=(high if row.optimum.censoring == "high" else low, height),
             xytext=(place, height),
@@ -218,6 +248,13 @@ def draw_optimum(axes: Axes, row: PlacedOptimum, height: float, style: WidthStyl
             annotation_clip=False,
             gid=f"w={row.widening_factor:g} arrow",
         )
+        name_arrow(arrow)
+
+
+def name_arrow(arrow: Annotation) -> None:
+    """Its shaft gets its name: text without letters is not drawn, and its group with it."""
+    if arrow.arrow_patch is not None:
+        arrow.arrow_patch.set_gid(arrow.get_gid())
 
 
 def draw_optima(
@@ -225,10 +262,11 @@ def draw_optima(
     optima: Sequence[PlacedOptimum],
     styles: dict[float, WidthStyle],
     sign: str = "$w$ = ",
+    names: tuple[str, str] = ("ḡ", "w"),
 ) -> None:
     """The same optima, a row each, so that intervals can be compared."""
     for height, row in enumerate(optima):
-        draw_optimum(axes, row, float(height), styles[row.widening_factor])
+        draw_optimum(axes, row, float(height), styles[row.widening_factor], names)
     axes.set_ylim(-0.7, len(optima) - 0.3)
     _title(axes, "(b) optimum and 95 % interval")
     label_rows(axes, [row.widening_factor for row in optima], sign)
@@ -261,6 +299,18 @@ def _draw_diverged(
             clip_on=False,
             gid=f"w={factor:g} diverged",
         )
+        tell(
+            axes,
+            [
+                (
+                    place,
+                    height,
+                    f"w = {exact(factor)}, ḡ = {number(place, 4)}: {lost} of {runs} diverged",
+                )
+                for place, (lost, runs) in counts.items()
+            ],
+            factor,
+        )
         last_labeled = 0.0
         for place, (diverged, runs) in sorted(counts.items()):
             if place > last_labeled * least_ratio:
@@ -273,6 +323,7 @@ def _draw_diverged(
                     verticalalignment="center",
                     fontsize=9.5,
                     color=INK,
+                    gid=f"w={factor:g} count",
                 )
                 last_labeled = place
     axes.set_ylim(-0.7, len(widening_factors) - 0.3)

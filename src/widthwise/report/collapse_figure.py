@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from widthwise.analysis import Collapse
+from widthwise.report.spots import tell
 from widthwise.report.style import (
     INK,
     MUTED,
@@ -23,8 +24,9 @@ from widthwise.report.style import (
     width_axis,
     width_styles,
 )
+from widthwise.report.values import setting_values, with_error
 from widthwise.runs.tables import SelectedOn, SettingRow, mean_by_noise_scale
-from widthwise.text import number
+from widthwise.text import exact, number, points
 
 _SIZE = (WIDTH_INCHES, 5.6)
 _LINES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
@@ -72,6 +74,13 @@ def _draw_curves(
         places = [row.normalized_noise_scale for row in members]
         axes.errorbar(
             places, values, yerr=errors, linestyle="none", color=style.color, elinewidth=1.0
+        )
+        tell(
+            axes,
+            [
+                (place, value, setting_values(row, with_error(*row.score(selected_on))))
+                for place, value, row in zip(places, values, members, strict=True)
+            ],
         )
         axes.plot(
             places,
@@ -131,8 +140,16 @@ def _draw_differences(axes: Axes, collapse: Collapse) -> None:
             color=style.color,
             linewidth=0.8,
             alpha=0.5,
+            gid=f"w={comparison.widening_factor:g} interval",
         )
-        _draw_difference(axes, at, value, top, style)
+        _draw_difference(axes, at, value, top, style, f"w={comparison.widening_factor:g}")
+        low, high = (points(end) for end in comparison.interval)
+        words = (
+            f"w = {exact(comparison.widening_factor)}, {collapse.rate_symbol} = "
+            f"{number(comparison.effective_rate)}: {points(comparison.difference)} points "
+            f"(95 %: {low} to {high})"
+        )
+        tell(axes, [(at, min(max(value, -top), top), words)], comparison.widening_factor)
     _draw_means(axes, collapse, top)
     diverged = sorted({x.effective_rate for x in collapse.comparisons if x.difference is None})
     for rate in diverged:
@@ -157,7 +174,9 @@ def _draw_differences(axes: Axes, collapse: Collapse) -> None:
     side_legend(axes, handles)
 
 
-def _draw_difference(axes: Axes, at: float, value: float, top: float, style: WidthStyle) -> None:
+def _draw_difference(
+    axes: Axes, at: float, value: float, top: float, style: WidthStyle, name: str
+) -> None:
     """A point, or an arrowhead at the edge where it lies beyond."""
     beyond = abs(value) > top
     axes.plot(
@@ -168,7 +187,7 @@ def _draw_difference(axes: Axes, at: float, value: float, top: float, style: Wid
         markerfacecolor="white" if beyond else style.color,
         markeredgecolor=style.color,
         linestyle="none",
-        gid="beyond" if beyond else "difference",
+        gid=f"{name} {'beyond' if beyond else 'difference'}",
     )
 
 
@@ -178,6 +197,11 @@ def _draw_means(axes: Axes, collapse: Collapse, top: float) -> None:
             continue
         low, high = (min(max(100.0 * end, -top), top) for end in level.interval)
         at, value = level.effective_rate, 100.0 * level.difference
+        ends = " to ".join(points(end) for end in level.interval)
+        words = (
+            f"all widths, {collapse.rate_symbol} = {number(at)}: {points(level.difference)} points"
+        )
+        tell(axes, [(at, min(max(value, -top), top), f"{words} (95 %: {ends})")])
         axes.plot([at, at], [low, high], color=INK, linewidth=2.6, solid_capstyle="butt", zorder=5)
         axes.plot(
             [at],

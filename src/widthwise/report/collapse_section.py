@@ -31,9 +31,7 @@ def collapse_section(
     shown = max(counts, key=lambda width: (counts[width], width or 0.0)) or 1.0
     return Section(
         title="Does only the noise scale matter?",
-        question="If ḡ is what counts, settings of one width with equal ḡ reach equal accuracy, "
-        f"however it is made up of ε, B and m, as long as {found.rate_symbol} is small. Each "
-        "setting is set against the smallest rate that was run at its ḡ, seed by seed.",
+        question="",
         answers=(found.sentence(), *_unlike(found)),
         cautions=tuple(_cautions(found, table)),
         warning=_warning(found),
@@ -54,8 +52,8 @@ def _warning(found: Collapse) -> str | None:
         return None
     return (
         f"From {found.rate_symbol} = {number(limit)} on, settings of equal ḡ differ in accuracy: "
-        "there ḡ is not all that counts. The optima on this page take settings of equal ḡ as one. "
-        "A study at smaller ε would show whether they stand."
+        "there ḡ is not all that counts, and the optima, which take settings of equal ḡ as one, "
+        "may not stand. A study at smaller ε would show it."
     )
 
 
@@ -78,8 +76,8 @@ def _cautions(found: Collapse, table: SettingScores) -> list[str]:
     said = []
     reference = found.overall.reference_rate
     said.append(
-        f"What the smallest rate ({found.rate_symbol} = {number(reference)}) itself does wrong, "
-        "and every other one alike, cannot be seen."
+        f"What all rates do wrong alike cannot be seen (smallest: {found.rate_symbol} = "
+        f"{number(reference)})."
     )
     untested = [x.widening_factor or 0.0 for x in found.widths if x.verdict == "not tested"]
     if untested:
@@ -96,31 +94,22 @@ def _cautions(found: Collapse, table: SettingScores) -> list[str]:
     ]
     if max(ratios) > _SAME_TIME:
         said.append(
-            "The settings were trained for different physical times ε·steps/(1 − m), by up to a "
-            f"factor {number(max(ratios), 2)}: a setting that had not arrived differs for that "
-            "reason."
+            "The settings’ physical times ε·steps/(1 − m) differ by up to a factor "
+            f"{number(max(ratios), 2)}: one that had not arrived differs for that reason."
         )
     return said
 
 
 def _caption(found: Collapse, shown: float) -> str:
-    widths = exact_list(x.widening_factor or 0.0 for x in found.widths)
-    means = "; ".join(
-        f"{points(level.difference)} at {found.rate_symbol} = {number(level.effective_rate)}"
-        for level in found.overall.levels
-        if level.difference is not None
-    )
     crosses = (
-        " Crosses: rates at which runs diverge that do not at smaller ones."
+        " Crosses: runs diverge that do not at smaller rates."
         if any(x.difference is None for x in found.comparisons)
         else ""
     )
     return (
-        f"(a) Accuracy at w = {exact(shown)} against the noise scale, a curve for each "
-        f"{found.rate_symbol}; bars: one standard error. (b) Accuracy minus that of the smallest "
-        f"rate at the same ḡ, at w = {widths} side by side, with 95 % intervals; open triangles "
-        f"lie beyond the axis. Gray: within {in_points(found.margin)}. Black: weighted mean "
-        f"over all, in points: {means or 'none'}.{crosses}"
+        f"(a) w = {exact(shown)}, one standard error. (b) 95 % intervals; gray: within "
+        f"{in_points(found.margin)}; black: weighted mean; open triangles: beyond the axis."
+        f"{crosses}"
     )
 
 
@@ -129,10 +118,8 @@ def _table(found: Collapse) -> SectionTable:
     return SectionTable(
         name="collapse",
         label="Settings of equal noise scale",
-        note=f"All settings at one {found.rate_symbol} against the smallest that was run at their "
-        "ḡ. Differences in percentage points, intervals 95 %; “one by one” counts the settings "
-        f"whose own interval lies within {in_points(found.margin)}; “missed” is the largest "
-        "difference at a single setting that the runs of that width do not exclude.",
+        note=f"In points, 95 % intervals. “One by one”: intervals within {in_points(found.margin)};"
+        " “missed”: the largest difference not excluded.",
         header=(
             "w",
             found.rate_symbol,

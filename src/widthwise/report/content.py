@@ -10,6 +10,19 @@ from widthwise.errors import InputError
 from widthwise.probes import StableLearningRate
 
 
+@dataclass(frozen=True, kw_only=True)
+class NextSteps:
+    """What would tell more.
+
+    Attributes:
+        steps: each in a sentence, with the values to add.
+        command: that runs them; None where no command can.
+    """
+
+    steps: tuple[str, ...]
+    command: str | None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportContent:
     """Everything the page shows. Nothing is read from anywhere else, and optima and law are not
@@ -31,6 +44,7 @@ class ReportContent:
         stable_learning_rates: measured, at most one a width and all alike (momentum, batch size,
             steps); without them the page says nothing of stability.
         analysis_seed: of the draws behind `optima`.
+        next_steps: what would decide more; None if nothing is known to.
     """
 
     title: str
@@ -47,6 +61,7 @@ class ReportContent:
     normalization: str | None = None
     stable_learning_rates: Sequence[StableLearningRate] = ()
     analysis_seed: int = 0
+    next_steps: NextSteps | None = None
 
     def __post_init__(self) -> None:
         if self.results.is_empty():

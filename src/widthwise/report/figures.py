@@ -1,4 +1,4 @@
-"""Figures 2 to 5: rows in, a matplotlib Figure out. Nothing here fits or saves."""
+"""What goes with width: rows in, a matplotlib Figure out. Nothing here fits or saves."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -7,31 +7,30 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from numpy.typing import NDArray
 
-from widthwise.report.accuracy_figure import Z_95
+from widthwise.report.accuracy_figure import Z_95, name_arrow
+from widthwise.report.spots import tell
 from widthwise.report.style import (
     INK,
     MUTED,
     WIDTH_INCHES,
     WidthStyle,
     at_least,
-    draw_width_legend,
     house_style,
     log_axis,
     padded,
     width_axis,
     width_styles,
 )
+from widthwise.report.values import batch_size_values, optimum_values
 from widthwise.runs.tables import (
-    CurveRow,
     LawLine,
     OptimumRow,
     PlacedOptimum,
     SelectedOn,
     reference_batch_sizes,
 )
+from widthwise.text import exact, percent, percent_interval
 
 Row = TypeVar("Row", bound=PlacedOptimum)
 
@@ -39,8 +38,6 @@ _SIZE = (WIDTH_INCHES, 3.7)
 # A vertical axis shows at least this ratio, so that a flat law looks flat.
 _LEAST_RATIO = 6.0
 _FIT_COLOR = "#1f4e79"
-# A median of the second half of the curves, minus this many times its spread, starts the axis.
-_CURVE_DEPTH = 2.5
 
 
 def law_figure(
@@ -51,8 +48,12 @@ def law_figure(
     optimum_label: str = r"optimal noise scale $\bar{g}_\mathrm{opt}$",
     width_label: str | None = None,
     slope: float = 1.0,
+    names: tuple[str, str] = ("ḡ", "w"),
 ) -> Figure:
-    """The optimum against width, with the fit, its band and reference slopes."""
+    """The optimum against width, with the fit, its band and reference slopes.
+
+    `names`: of the optimum and of width, for readers who point at one.
+    """
     with house_style():
         figure, axes = _new_figure()
         styles = width_styles([*(row.widening_factor for row in optima), *not_located])
@@ -72,6 +73,8 @@ def law_figure(
         _draw_references(axes, optima, line, slope)
         for row in optima:
             _draw_estimate(axes, row, row.optimum.noise_scale, row.optimum.interval, styles)
+            words = optimum_values(row, *names)
+            tell(axes, [(row.widening_factor, row.optimum.noise_scale, words)], row.widening_factor)
         _mark_missing(axes, not_located)
         axes.set_ylabel(optimum_label)
         if width_label is not None:
@@ -129,61 +132,10 @@ def batch_size_figure(optima: Sequence[OptimumRow]) -> Figure:
             )
         for row in optima:
             _draw_estimate(axes, row, row.batch_size, row.batch_size_interval, styles, falling=True)
+            place = (row.widening_factor, row.batch_size, batch_size_values(row))
+            tell(axes, [place], row.widening_factor)
         axes.set_ylabel("batch size at the optimum $B$")
         _legend(figure, axes)
-        return figure
-
-
-def curves_figure(curves: Sequence[CurveRow], late_fraction: float) -> Figure:
-    """Test accuracy during training at the setting nearest each optimum; late times shaded.
-
-    The axis counts steps if all widths took equally many, else the fraction of training.
-    """
-    with house_style():
-        figure, axes = _new_figure()
-        styles = width_styles(row.widening_factor for row in curves)
-        totals = {row.setting.steps for row in curves}
-        total = float(totals.pop()) if len(totals) == 1 else 1.0
-        by_step = total != 1.0
-        axes.axvspan(
-            (1.0 - late_fraction) * total, total, color="#000000", alpha=0.06, linewidth=0.0
-        )
-        late_values = []
-        for row in curves:
-            style = styles[row.widening_factor]
-            place = row.steps if by_step else row.steps / row.setting.steps
-            mean, sem = 100.0 * row.mean, 100.0 * row.sem
-            axes.fill_between(
-                place, mean - sem, mean + sem, color=style.color, alpha=0.2, linewidth=0.0
-            )
-            axes.plot(
-                place,
-                mean,
-                color=style.color,
-                linewidth=1.2,
-                marker=style.marker,
-                markersize=4.5,
-                markevery=max(1, len(place) // 8),
-                label=f"w={row.widening_factor:g}",
-            )
-            late_values.append(mean[place >= 0.5 * total])
-        _focus_on_late(axes, np.concatenate(late_values))
-        axes.set_xlim(0.0, total * 1.01)
-        axes.set_xlabel("training step" if by_step else "fraction of training")
-        if by_step:
-            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.set_ylabel("test accuracy (%)")
-        axes.text(
-            (1.0 - late_fraction / 2) * total,
-            0.03,
-            "late times",
-            transform=axes.get_xaxis_transform(),
-            horizontalalignment="center",
-            color=INK,
-            fontsize=11.0,
-        )
-        draw_width_legend(figure, styles)
         return figure
 
 
@@ -297,7 +249,7 @@ def _draw_estimate(
     )
     if row.censored:
         upward = (row.optimum.censoring == "high") != falling
-        axes.annotate(
+        arrow = axes.annotate(
             "",
             xy=(row.widening_factor, high if upward else low),
             xytext=(row.widening_factor, value),
@@ -311,10 +263,16 @@ def _draw_estimate(
             annotation_clip=False,
             gid=f"w={row.widening_factor:g} arrow",
         )
+        name_arrow(arrow)
 
 
 def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
     optimum, factor = row.optimum, row.widening_factor
+    words = (
+        f"w = {exact(factor)}: {percent(optimum.score)} % at the optimum (95 %: "
+        f"{percent_interval(*optimum.score_interval)})"
+    )
+    tell(axes, [(factor, 100.0 * optimum.score, words)], factor)
     if optimum.sampling_error is not None:
         spread = Z_95 * optimum.sampling_error
         axes.plot(
@@ -390,9 +348,3 @@ def _mark_missing(axes: Axes, widening_factors: Collection[float]) -> None:
             fontsize=10.0,
             gid=f"w={factor:g} not located",
         )
-
-
-def _focus_on_late(axes: Axes, late: NDArray[np.float64]) -> None:
-    low, high = float(np.min(late)), float(np.max(late))
-    spread = max(high - low, 1.0)
-    axes.set_ylim(low - _CURVE_DEPTH * spread, high + 0.25 * spread)

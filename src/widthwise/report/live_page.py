@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
+from markupsafe import Markup
 
 from widthwise.analysis import Optimum
 from widthwise.report import captions
 from widthwise.report.accuracy_figure import accuracy_figure
-from widthwise.report.page import drawn, inlined, template
+from widthwise.report.page import drawn, template
 from widthwise.runs.tables import OptimumRow, SelectedOn, optimum_rows, selected_on, setting_rows
 
-_FIGURE = "accuracy-vs-noise-scale"
+FIGURE = "accuracy-vs-noise-scale"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Findings:
         num_runs: that it rests on.
         sentence: the law so far, or why there is none.
         problems: widening factor → why it has no optimum yet.
-        image: the figure as SVG.
+        image: the figure as a part of the page.
         caption: of the figure.
     """
 
@@ -73,7 +74,7 @@ class Findings:
     optima: Sequence[OptimumRow]
     problems: Mapping[float, str]
     chosen_on: SelectedOn
-    image: bytes
+    image: Markup
     caption: str
 
 
@@ -136,19 +137,14 @@ def draw_findings(
         optima=rows,
         problems=problems,
         chosen_on=chosen_on,
-        image=drawn(accuracy_figure(settings, rows, chosen_on)),
+        image=drawn(accuracy_figure(settings, rows, chosen_on), FIGURE),
         caption=captions.accuracy_caption(settings, rows, chosen_on),
     )
 
 
 def render_live(content: LiveContent) -> str:
     """The page as text."""
-    found = content.findings
-    return template("live.html.j2").render(
-        content=content,
-        images=inlined({} if found is None else {_FIGURE: found.image}),
-        name=_FIGURE,
-    )
+    return template("live.html.j2").render(content=content, name=FIGURE)
 
 
 def render_trouble(place: str, problem: str, refresh: float | None) -> str:

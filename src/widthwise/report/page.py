@@ -1,9 +1,11 @@
 """The page: sentences, figures and tables put into the template, then written to disk."""
 
 import base64
+import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +17,23 @@ from widthwise import text
 from widthwise.files import make_directory, require_no_link, write_atomically
 from widthwise.report import captions, wording
 from widthwise.report.accuracy_figure import accuracy_figure
-from widthwise.report.captions import asked_and_done
 from widthwise.report.collapse_section import collapse_section
 from widthwise.report.content import ReportContent
-from widthwise.report.figures import (
-    batch_size_figure,
-    best_accuracy_figure,
-    curves_figure,
-    law_figure,
-)
+from widthwise.report.curves_figure import curves_figure
+from widthwise.report.figures import batch_size_figure, best_accuracy_figure, law_figure
+from widthwise.report.inline import inline
 from widthwise.report.parts import CaptionedFigure, Section
+from widthwise.report.plain_figures import has_map, knob_figure, map_figure, varied
 from widthwise.report.plan_section import plan_section
 from widthwise.report.resistance_section import resistance_section
+from widthwise.report.spots import spots_of
 from widthwise.report.stability_section import stability_section
-from widthwise.report.style import house_style
+from widthwise.report.style import house_style, width_styles
 from widthwise.report.training import training_recipe
 from widthwise.runs.analyses import setting_scores
 from widthwise.runs.tables import (
     OptimumRow,
+    SelectedOn,
     SettingRow,
     curve_rows,
     law_line,
@@ -40,6 +41,7 @@ from widthwise.runs.tables import (
     selected_on,
     setting_rows,
 )
+from widthwise.runs.trust import near_optimum
 
 _PAGE = "report.html"
 _FIGURES = "figures"
@@ -72,15 +74,16 @@ def prepare_directory(directory: Path) -> Path:
     return directory
 
 
-def write_figures(figures: Sequence[CaptionedFigure], directory: Path) -> dict[str, bytes]:
-    """Write ``figures/*.svg, *.pdf``; the SVG of each by its name."""
+def write_figures(figures: Sequence[CaptionedFigure], directory: Path) -> dict[str, Markup]:
+    """Write ``figures/*.svg, *.pdf``; each as a part of a page, by its name."""
     images = {}
     for figure in figures:
         for kind in _METADATA:
             image = _encode(figure.figure, kind)
             write_atomically(directory / _FIGURES / f"{figure.name}.{kind}", image)
-            if kind == "svg":
-                images[figure.name] = image
+            if kind == "svg":  # of its layout, not the other's
+                spots = spots_of(figure.figure)
+                images[figure.name] = inline(image.decode(), figure.name, spots)
     return images
 
 
@@ -110,7 +113,7 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
     chosen_on = selected_on(content.results)
     settings = setting_rows(content.results)
     optima = optimum_rows(settings, content.optima)
-    curves = curve_rows(content.results, optima)
+    curves = curve_rows(content.results, near_optimum(settings, optima))
     recipe = training_recipe(content.results)
     figures = [
         CaptionedFigure(
@@ -127,30 +130,58 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
         figures += [
             CaptionedFigure(
                 name="optimum-vs-width",
-                title="The optimum against width",
+                title="The optimum",
                 caption=captions.law_caption(optima, law),
                 figure=law_figure(optima, line, missing),
             ),
             CaptionedFigure(
                 name="best-accuracy-vs-width",
-                title="Best accuracy against width",
+                title="Best accuracy",
                 caption=captions.best_accuracy_caption(optima, chosen_on),
                 figure=best_accuracy_figure(optima, chosen_on),
             ),
             CaptionedFigure(
                 name="batch-size-vs-width",
-                title="Batch size at the optimum against width",
+                title="Batch size at the optimum",
                 caption=captions.batch_size_caption(optima, recipe),
                 figure=batch_size_figure(optima),
             ),
         ]
+    figures += _plain_figures(settings, optima, chosen_on)
     if curves:
         figures.append(
             CaptionedFigure(
                 name="accuracy-during-training",
                 title="Accuracy during training",
                 caption=captions.curves_caption(curves, content.late_fraction),
-                figure=curves_figure(curves, content.late_fraction),
+                figure=curves_figure(curves, optima, content.late_fraction),
+            )
+        )
+    return figures
+
+
+def _plain_figures(
+    settings: Sequence[SettingRow], optima: Sequence[OptimumRow], chosen_on: SelectedOn
+) -> list[CaptionedFigure]:
+    """In learning rate and batch size as they are set, where they were varied."""
+    figures, knobs = [], varied(settings)
+    if has_map(settings):
+        figures.append(
+            CaptionedFigure(
+                name="accuracy-map",
+                title="Batch size and width",
+                caption=captions.map_caption(optima, chosen_on),
+                figure=map_figure(settings, optima, chosen_on),
+            )
+        )
+    if knobs and any(row.test_accuracy is not None for row in settings):
+        named = " and ".join(knob.name for knob in knobs).capitalize()
+        figures.append(
+            CaptionedFigure(
+                name="accuracy-vs-settings",
+                title=named,
+                caption=captions.knob_caption(optima),
+                figure=knob_figure(settings, optima, chosen_on, knobs),
             )
         )
     return figures
@@ -159,10 +190,10 @@ def report_figures(content: ReportContent) -> list[CaptionedFigure]:
 def render_page(
     content: ReportContent,
     figures: Sequence[CaptionedFigure],
-    images: Mapping[str, bytes],
+    images: Mapping[str, Markup],
     sections: Sequence[Section] = (),
 ) -> str:
-    """The page as text; `images` holds the SVG of each figure by name, sections' included."""
+    """The page as text; `images` holds each figure's element by name, sections' included."""
     chosen_on = selected_on(content.results)
     settings = setting_rows(content.results)
     optima = optimum_rows(settings, content.optima)
@@ -179,7 +210,12 @@ def render_page(
     return template("template.html.j2").render(
         content=content,
         verdict=wording.verdict_sentence(content.law, content.law_problem),
-        story=asked_and_done(settings, late_fraction=content.late_fraction, selected_on=chosen_on),
+        story=captions.how_it_was_done(
+            settings,
+            late_fraction=content.late_fraction,
+            selected_on=chosen_on,
+            constant_rate=training.recipe.constant_rate,
+        ),
         practice=wording.practice_sentence(content.law, parameterizations),
         remarks=[
             *wording.remarks(
@@ -191,7 +227,8 @@ def render_page(
         figures=figures,
         sections=sections,
         illustrated=[section for section in sections if section.figure is not None],
-        images=inlined(images),
+        images=images,
+        switches=switches(row.widening_factor for row in settings),
         settings=settings,
         optima=optima,
         missing={
@@ -201,6 +238,22 @@ def render_page(
         chosen_on=chosen_on,
         num_runs=len(content.results),
     )
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What shows or hides one width: its key in figures, its name and its color there."""
+
+    key: str
+    name: str
+    color: str
+
+
+def switches(widths: Iterable[float]) -> list[Switch]:
+    """One for each width; none where there is one width only."""
+    styles = width_styles(widths)
+    found = [Switch(f"{w:g}", text.exact(w), style.color) for w, style in styles.items()]
+    return found if len(found) > 1 else []
 
 
 def template(name: str) -> Template:
@@ -221,17 +274,15 @@ def template(name: str) -> Template:
         exact=text.exact,
         typeset=typeset,
     )
+    script, _, _ = PackageLoader("widthwise.report", ".").get_source(environment, "page.js")
+    environment.globals.update(script=Markup(script), script_hash=_hash_of(script))
     return environment.get_template(name)
 
 
-def drawn(figure: Figure) -> bytes:
-    """A figure as SVG."""
-    return _encode(figure, "svg")
-
-
-def inlined(images: Mapping[str, bytes]) -> dict[str, Markup]:
-    """Figures by name, as addresses that need no file."""
-    return {name: Markup(_data_uri(image)) for name, image in images.items()}
+def drawn(figure: Figure, name: str) -> Markup:
+    """A figure as a part of a page; nothing is written."""
+    image = _encode(figure, "svg")
+    return inline(image.decode(), name, spots_of(figure))
 
 
 def typeset(text: str) -> Markup:
@@ -261,5 +312,6 @@ def _encode(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _data_uri(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+def _hash_of(script: str) -> str:
+    """By which a page's policy knows the one script that it may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

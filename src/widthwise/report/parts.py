@@ -48,6 +48,7 @@ class Section:
         figure: what it rests on, if a table does not say it better.
         table: the numbers.
         warning: what it means for the rest of the page, if that is bad.
+        leads: whether it tells what to do, and stands before all figures.
     """
 
     title: str
@@ -57,3 +58,4 @@ class Section:
     figure: CaptionedFigure | None
     table: SectionTable
     warning: str | None = None
+    leads: bool = False

@@ -9,16 +9,14 @@ from widthwise.report.content import ReportContent
 from widthwise.report.parts import Section, SectionTable
 from widthwise.report.training import training_recipe
 from widthwise.runs.tables import OptimumRow
-from widthwise.text import exact, interval, number
+from widthwise.text import exact, exact_list, interval, listing, number
 from widthwise.theory.parameterization import PARAMETERIZATIONS, noise_growth
 
 # The adviser says it in widening factors relative to the base; the page has those of the study.
 _BEYOND = "beyond the study"
+# Less than this part of the noise that the law asks for is too little.
+_ALL = 0.999
 _FACTORS = (2.0, 4.0, 8.0, 16.0)
-_QUESTION = (
-    "A network of this family is tuned at one width, and then every layer gets k times wider (from "
-    "w = 2 to w = 6, k is 3). What becomes of learning rate ε, batch size B and momentum m?"
-)
 
 
 def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Section | None:
@@ -34,10 +32,11 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
     except AdviceRefusedError as refusal:
         return Section(
             title="What to set for a wider network",
-            question=_QUESTION,
+            question="",
             answers=("No advice: the rule says nothing about networks trained as these were.",),
             cautions=tuple(finding.text for finding in refusal.findings),
             figure=None,
+            leads=True,
             table=_table([], law, parameterization),
         )
     best = tuned.nearest
@@ -45,20 +44,16 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
     exponents = [end + shift for end in (law.exponent, *law.interval)]
     return Section(
         title="What to set for a wider network",
-        question=_QUESTION,
+        question="",
         answers=(
             f"{_multiply(law, exponents)} The table does so from the best setting at w = "
             f"{exact(tuned.widening_factor)} (ε = {number(best.learning_rate)}, B = "
-            f"{best.batch_size}, m = {exact(best.momentum)}): by a smaller B, because no larger ε "
-            "is known to be stable there.",
-            "If your setting was not the best one at its width, what this makes of it will be as "
-            "far off in ḡ. The best ε, B and m of each width that was run are in the table of "
-            "optima below.",
-            "For your own numbers, with reasons, limits and other rules: widthwise widen --law "
-            "(this study's folder) --learning-rate … --batch-size … --momentum … --factor k",
+            f"{best.batch_size}, m = {exact(best.momentum)}), by a smaller B: no larger ε is known "
+            "to be stable. For your numbers: widthwise widen --law (this study’s folder).",
         ),
         cautions=_cautions(plans, law, tuned.widening_factor),
         figure=None,
+        leads=True,
         table=_table(plans, law, parameterization),
     )
 
@@ -66,9 +61,15 @@ def plan_section(content: ReportContent, optima: Sequence[OptimumRow]) -> Sectio
 def _multiply(law: Law, exponents: Sequence[float]) -> str:
     """What to do with ε/(B(1 − m)), whose exponents these are: value and both ends."""
     if law.curve is not None:
-        return "Multiply ε/(B(1 − m)) along the bent law, by the factors of the table."
+        return (
+            "Where every layer gets k times wider, multiply ε/(B(1 − m)) along the bent law, by "
+            "the factors of the table."
+        )
     middle, low, high = (f"k^{exponent:.2f}" for exponent in exponents)
-    return f"Multiply ε/(B(1 − m)) by {middle} (95 %: {low} to {high})."
+    return (
+        f"Where every layer gets k times wider, multiply ε/(B(1 − m)) by {middle} (95 %: {low} to "
+        f"{high})."
+    )
 
 
 def _plan(
@@ -94,8 +95,7 @@ def _table(plans: Sequence[Plan], law: Law, parameterization: str) -> SectionTab
     return SectionTable(
         name="plan",
         label="Plans for wider networks",
-        note="Factor: on ε/(B(1 − m)), by this study's law and by the paper's rule, ḡ ∝ k. "
-        "Intervals are 95 % and hold the law's uncertainty only.",
+        note="Factor: on ε/(B(1 − m)), with its 95 % interval; the paper’s rule: ḡ ∝ k.",
         header=("k", "ε", "B", "m", "factor", "interval", "by the paper's rule", "evidence"),
         rows=tuple(
             (
@@ -122,15 +122,24 @@ def _cautions(plans: Sequence[Plan], law: Law, base: float) -> tuple[str, ...]:
         for finding in plan.findings
         if finding.condition != _BEYOND
     }
-    changes = [text for plan in plans for text in plan.changes]
-    said = list(dict.fromkeys([*findings.values(), *changes]))
+    said = list(findings.values())
+    short = [plan for plan in plans if plan.noise_reached < _ALL]
+    said += dict.fromkeys(text for plan in plans if plan not in short for text in plan.changes)
+    if short:
+        reached = listing([f"{100.0 * plan.noise_reached:.3g} %" for plan in short])
+        said.append(
+            f"At k = {exact_list(plan.widening_factor for plan in short)} the noise is {reached} "
+            "of what the law asks for: even with B = 1 no more is known to be stable."
+        )
     widest = max(law.widening_factors) / base
     if any(plan.widening_factor > widest for plan in plans):
         said.append(
-            f"From w = {exact(base)} the study reaches to k = {exact(widest)}: what lies "
-            "beyond is an extrapolation."
+            f"Beyond k = {exact(widest)}, as far as the study reaches, it is an extrapolation."
         )
-    return (*said, "It holds for networks trained as these were.")
+    said.append(
+        "It holds for networks trained as these were, and is as far off in ḡ as your setting is."
+    )
+    return tuple(said)
 
 
 def _parameterization(content: ReportContent) -> str | None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from widthwise.analysis import Resistance
 from widthwise.analysis.resistance_result import ToleratedNoise
+from widthwise.report.spots import tell
 from widthwise.report.style import (
     INK,
     MUTED,
@@ -21,7 +22,15 @@ from widthwise.report.style import (
     width_axis,
 )
 from widthwise.runs.tables import SelectedOn
-from widthwise.text import in_points, number
+from widthwise.text import (
+    MISSING,
+    exact,
+    in_points,
+    interval,
+    number,
+    percent,
+    percent_interval,
+)
 
 _SIZE = (WIDTH_INCHES, 6.6)
 _MARKERS = ("s", "^", "D", "v", "P")
@@ -62,6 +71,18 @@ def _draw_scores(axes: Axes, resistance: Resistance, selected_on: SelectedOn) ->
         )
         for row in known:
             _bar(axes, row.widening_factor, row.fixed[k].interval, colors[k], 1.0)
+        tell(
+            axes,
+            [
+                (
+                    row.widening_factor,
+                    100.0 * (row.fixed[k].score or 0.0),
+                    f"w = {exact(row.widening_factor)}: {percent(row.fixed[k].score)} % at ḡ = "
+                    f"{number(scale)} (95 %: {percent_interval(*row.fixed[k].interval)})",
+                )
+                for row in known
+            ],
+        )
         unknown += [
             (row.widening_factor, k)
             for row in resistance.widths
@@ -80,6 +101,18 @@ def _draw_scores(axes: Axes, resistance: Resistance, selected_on: SelectedOn) ->
     )
     for row in resistance.widths:
         _bar(axes, row.widening_factor, row.score_interval, INK, 2.2)
+    tell(
+        axes,
+        [
+            (
+                row.widening_factor,
+                100.0 * row.score,
+                f"w = {exact(row.widening_factor)}: {percent(row.score)} % at its own optimum "
+                f"(95 %: {percent_interval(*row.score_interval)})",
+            )
+            for row in resistance.widths
+        ],
+    )
     axes.margins(y=0.12)
     if unknown:
         low, high = axes.get_ylim()
@@ -125,6 +158,20 @@ def _draw_tolerated(axes: Axes, resistance: Resistance, bounds: Collection[float
             label=label,
             gid=label,
         )
+    tell(
+        axes,
+        [
+            (
+                row.widening_factor,
+                row.noise_scale,
+                f"w = {exact(row.widening_factor)}: best ḡ = {number(row.noise_scale)}",
+            )
+            for row in widths
+            if row.widening_factor not in bounds
+        ],
+    )
+    for whose, tolerated in (("its own best", own), ("the narrowest's best", common)):
+        tell(axes, [(w, x.noise_scale, _tolerated(w, x, whose)) for w, x in tolerated])
     bounded = [row for row in widths if row.widening_factor in bounds]
     if bounded:
         axes.plot(
@@ -159,6 +206,15 @@ def _draw_tolerated(axes: Axes, resistance: Resistance, bounds: Collection[float
         loc="left",
     )
     side_legend(axes)
+
+
+def _tolerated(factor: float, found: ToleratedNoise, whose: str) -> str:
+    relation = "≥" if found.is_bound else "="
+    ends = interval(*found.interval)
+    return (
+        f"w = {exact(factor)}: near {whose} up to ḡ {relation} {number(found.noise_scale)} "
+        f"({'not bounded' if ends == MISSING else f'95 %: {ends}'})"
+    )
 
 
 def _draw_interval(

@@ -34,9 +34,7 @@ def resistance_section(
     cause = found.cause()
     return Section(
         title="Is wider better, or does wider resist noise?",
-        question="Two comparisons: all widths at one noise scale, where they differ in width only; "
-        "and each at its own best noise scale, where a network that bears more noise may gain by "
-        "having it.",
+        question="",
         answers=(found.sentence(), *([cause] if cause else []), found.tolerance()),
         cautions=tuple(_cautions(found, optima)),
         figure=CaptionedFigure(
@@ -53,8 +51,7 @@ def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     said = []
     if bounds := _bounded(optima):
         said.append(
-            f"At w = {exact_list(bounds)} the optimum may lie beyond what was run, so the best "
-            "accuracy there may be higher."
+            f"At w = {exact_list(bounds)} the optimum may lie beyond what was run, and be higher."
         )
     lost = {
         fixed.noise_scale: fixed.problem
@@ -65,12 +62,12 @@ def _cautions(found: Resistance, optima: Sequence[OptimumRow]) -> list[str]:
     if lost:
         said.append(
             f"At ḡ = {listing([number(scale) for scale in sorted(lost)])} some widths have no "
-            "accuracy: nothing was run near it, it diverged, or it lies just below what did."
+            "accuracy: nothing was run near, or it diverged, or lies just below what did."
         )
     if found.cause() is None:
         said.append(
-            "The widest network was not run at the narrowest one's best noise scale, so the gain "
-            "cannot be split into width and noise."
+            "The widest network was not run at the narrowest’s best ḡ, so the gain cannot be split "
+            "into width and noise."
         )
     return said
 
@@ -80,29 +77,14 @@ def _bounded(optima: Sequence[OptimumRow]) -> list[float]:
 
 
 def _caption(found: Resistance, selected_on: SelectedOn) -> str:
-    scores = "; ".join(
-        f"{percent(row.score)} % at w = {exact(row.widening_factor)}" for row in found.widths
-    )
-    places = "; ".join(
-        f"ḡ {_relation(row.own)}{number(row.own.noise_scale)} at w = {exact(row.widening_factor)}"
-        for row in found.widths
-    )
     lost = any(fixed.problem == "diverges" for row in found.widths for fixed in row.fixed)
     crosses = "; crosses: diverges" if lost else ""
     return (
-        f"(a) The {selected_on} accuracy against width, at each width's own optimum (black: "
-        f"{scores}) and at fixed noise scales (ḡ = "
-        f"{listing([number(scale) for scale in found.fixed_scales])}, the optima of the "
-        "narrowest, a middle and the widest network); bars: 95 % intervals over seeds"
-        f"{crosses}. (b) Noise scale of the optimum (circles, open where it is only a bound), "
-        f"and the highest at which accuracy stays within {in_points(found.drop)} of the width's "
-        f"own best (squares: {places}) and of the narrowest network's best (triangles); "
-        "arrows: at least. Dashed: in proportion to width."
+        f"(a) The {selected_on} accuracy at each width’s optimum (black), and at those of the "
+        f"narrowest, a middle and the widest; bars: 95 %{crosses}. (b) Open: a bound; highest ḡ "
+        f"within {in_points(found.drop)} of the width’s best (squares) and the narrowest’s "
+        "(triangles; arrows: at least)."
     )
-
-
-def _relation(found: ToleratedNoise) -> str:
-    return "≥ " if found.is_bound else "= "
 
 
 def _table(
@@ -128,12 +110,8 @@ def _table(
     return SectionTable(
         name="resistance",
         label="Noise resistance of each width",
-        note=f"Accuracies on {selected_on} data in percent: the best is that of the curve (its "
-        "interval is in the table of optima), those at fixed ḡ lie between settings. Tolerated, "
-        f"with 95 % intervals: the highest ḡ at which accuracy stays within "
-        f"{in_points(found.drop)} of the width's own best, and of the narrowest network's best. "
-        "The training loss is that at the end, at the setting nearest the optimum, with its "
-        "standard error over seeds.",
+        note=f"Percent of {selected_on} data, 95 % intervals. Tolerated: within "
+        f"{in_points(found.drop)}. Training loss: at the end, ± one standard error.",
         header=(
             "w",
             "optimal ḡ",

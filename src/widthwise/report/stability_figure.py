@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from widthwise.analysis import BatchCeiling
+from widthwise.report.spots import tell
 from widthwise.report.style import (
     INK,
     WIDTH_INCHES,
@@ -18,10 +19,13 @@ from widthwise.report.style import (
     width_styles,
 )
 from widthwise.runs.analyses import StabilityAnalysis
+from widthwise.text import MISSING, exact, interval, number
 
 _LEAST_RATIO = 6.0
 _FIT_COLOR = "#1f4e79"
-_Point = tuple[float, float, tuple[float, float], bool]  # width, value, interval, is a bound
+# width, value, interval, is a bound, what and how it is related to the value
+_Point = tuple[float, float, tuple[float, float], bool, str]
+_RELATIONS = {"?": "about"}
 
 
 def stability_figure(found: StabilityAnalysis) -> Figure:
@@ -32,7 +36,14 @@ def stability_figure(found: StabilityAnalysis) -> Figure:
         axes = figure.subplots(panels, squeeze=False)[:, 0]
         styles = width_styles(rate.widening_factor for rate in found.rates)
         rates: list[_Point] = [
-            (rate.widening_factor, rate.value, rate.interval, rate.censored) for rate in found.rates
+            (
+                rate.widening_factor,
+                rate.value,
+                rate.interval,
+                rate.censored,
+                "ε_max ≥" if rate.censored else "ε_max =",
+            )
+            for rate in found.rates
         ]
         line = _line(rates, None if found.law is None else found.law.predict)
         _draw(axes[0], rates, styles, line)
@@ -45,7 +56,14 @@ def stability_figure(found: StabilityAnalysis) -> Figure:
 
 def _draw_ceiling(axes: Axes, ceiling: BatchCeiling, styles: dict[float, WidthStyle]) -> None:
     points: list[_Point] = [
-        (x.widening_factor, x.batch_size, x.interval, x.relation != "=") for x in ceiling.points
+        (
+            x.widening_factor,
+            x.batch_size,
+            x.interval,
+            x.relation != "=",
+            f"largest B {_RELATIONS.get(x.relation, x.relation)}",
+        )
+        for x in ceiling.points
     ]
     line = _line(points, None if ceiling.exponent is None else ceiling.predict)
     _draw(axes, points, styles, line)
@@ -69,6 +87,15 @@ def _draw_ceiling(axes: Axes, ceiling: BatchCeiling, styles: dict[float, WidthSt
     side_legend(axes)
 
 
+def _ends(ends: tuple[float, float]) -> str:
+    """
+    >>> _ends((0.5, 2.0)), _ends((0.0, np.inf))
+    ('95 %: 0.5 to 2', 'not bounded')
+    """
+    said = interval(*ends)
+    return "not bounded" if said == MISSING else f"95 %: {said}"
+
+
 def _line(points: list[_Point], predict: object) -> tuple[np.ndarray, ...] | None:
     """Widths, values and band of a fit; None without one."""
     if not callable(predict) or len(points) < 2:
@@ -90,7 +117,7 @@ def _draw(
     line: tuple[np.ndarray, ...] | None,
 ) -> None:
     width_axis(axes, styles)
-    values = [x for _, value, interval, _ in points for x in (value, *interval)]
+    values = [x for _, value, interval, *_ in points for x in (value, *interval)]
     values += [] if line is None else line[1].tolist()
     low, high = at_least(*padded(values, part=0.12), ratio=_LEAST_RATIO)
     log_axis(axes, "y", low, high)
@@ -105,9 +132,9 @@ def _draw(
             label="95 % band",
         )
         axes.plot(line[0], line[1], color=_FIT_COLOR, label="fit")
-    for factor, value, interval, is_bound in points:
+    for factor, value, ends_of, is_bound, said in points:
         style = styles[factor]
-        ends = [min(max(end, low), high) for end in interval]
+        ends = [min(max(end, low), high) for end in ends_of]
         axes.plot(
             [factor, factor],
             ends,
@@ -116,9 +143,18 @@ def _draw(
             solid_capstyle="butt",
             gid=f"w={factor:g} interval",
         )
-        for end, edge, marker in zip(interval, ends, ("v", "^"), strict=True):
+        for end, edge, marker in zip(ends_of, ends, ("v", "^"), strict=True):
             if not 0.0 < end < np.inf:
-                axes.plot([factor], [edge], marker=marker, color=style.color, linestyle="none")
+                axes.plot(
+                    [factor],
+                    [edge],
+                    marker=marker,
+                    color=style.color,
+                    linestyle="none",
+                    gid=f"w={factor:g} open end",
+                )
+        words = f"w = {exact(factor)}: {said} {number(value)}"
+        tell(axes, [(factor, value, f"{words} ({_ends(ends_of)})")], factor)
         axes.plot(
             [factor],
             [value],

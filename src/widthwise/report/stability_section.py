@@ -22,9 +22,7 @@ def stability_section(content: ReportContent) -> Section | None:
     ceiling = [] if found.ceiling is None else [found.ceiling.sentence()]
     return Section(
         title="How large can the best batch be?",
-        question="The learning rate cannot exceed ε_max, so the batch size that has the best "
-        "noise scale cannot exceed ε_max/((1 − m) σ² ḡ_opt): if ḡ_opt grows with width, that "
-        "ceiling comes down.",
+        question="",
         answers=(*ceiling, law),
         cautions=tuple(_cautions(found)),
         figure=CaptionedFigure(
@@ -40,9 +38,9 @@ def stability_section(content: ReportContent) -> Section | None:
 def _cautions(found: StabilityAnalysis) -> list[str]:
     first = found.rates[0]
     said = [
-        f"ε_max is that of short runs ({first.steps} steps, batches of {first.batch_size}, m = "
-        f"{exact(first.momentum)}, {first.seeds} seeds): longer ones and smaller batches can only "
-        "be less stable, so the ceiling is an upper bound."
+        f"ε_max is that of short runs ({first.steps} steps, B = {first.batch_size}, m = "
+        f"{exact(first.momentum)}, {first.seeds} seeds); longer ones and smaller batches can only "
+        "be less stable: the ceiling is an upper bound."
     ]
     bounds = [rate.widening_factor for rate in found.rates if rate.censored]
     if bounds:
@@ -57,23 +55,9 @@ def _cautions(found: StabilityAnalysis) -> list[str]:
 
 
 def _caption(found: StabilityAnalysis) -> str:
-    rates = "; ".join(
-        f"{'≥ ' if rate.censored else ''}{number(rate.value)} at w = {exact(rate.widening_factor)}"
-        for rate in found.rates
-    )
-    text = (
-        f"(a) Largest stable learning rate against width, with 95 % intervals: {rates}. Line and "
-        "band: fitted power law. Open markers are bounds; small triangles: open intervals."
-    )
+    text = "95 % intervals; open markers: bounds; small triangles: open intervals."
     if found.ceiling is not None:
-        sizes = "; ".join(
-            f"B {_relation(point)}{number(point.batch_size)} at w = {exact(point.widening_factor)}"
-            for point in found.ceiling.points
-        )
-        text += (
-            " (b) The largest batch size that can have the best noise scale, "
-            f"ε_max/((1 − m) σ² ḡ_opt): {sizes}. Dashed: const/w."
-        )
+        text += " (b) B = ε_max/((1 − m) σ² ḡ_opt). Dashed: const/w."
     return text
 
 
@@ -103,8 +87,7 @@ def _table(content: ReportContent, found: StabilityAnalysis) -> SectionTable:
     return SectionTable(
         name="stability",
         label="Largest stable learning rate and batch size of each width",
-        note="Intervals are 95 %. The last two columns: the largest batch size that can have the "
-        f"best noise scale, at m = {exact(found.rates[0].momentum)}, not rounded.",
+        note=f"Largest B: at m = {exact(found.rates[0].momentum)}, not rounded. 95 % intervals.",
         header=("w", "ε_max", "interval", "optimal ḡ", "interval", "largest B", "interval"),
         rows=tuple(rows),
     )

@@ -1,6 +1,6 @@
 """Figures of a table of runs: scores against a hyper-parameter, its optimum against width."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from widthwise.analysis.sweep import SweepSetting
 from widthwise.report.accuracy_figure import draw_optima, draw_optimum, label_rows
 from widthwise.report.figures import law_figure
+from widthwise.report.spots import tell
 from widthwise.report.style import (
     WIDTH_INCHES,
     WidthStyle,
@@ -21,6 +22,7 @@ from widthwise.report.style import (
 )
 from widthwise.report.sweep_content import SweepContent
 from widthwise.runs.tables import LawLine, law_line
+from widthwise.text import exact, interval, number
 
 _PANEL_INCHES = {"score": 2.8, "diverged": 0.2, "optima": 0.19}
 
@@ -50,7 +52,7 @@ def score_figure(content: SweepContent) -> Figure:
         if diverged:
             _draw_diverged(panels["diverged"], sweep.settings, diverged, styles)
         if content.placed:
-            draw_optima(panels["optima"], content.placed, styles, sign="")
+            draw_optima(panels["optima"], content.placed, styles, "", _names(content))
         list(panels.values())[-1].set_xlabel(plain_label(content.hyperparameter))
         legend_rows = draw_width_legend(figure, styles, title=plain_label(content.width))
         figure.set_figheight(figure.get_figheight() + 0.22 * legend_rows)
@@ -67,6 +69,7 @@ def optimum_figure(content: SweepContent) -> Figure:
         optimum_label=f"best {plain_label(content.hyperparameter)}",
         width_label=plain_label(content.width),
         slope=-1.0 if law is not None and law.exponent < 0.0 else 1.0,
+        names=_names(content),
     )
 
 
@@ -92,6 +95,25 @@ def _line(content: SweepContent) -> LawLine:
     )
 
 
+def _names(content: SweepContent) -> tuple[str, str]:
+    return content.hyperparameter, content.width
+
+
+def _values(
+    content: SweepContent, rows: Sequence[SweepSetting]
+) -> Iterator[tuple[float, float, str]]:
+    """Place and words of each setting, as the table writes it."""
+    for row in rows:
+        if row.score is not None:
+            ends = "" if row.interval is None else f" ({interval(*row.interval, digits=4)})"
+            yield (
+                row.value,
+                row.score,
+                f"{content.width} = {exact(row.width)}, {content.hyperparameter} = "
+                f"{number(row.value, 4)}: {content.score} {number(row.score, 4)}{ends}",
+            )
+
+
 def _limits(content: SweepContent) -> tuple[float, float]:
     """All settings, with room for the arrows of optima beyond an end."""
     low, high = padded(row.value for row in content.sweep.settings)
@@ -111,8 +133,10 @@ def _draw_scores(axes: Axes, content: SweepContent, styles: dict[float, WidthSty
     for width, style in styles.items():
         rows = [row for row in content.sweep.settings if row.width == width]
         _draw_curve(axes, rows, style, f"w={width:g}")
+        tell(axes, _values(content, rows), width)
     for row in content.placed:
-        draw_optimum(axes, row, row.optimum.score, styles[row.widening_factor])
+        style = styles[row.widening_factor]
+        draw_optimum(axes, row, row.optimum.score, style, _names(content))
 
 
 def _draw_curve(axes: Axes, rows: Sequence[SweepSetting], style: WidthStyle, label: str) -> None:
@@ -136,7 +160,9 @@ def _draw_curve(axes: Axes, rows: Sequence[SweepSetting], style: WidthStyle, lab
         elinewidth=1.0,
         label=label,
     )
-    container.lines[0].set_gid(f"{label} points")
+    line, _, bars = container.lines
+    for part in (line, *bars):
+        part.set_gid(f"{label} points")
 
 
 def _draw_diverged(

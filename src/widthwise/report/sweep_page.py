@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from widthwise.report.page import (
-    inlined,
     prepare_directory,
+    switches,
     template,
     write_figures,
     write_page,
@@ -52,14 +54,15 @@ def sweep_figures(content: SweepContent) -> list[CaptionedFigure]:
 
 
 def render_sweep(
-    content: SweepContent, figures: Sequence[CaptionedFigure], images: Mapping[str, bytes]
+    content: SweepContent, figures: Sequence[CaptionedFigure], images: Mapping[str, Markup]
 ) -> str:
-    """The page as text; `images` holds the SVG of each figure by name."""
+    """The page as text; `images` holds each figure's element by name."""
     return template("sweep.html.j2").render(
         content=content,
         evidence=_EVIDENCE[content.sweep.evidence],
         figures=figures,
-        images=inlined(images),
+        images=images,
+        switches=switches(content.sweep.widths),
         num_runs=sum(row.num_runs for row in content.sweep.settings),
     )
 

@@ -97,7 +97,7 @@ def remarks(
         *_plateau_remarks(settings, optima, selected_on, training),
         *_training_remarks(settings, training),
         *_sampling_remarks(optima),
-        _selection_remark(selected_on),
+        *([_selection_remark(selected_on)] if optima else []),
         *_divergence_remarks(settings),
     ]
 
@@ -106,28 +106,20 @@ def _location_remarks(
     settings: Sequence[SettingRow], optima: Sequence[OptimumRow], problems: Mapping[float, str]
 ) -> list[Remark]:
     widths = sorted({row.widening_factor for row in settings})
-    found = [row.widening_factor for row in optima if row.located]
-    lines = [
-        Remark(
-            f"The optimum was found inside the settings run at {len(found)} of "
-            f"{count(len(widths), 'width')}" + (f" (w = {exact_list(found)})." if found else "."),
-            caution=len(found) < len(widths),
-        )
-    ]
+    lines = []
     unbounded = [row for row in optima if not row.censored and not row.located]
     if unbounded:
         lines.append(
             Remark(
-                f"At w = {exact_list(row.widening_factor for row in unbounded)} a peak was seen, "
-                "but nothing bounds its position: too few seeds for an interval.",
+                f"At w = {exact_list(row.widening_factor for row in unbounded)} nothing bounds "
+                "the peak’s position: too few seeds for an interval.",
                 caution=True,
             )
         )
     lines += [
         Remark(
-            f"At w = {exact(row.widening_factor)} the top is flat: the best settings tie as far as "
-            f"their test set can tell, so that any ḡ{_within(row.optimum.interval)} may be the "
-            "best.",
+            f"At w = {exact(row.widening_factor)} the top is flat: the best settings tie, so that "
+            f"any ḡ{_within(row.optimum.interval)} may be the best.",
             caution=True,
         )
         for row in optima
@@ -174,7 +166,7 @@ def _location_remarks(
             Remark(
                 f"At w = {exact_list(row.widening_factor for row in cut_off)} the interval ends "
                 f"where noise makes training diverge (ḡ = {cliffs}), though as large a learning "
-                "rate trains at lower noise: the best there may be the last that trains.",
+                "rate trains at lower noise: the best may be the last that trains.",
                 caution=True,
             )
         )
@@ -190,10 +182,12 @@ def _location_remarks(
     missing: dict[str, list[float]] = {}
     for width in widths:
         if width not in {row.widening_factor for row in optima}:
-            missing.setdefault(problems.get(width, "no reason was given"), []).append(width)
+            # What to do about it is said elsewhere.
+            reason = problems.get(width, "no reason was given").partition("; ")[0].rstrip(".")
+            missing.setdefault(reason, []).append(width)
     lines += [
         Remark(
-            f"At w = {exact_list(lost)} no optimum could be located: {problem.rstrip('.')}.",
+            f"At w = {exact_list(lost)} no optimum could be located: {problem}.",
             caution=True,
         )
         for problem, lost in missing.items()
@@ -234,11 +228,11 @@ def _seed_remark(settings: Sequence[SettingRow]) -> Remark:
     fewest = min(row.num_seeds for row in settings)
     most = max(row.num_seeds for row in settings)
     seeds = count(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
-    text = f"Each setting was run with {seeds}"
+    text = f"{seeds[0].upper()}{seeds[1:]} a setting"
     if fewest == 1:
-        return Remark(f"{text}: the spread between seeds is unknown where only one was run.", True)
+        return Remark(f"{text}: of one the spread is unknown.", True)
     if fewest < FEW_SEEDS:
-        return Remark(f"{text}: few, so that the intervals themselves are uncertain.", True)
+        return Remark(f"{text}: few, so that intervals are themselves uncertain.", True)
     return Remark(f"{text}.")
 
 
@@ -268,15 +262,14 @@ def _plateau_remarks(
             "The learning rate changes at late times, so a plateau there does not show that a "
             "longer run would end alike"
             if scheduled
-            else "Training had arrived, as far as can be told"
+            else "Training had arrived"
         )
         return [
             Remark(
-                f"{beginning}: at none of the "
-                f"{len(judged)} {where} is the change of test accuracy over late times both beyond "
-                "chance and large enough to matter (largest "
-                f"{points(largest.plateau_slope)} ± {points_error(largest.plateau_slope_sem)} "
-                f"points, at w = {exact(largest.widening_factor)}).",
+                f"{beginning}: at none of {len(judged)} {where} does accuracy change late by what "
+                f"matters (at most {points(largest.plateau_slope)} ± "
+                f"{points_error(largest.plateau_slope_sem)} points, at w = "
+                f"{exact(largest.widening_factor)}).",
                 caution=scheduled,
             )
         ]
@@ -295,8 +288,8 @@ def _plateau_remarks(
     )
     return [
         Remark(
-            f"{beginning}: at {len(moving)} of {len(judged)} {where} the change of "
-            "test accuracy over late times is both beyond chance and large enough to matter, most "
+            f"{beginning}: at {len(moving)} of {len(judged)} {where} accuracy changes at late "
+            "times by what matters, most "
             f"at w = {exact(worst.widening_factor)}, ḡ = {number(worst.normalized_noise_scale)} "
             f"({points(worst.plateau_slope)} ± {points_error(worst.plateau_slope_sem)} points). "
             f"{end}",
@@ -323,16 +316,14 @@ def _sampling_remarks(optima: Sequence[OptimumRow]) -> list[Remark]:
     scores = [row.optimum.score for row in optima]
     spread = max(scores) - min(scores)
     text = (
-        f"The accuracies carry, beside the error over seeds, a sampling error of "
-        f"{percent(max(errors))} points (one standard error) because they were measured on a "
-        "finite number of examples; it is common to all widths, so it matters less for comparing "
-        "them"
+        f"All accuracies share a sampling error of {percent(max(errors))} points (one standard "
+        "error)"
     )
     if len(scores) > 1 and max(errors) > spread / 2:
         return [
             Remark(
-                f"{text}, yet it is large against the {percent(spread)} points between "
-                "the best and the worst width.",
+                f"{text}, large against the {percent(spread)} points between the best and the "
+                "worst.",
                 True,
             )
         ]
@@ -342,12 +333,11 @@ def _sampling_remarks(optima: Sequence[OptimumRow]) -> list[Remark]:
 def _selection_remark(selected_on: SelectedOn) -> Remark:
     if selected_on == "validation":
         return Remark(
-            "The optimum was chosen on validation accuracy; test accuracy is reported separately "
-            "and had no part in the choice."
+            "The optimum was chosen on validation accuracy; test accuracy is reported separately."
         )
     return Remark(
-        "The optimum was chosen on test accuracy itself (there was no validation split), so the "
-        "best accuracies are slightly optimistic."
+        "Best accuracies are slightly optimistic: chosen on test accuracy itself (there was no "
+        "validation split)."
     )
 
 
@@ -359,7 +349,7 @@ def _divergence_remarks(settings: Sequence[SettingRow]) -> list[Remark]:
     lost = sum(1 for row in settings if row.num_diverged)
     return [
         Remark(
-            f"{diverged} of {count(runs, 'run')} diverged, at {count(lost, 'setting')}; means are "
-            "over the seeds that did not."
+            f"{diverged} of {count(runs, 'run')} diverged, at {count(lost, 'setting')}; means "
+            "leave them out."
         )
     ]

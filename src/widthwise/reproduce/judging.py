@@ -12,15 +12,13 @@ from widthwise.analysis.law import ZONES
 from widthwise.errors import FitError
 from widthwise.probes import StableLearningRate, fit_stability_law
 from widthwise.runs.analyses import batch_ceiling, collapse_of, setting_scores, width_curves
+from widthwise.study.next_steps import MOST_TIMES, times_the_runs
 from widthwise.text import estimate, exact_list
 
 Verdict = Literal["confirmed", "contradicted", "inconclusive"]
 
 # An exponent within this of 0 is "does not change with width", as for the law of the optimum.
 NO_GROWTH = ZONES["constant"][1]
-# Nearer than this to the edge of a verdict, no number of runs is worth asking for.
-_AT_THE_EDGE = 0.04
-_MOST_TIMES = 200.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -279,7 +277,7 @@ def _more_for_exponent(
     low, high = law.interval
     if not (math.isfinite(low) and math.isfinite(high)):
         return missing or "more seeds at every width"
-    times = _times_the_runs(law.exponent, law.interval)
+    times = times_the_runs(law.exponent, law.interval)
     runs = (
         "a wider range of widths, because the exponent lies at the edge of a verdict"
         if times is None
@@ -305,7 +303,7 @@ def _more_for_collapse(found: Collapse) -> str:
         return "settings of equal ḡ at different ε, two seeds each"
     excess = found.overall.missed / found.margin
     if math.isfinite(excess) and excess > 1.0:
-        return f"about {min(excess**2, _MOST_TIMES):.2g} times the seeds"
+        return f"about {min(excess**2, MOST_TIMES):.2g} times the seeds"
     return "more seeds"
 
 
@@ -325,18 +323,3 @@ def _unlocated(optima: Mapping[float, Optimum], problems: Mapping[float, str]) -
             f"more runs at w = {exact_list(sorted(problems))}, where no optimum could be located"
         )
     return "; ".join(parts)
-
-
-def _times_the_runs(exponent: float, interval: tuple[float, float]) -> float | None:
-    """How many times the runs until the interval leaves all edges of verdicts behind: it narrows
-    as their square root. None if the exponent lies at an edge.
-
-    >>> _times_the_runs(1.0, (0.5, 1.5))
-    4.0
-    """
-    edges = [edge for zone in ZONES.values() for edge in zone]
-    room = min(abs(exponent - edge) for edge in edges)
-    half = max(exponent - interval[0], interval[1] - exponent)
-    if room < _AT_THE_EDGE:
-        return None
-    return min(max((half / room) ** 2, 1.0), _MOST_TIMES)

@@ -28,7 +28,6 @@ from widthwise.text import listing
 
 PAGE = "reproduction.html"
 _REPORT = "report.html"
-_STYLE_TAGS = ("<style>", "</style>")
 _LAW_CLAIMS = ("law", "batch-norm-resnet", "batch-norm-convnet")
 _COLORS: dict[Verdict, str] = {
     "confirmed": "#1f4e79",
@@ -122,10 +121,7 @@ def render(shown: Shown) -> str:
 def report_style() -> Markup:
     """The style sheet of a study's report, so that both look alike."""
     loader = PackageLoader("widthwise.report", ".")
-    source, _, _ = loader.get_source(Environment(autoescape=True), "template.html.j2")
-    _, _, rest = source.partition(_STYLE_TAGS[0])
-    sheet, found, _ = rest.partition(_STYLE_TAGS[1])
-    assert found, "the report's template has a style sheet"
+    sheet, _, _ = loader.get_source(Environment(autoescape=True), "page.css")
     return Markup(sheet)
 
 

@@ -260,33 +260,32 @@ def mean_by_noise_scale(
     )
 
 
-def curve_rows(results: pl.DataFrame, optima: Sequence[OptimumRow]) -> list[CurveRow]:
-    """Test accuracy against the step at the setting nearest each optimum, over surviving seeds."""
+def curve_rows(results: pl.DataFrame, settings: Iterable[SettingRow]) -> list[CurveRow]:
+    """Test accuracy against the step at these settings, over the seeds that survived; settings
+    without any are left out."""
+    survived = _in_order(results).filter(pl.col("status") == "ok")
+    curves = (
+        survived.select(*SETTING, step="curve_step", accuracy="curve_test_accuracy")
+        .explode("step", "accuracy")
+        .with_columns(pl.col("accuracy").cast(pl.Float64).fill_nan(None))
+        .drop_nulls()
+        .group_by(*SETTING, "step", maintain_order=True)
+        .agg(
+            mean=pl.col("accuracy").mean(),
+            sem=pl.col("accuracy").std(ddof=1) / pl.len().cast(pl.Float64).sqrt(),
+        )
+        .sort("step", maintain_order=True)
+        .with_columns(pl.col("step", "mean", "sem").cast(pl.Float64))
+        .partition_by(SETTING, as_dict=True, include_key=False)
+    )
     rows = []
-    ordered = _in_order(results)
-    for row in optima:
-        runs = ordered.filter(
-            pl.col("status") == "ok",
-            *(pl.col(name) == getattr(row.nearest, name) for name in SETTING),
-        )
-        curve = (
-            runs.select(step="curve_step", accuracy="curve_test_accuracy")
-            .explode("step", "accuracy")
-            .with_columns(pl.col("accuracy").cast(pl.Float64).fill_nan(None))
-            .drop_nulls()
-            .group_by("step", maintain_order=True)
-            .agg(
-                mean=pl.col("accuracy").mean(),
-                sem=pl.col("accuracy").std(ddof=1) / pl.len().cast(pl.Float64).sqrt(),
-            )
-            .sort("step")
-            .cast(pl.Float64)
-        )
-        if not curve.is_empty():
+    for setting in settings:
+        curve = curves.get(tuple(getattr(setting, name) for name in SETTING))
+        if curve is not None:
             rows.append(
                 CurveRow(
-                    widening_factor=row.widening_factor,
-                    setting=row.nearest,
+                    widening_factor=setting.widening_factor,
+                    setting=setting,
                     steps=curve["step"].to_numpy(),
                     mean=curve["mean"].to_numpy(),
                     sem=curve["sem"].fill_null(math.nan).to_numpy(),

@@ -21,6 +21,7 @@ Reason = Literal[
     "needs more than max seeds",
     "the best settings tie",
 ]
+"""Why a search ended; docs/search.md says when which."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,7 @@ def describe(context: Context, spec: StudySpec, *, in_memory: bool) -> StudyReco
             num_train=data.num_train,
             num_test=data.num_test,
             num_validation=data.num_validation,
+            preparation=data.preparation,
         ),
         family=context.family_identity,
     )

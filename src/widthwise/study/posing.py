@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from widthwise.data import Dataset, DataSpec, load
 from widthwise.errors import InputError
@@ -34,6 +35,28 @@ class Posed:
     record: StudyRecord
     context: Context
     change: str | None = None
+
+
+def given_data(data: Any, spec: DataSpec) -> Dataset | None:
+    """What was given as data, in memory; None if nothing was.
+
+    Args:
+        data: a :class:`Dataset`, taken as it is, or whatever ``Dataset.of`` takes.
+        spec: how many of the latter, and how they are prepared.
+
+    Raises:
+        InputError: if the data are unfit.
+    """
+    if data is None or isinstance(data, Dataset):
+        return data
+    return Dataset.of(
+        data,
+        num_train=spec.num_train,
+        num_test=spec.num_test,
+        num_validation=spec.num_validation,
+        seed=spec.seed,
+        preprocessing=spec.preprocessing,
+    )
 
 
 def pose(directory: Path, asked: StudySpec, data: Dataset | None, *, yes: bool) -> Posed:

@@ -27,10 +27,11 @@ def provenance(
     sizes = f"{data.num_train} training, {data.num_test} test"
     if data.num_validation:
         sizes += f", {data.num_validation} validation"
-    given = ", arrays given in memory" if data.in_memory else ""
+    given = ", given in memory" if data.in_memory else ""
     of = "" if num_asked is None else f" of {num_asked} planned"
     said = {
         "data": f"{data.name} ({sizes} examples of shape {data.input_shape}{given})",
+        "inputs": data.preparation,
         "data fingerprint (SHA-256)": data.fingerprint,
         "family": family_description(spec.portable_fields()["family"]),
         "training": training_description(spec.training.recipe),

@@ -34,6 +34,7 @@ class DataRecord(BaseModel):
         input_shape: of one example.
         num_classes: of the labels.
         num_train, num_test, num_validation: examples.
+        preparation: in words, what was done to the inputs; "" if that is not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,6 +47,7 @@ class DataRecord(BaseModel):
     num_train: int
     num_test: int
     num_validation: int
+    preparation: str = ""
 
 
 class StudyRecord(BaseModel):

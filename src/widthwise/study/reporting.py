@@ -12,7 +12,9 @@ import polars as pl
 from widthwise.files import explained, write_atomically
 from widthwise.runs.analyses import Summary
 from widthwise.runs.blobs import Damage
+from widthwise.runs.tables import setting_rows
 from widthwise.study.asked import read_asked
+from widthwise.study.next_steps import next_steps
 from widthwise.study.provenance import provenance
 from widthwise.study.rates_file import RATES_FILE, kept_rates
 from widthwise.study.record import StudyRecord
@@ -46,7 +48,7 @@ def write_study_report(
         InputError: if the stable learning rates in the directory belong to another study, or the
             report cannot be written.
     """
-    from widthwise.report import ReportContent, write_report  # workers need no Matplotlib
+    from widthwise.report import NextSteps, ReportContent, write_report  # they load Matplotlib
 
     rates = None
     if not record.is_old:  # theirs are of other initial weights
@@ -61,6 +63,12 @@ def write_study_report(
     write_atomically(place / _RESULTS_FILE, buffer.getvalue())
     spec = record.spec
     num_asked = None if record.is_old else len(read_asked(directory).runs)
+    steps: tuple[str, ...] = ()
+    following = None
+    if not record.is_old:
+        steps, following = next_steps(
+            spec, setting_rows(results), summary, record.data.num_train, _seen(directory, place)
+        )
     content = ReportContent(
         title=printable(spec.title),
         results=results,
@@ -76,9 +84,18 @@ def write_study_report(
         normalization=spec.family.normalization,
         stable_learning_rates=() if rates is None else rates.rates,
         analysis_seed=spec.analysis.seed,
+        next_steps=NextSteps(steps=steps, command=following) if steps else None,
     )
     with explained(place / "report.html"):
         return write_report(content, place)
+
+
+def _seen(directory: Path, place: Path) -> str:
+    """A study's folder as it is named from here; of an export, which goes elsewhere, its name."""
+    here = Path.cwd()
+    if directory != place or not directory.is_relative_to(here):
+        return directory.name
+    return str(directory.relative_to(here))
 
 
 def _json(fields: Mapping[str, Any]) -> str:

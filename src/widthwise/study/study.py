@@ -12,7 +12,6 @@ import polars as pl
 from torch import nn
 
 from widthwise.analysis import Law, Optimum
-from widthwise.data import Dataset
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
@@ -41,7 +40,7 @@ from widthwise.study.context import (
 from widthwise.study.elsewhere import ClusterSpec, Elsewhere
 from widthwise.study.format_2 import OldShards
 from widthwise.study.keeping import runs_of_best
-from widthwise.study.posing import pose
+from widthwise.study.posing import given_data, pose
 from widthwise.study.progress import ProgressReporter, make_reporter
 from widthwise.study.rates_file import RATES_FILE, MeasuredRates
 from widthwise.study.record import StudyRecord, read_record
@@ -85,7 +84,7 @@ class Study:
         directory: str | Path,
         spec: StudySpec | Mapping[str, Any] | str | Path,
         *,
-        data: Dataset | None = None,
+        data: Any = None,
         overrides: Iterable[str] = (),
         store: str | Path | None = None,
         yes: bool = False,
@@ -96,7 +95,9 @@ class Study:
         Args:
             directory: where everything about it is kept; made if it is not there.
             spec: a :class:`StudySpec`, a dict, or the path of a TOML or JSON file.
-            data: data in memory, instead of what ``spec`` names; kept in the directory.
+            data: examples instead of those that ``spec`` names, kept in the directory: a
+                :class:`Dataset`, taken as it is, or whatever :meth:`Dataset.of` takes, of which
+                ``spec`` says how many, and how they are prepared.
             overrides: "key=value", as ``--set`` on the command line.
             store: folder or address of the runs, if several studies share them; None takes what
                 ``spec`` says.
@@ -113,7 +114,7 @@ class Study:
             place = place_of(store)
             whole = whole_path(place) if isinstance(place, Path) else place
             asked = asked.model_copy(update={"store": str(whole)})
-        posed = pose(directory, asked, data, yes=yes)
+        posed = pose(directory, asked, given_data(data, asked.data), yes=yes)
         study = cls(directory, posed.record, context=posed.context)
         study._note = posed.change
         return study

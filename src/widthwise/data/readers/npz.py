@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from widthwise.data.arrays import RawData
+from widthwise.data.arrays import RawData, check_channels_first
 from widthwise.data.readers.files import check_regular, check_unpacked_size, looks_pickled
 from widthwise.errors import DataNotFoundError, InputError
 
@@ -147,7 +147,7 @@ def _examples(
             f"{path} must hold {part} inputs and labels together, got only one of them among "
             f"{', '.join(sorted(content))}; add or rename the other"
         )
-    _check_channels_first(f"{path}: {part} images", inputs)
+    check_channels_first(f"{path}: {part} images", inputs)
     is_column = labels.ndim == 2 and labels.shape[1] == 1
     return inputs, labels[:, 0] if is_column else labels
 
@@ -163,15 +163,6 @@ def _pick(
             "remove all but one"
         )
     return content[found[0]] if found else None
-
-
-def _check_channels_first(what: str, inputs: NDArray[Any]) -> None:
-    channels = (1, 3, 4)
-    if inputs.ndim == 4 and inputs.shape[3] in channels and inputs.shape[1] not in channels:
-        raise InputError(
-            f"{what} must have channels first, (N, C, H, W), got shape {inputs.shape}; "
-            "transpose with numpy.moveaxis(images, -1, 1) and save again"
-        )
 
 
 def _complaint(path: Path, error: Exception) -> str:

@@ -1,17 +1,16 @@
 """Image data sets in the parquet layout of Hugging Face."""
 
-import io
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from widthwise.data.arrays import RawData
 from widthwise.data.readers.files import check_unpacked_size
+from widthwise.data.readers.images import decode_embedded
 from widthwise.errors import DataNotFoundError, InputError
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 # Where a download of a whole repository puts the files.
 SUBFOLDERS = ("", "data", "plain_text", "mnist", "fashion_mnist", "cifar10", "cifar100")
-# Of one image: 4,700 × 4,700 pixels in color.
-_MAX_VALUES = 1 << 26
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 
 Examples = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -112,9 +109,9 @@ def _read_file(file: Path) -> Examples:
     encoded = frame[image_column].struct.field("bytes").to_list()
     if encoded:
         # The first says what to expect of all: those of another shape are refused anyway.
-        size = _decode(encoded[0], f"{file}: image 0").nbytes * len(encoded)
+        size = decode_embedded(encoded[0], f"{file}: image 0").nbytes * len(encoded)
         check_unpacked_size(size, sum(len(b or b"") for b in encoded), source=str(file))
-    images = [_decode(b, f"{file}: image {i}") for i, b in enumerate(encoded)]
+    images = [decode_embedded(b, f"{file}: image {i}") for i, b in enumerate(encoded)]
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
         raise InputError(
@@ -132,27 +129,3 @@ def _column(frame: "pl.DataFrame", names: tuple[str, ...], file: Path) -> str:
         f"{file} must have a column {' or '.join(names)}, got {', '.join(frame.columns)}; "
         "rename the column"
     )
-
-
-def _decode(encoded: bytes | None, what: str) -> NDArray[Any]:
-    from PIL import Image  # only here: the other readers do without it
-
-    if encoded is None:
-        raise InputError(f"{what} must be embedded, got a path only; save the images as bytes")
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            values = math.prod(image.size) * len(image.getbands())
-            if values > _MAX_VALUES:
-                raise InputError(
-                    f"{what} must hold at most {_MAX_VALUES:,} values, got {image.size[0]} × "
-                    f"{image.size[1]} pixels; resize the images"
-                )
-            pixels = np.asarray(image)
-            mode = image.mode
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{what} cannot be decoded ({error}); fetch the file again") from error
-    if mode not in ("L", "RGB"):
-        raise InputError(f"{what} must be 8-bit grayscale or RGB, got mode {mode}; convert it")
-    return pixels if mode == "L" else np.moveaxis(pixels, -1, 0)
