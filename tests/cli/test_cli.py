@@ -257,6 +257,7 @@ class TestJSON:
             "runs_diverged": 0,
             "runs_in_flight": 0,
             "longest_in_flight": None,
+            "runs_failed": 0,
             "runs_waiting": 0,
             "damaged": 0,
             "kept": 0,

@@ -74,6 +74,8 @@ BAD = [
     ("init", "{}", "--example", "nothing"),
     ("status", "{}"),
     ("report", "{}"),
+    ("watch", "{}"),
+    ("watch", "{}", "--port", "70000"),
     ("verify", "{}"),
     ("gc", "{}"),
     ("export", "{}", "-o", "{}/away"),

@@ -91,10 +91,14 @@ class TestTriedAgain:
         assert "seed 0" not in said
         study = Study.open(tmp_path / "s")
         assert len(study.results()) == 6
+        now = study.status()
+        assert (now.runs_failed, now.runs_waiting) == (2, 0)
         # Three times in company, once alone.
         assert sorted(executor.tried.values()) == [1, 1, 1, 1, 1, 3]
         study.run(1, progress=False)
         assert len(study.results()) == 8
+        assert study.status().runs_failed == 0
+        assert list((tmp_path / "s" / "store" / "failed").iterdir()) == []
 
     def test_if_nothing_works_it_ends_soon(self, tmp_path):
         executor = Failing(lambda pack, times: 0)

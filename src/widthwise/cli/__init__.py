@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.cli import analyze, calibrate, init, inspect, probe, reproduce, studies, widen
+from widthwise.cli import analyze, calibrate, init, inspect, probe, reproduce, studies, watch, widen
 from widthwise.cli.command import Command
 from widthwise.cli.streams import adapt_streams, unwritable
 from widthwise.errors import FitError, InputError, StudyError
@@ -32,6 +32,7 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (studies.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
     (studies.work, "widthwise work studies/three-seeds --for 2h"),
     (studies.status, "widthwise status studies/three-seeds"),
+    (watch.watch, "widthwise watch studies/three-seeds"),
     (studies.report, "widthwise report studies/three-seeds"),
     (studies.verify, "widthwise verify studies/three-seeds"),
     (studies.gc, "widthwise gc studies/three-seeds"),

@@ -226,6 +226,8 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     if now.longest_in_flight is not None:
         since = clock(now.longest_in_flight)
         print(f"       {now.runs_in_flight} in flight, the first of them for {since}")
+    if now.runs_failed:
+        print(f"       {now.runs_failed} failed; `widthwise run` tries them again")
     if now.runs_waiting:
         print(f"       {now.runs_waiting} waiting")
     if now.kept:

@@ -279,6 +279,12 @@ def template(name: str) -> Template:
     return environment.get_template(name)
 
 
+def drawn(figure: Figure, name: str) -> Markup:
+    """A figure as a part of a page; nothing is written."""
+    image = _encode(figure, "svg")
+    return inline(image.decode(), name, spots_of(figure))
+
+
 def typeset(text: str) -> Markup:
     """Subscripts and exponents of symbols in plain sentences, as HTML.
 

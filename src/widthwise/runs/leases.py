@@ -117,8 +117,12 @@ class Leases:
 
     def held(self) -> dict[str, float]:
         """Run in flight → seconds since it was claimed."""
+        return {key: since for key, (_, since) in self.held_by().items()}
+
+    def held_by(self) -> dict[str, tuple[str, float]]:
+        """Run in flight → (who holds it, seconds since it was claimed)."""
         return {
-            name.removesuffix(_JSON): max(0.0, self.claims.age(name))
+            name.removesuffix(_JSON): (holder, max(0.0, self.claims.age(name)))
             for name, holder in self._all_claims()
             if holder is not None
         }

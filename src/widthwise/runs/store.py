@@ -11,6 +11,7 @@ from widthwise.runs.address import Address
 from widthwise.runs.blobs import Blobs, Damage, Parts, problem_of
 from widthwise.runs.checkpoints import Checkpoints
 from widthwise.runs.compacted import Compacted, Shard, listed_as, union
+from widthwise.runs.failures import Failures
 from widthwise.runs.folder import Folder
 from widthwise.runs.key import RUN_FIELDS, Run, is_key, sha256
 from widthwise.runs.landing import Landing, decode, group_of
@@ -54,6 +55,7 @@ class Store:
         self._withdrawn = part_of(place, "withdrawn")
         self.measured = Measured(part_of(place, "measured"), self._aside)
         self.checkpoints = Checkpoints(part_of(place, "checkpoints"), self._aside)
+        self.failures = Failures(part_of(place, "failed"))
         kept, so_far = part_of(place, "weights"), part_of(place, "weights-so-far")
         self.weights = Weights(kept, so_far, self._aside)
         claims, holders = part_of(place, "claims"), part_of(place, "holders")
@@ -88,6 +90,10 @@ class Store:
         return self.leases.now() - since < _SECONDS_OF_MEMORY and all(
             key in merged or key in loose for key in keys
         )
+
+    def landed_ago(self) -> dict[str, float]:
+        """Run → seconds since it landed, roughly; those that were merged have lost their time."""
+        return {key: max(0.0, self._landed.age(key + _JSON)) for key in self._loose()}
 
     def land(self, landing: Landing) -> bool:
         """Land a run; whether it was the first. If not, nothing changes.
@@ -234,10 +240,11 @@ class Store:
         return count
 
     def sweep(self) -> int:
-        """Remove what finished and crashed work left: checkpoints of runs that have landed, claims
-        and holders that are gone, shards that no list names. How many files that were."""
+        """Remove what finished and crashed work left: checkpoints and failures of runs that have
+        landed, claims and holders that are gone, shards that no list names. How many files that
+        were."""
         there = self.keys()
-        removed = self.checkpoints.sweep(there)
+        removed = self.checkpoints.sweep(there) + self.failures.forget(there)
         # In this order: what is listed in between is not taken for unlisted. A file whose runs are
         # all in listed ones can no longer be listed by whoever is compacting now.
         merged = self._compacted.all_keys()
@@ -333,6 +340,7 @@ class Store:
             self._compacted.blobs,
             self.measured.blobs,
             self.checkpoints.blobs,
+            self.failures.blobs,
             self.weights.kept,
             self.weights.so_far,
             self.leases.claims,

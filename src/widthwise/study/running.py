@@ -76,12 +76,14 @@ class Runner:
         """
         trained, announced = False, False
         lacking = Lacking(self.scheduler, self.store)
-        failures = _Failures()
+        failures = _Failures(self.store.failures.note)
         with closing(self.executor), suppress(_TimeOverError):
             while True:
                 self._watch_time()
                 lacking.begin(self.scheduler.rounds)
                 lacking.asked.write(self.directory)
+                if not announced:
+                    self.store.failures.forget(frozenset(lacking.asked.keys))
                 if not announced and (kept := lacking.announcement()) is not None:
                     self.reporter.note(kept)
                 announced = True
@@ -210,10 +212,12 @@ class _Failures:
     """What could not be trained so far.
 
     Attributes:
+        tell: told the key of each run that is given up, and why.
         given_up: key of a run → why.
         any_landed: whether anything else could.
     """
 
+    tell: Callable[[str, str], None]
     given_up: dict[str, str] = field(default_factory=dict)
     any_landed: bool = False
     _reached: dict[str, int] = field(default_factory=dict)
@@ -246,6 +250,7 @@ class _Failures:
             return parts
         (key,), (run,) = pack.keys, pack.runs
         self.given_up[key] = message
+        self.tell(key, message)
         self._names[key] = (
             f"w = {run.widening_factor:g}, ε = {run.learning_rate:g}, B = {run.batch_size}, "
             f"m = {run.momentum:g}, seed {run.seed}"

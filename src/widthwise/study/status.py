@@ -21,7 +21,8 @@ class StudyStatus:
         runs_diverged: of those landed.
         runs_in_flight: being trained now, somewhere.
         longest_in_flight: seconds since the first of these was taken; None if there is none.
-        runs_waiting: neither landed nor in flight; None if it is not known how many there are.
+        runs_failed: tried, given up and not landed; the next `run` tries them again.
+        runs_waiting: none of these; None if it is not known how many there are.
         damaged: files of its store that are not what their names promise, set aside or not.
         kept: runs of its store that it does not ask for.
     """
@@ -32,6 +33,7 @@ class StudyStatus:
     runs_diverged: int
     runs_in_flight: int
     longest_in_flight: float | None
+    runs_failed: int
     runs_waiting: int | None
     damaged: int
     kept: int
@@ -56,6 +58,7 @@ def study_status(directory: Path) -> StudyStatus:
             runs_diverged=_diverged(table),
             runs_in_flight=0,
             longest_in_flight=None,
+            runs_failed=0,
             runs_waiting=None,
             damaged=len(damaged),
             kept=0,
@@ -70,6 +73,7 @@ def study_status(directory: Path) -> StudyStatus:
         for key, since in store.leases.held().items()
         if key in missing and since < float("inf")  # else it was just given up
     }
+    failed = missing.intersection(store.failures.noted()) - in_flight.keys()
     return StudyStatus(
         title=title,
         runs_planned=len(keys),
@@ -77,7 +81,8 @@ def study_status(directory: Path) -> StudyStatus:
         runs_diverged=_diverged(ours),
         runs_in_flight=len(in_flight),
         longest_in_flight=max(in_flight.values(), default=None),
-        runs_waiting=len(missing) - len(in_flight),
+        runs_failed=len(failed),
+        runs_waiting=len(missing) - len(in_flight) - len(failed),
         damaged=len(damage) + store.num_set_aside(),
         kept=len(landed) - len(ours),
     )

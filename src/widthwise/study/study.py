@@ -318,6 +318,11 @@ class Study:
         whole = self._results()[0]
         return whole if curves else without_lists(whole)
 
+    def results_and_damage(self) -> tuple[pl.DataFrame, list[Damage]]:
+        """:meth:`results`, and what in its store is not counted."""
+        whole, damage = self._results()
+        return without_lists(whole), damage
+
     def curves(self) -> pl.DataFrame:
         """One row an evaluation of a run: ``run_id``, its hyper-parameters, ``step`` (0 is at
         initialization), and what was measured there. Runs are in the order of :meth:`results`.
