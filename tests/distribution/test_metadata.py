@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 # Code, and what says the licence of the rest.
-CODE = (".py", ".c", ".h", ".j2", ".css", ".so", ".typed", ".pyc")
+CODE = (".py", ".c", ".h", ".j2", ".js", ".css", ".so", ".typed", ".pyc")
 NO_DATA = ("NOTICE",)
 
 # Of Citation File Format 1.2.0 (https://citation-file-format.github.io, schema.json): the keys of
@@ -38,7 +38,7 @@ def data_files(root):
         for file in found
         if file.is_file() and file.suffix not in CODE and file.name not in NO_DATA
     ]
-    return [name for name in names if not name.rpartition("/")[2].startswith(".")]
+    return [name for name in names if not any(part[0] == "." for part in name.split("/"))]
 
 
 def unnamed(root, notice):
