@@ -8,10 +8,12 @@ accuracy that the latter has more, paired by seed.
 
     python validation/regret.py [--problems images signals] [--workers 2]
 
-Writes regret_images.md and regret_signals.md. Everything resumes if interrupted.
+Writes regret_images.md and regret_signals.md, and what advice quotes of them
+(src/widthwise/adviser/own_trials.json). Everything resumes if interrupted.
 """
 
 import argparse
+import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from scipy import stats
 
 import widthwise as ww
 from widthwise.adviser import Keep, Setting
-from widthwise.adviser.own_studies import own_studies
+from widthwise.adviser.own_studies import TRIALS, own_studies
 from widthwise.probes import (
     StabilityLaw,
     StableLearningRate,
@@ -38,6 +40,8 @@ HERE = Path(__file__).parent
 WIDTHS = (4, 16)
 TUNING_SEEDS = list(range(5))
 FRESH_SEEDS = list(range(100, 110))
+RIVALS = ("keep everything", "linear batch scaling", "µP")
+RULE = "plan by the paper's rule, keep batch size"
 CHANCE = 0.1  # accuracy that a diverged run counts as
 
 
@@ -47,6 +51,7 @@ class Problem:
 
     Attributes:
         title: for the page.
+        networks: the same in few words, for advice.
         network: fields of the family, but for the parameterization.
         data: fields of the data set.
         batch_sizes: tried in tuning.
@@ -56,6 +61,7 @@ class Problem:
     """
 
     title: str
+    networks: str
     network: Mapping[str, Any]
     data: Mapping[str, Any]
     batch_sizes: Sequence[int]
@@ -76,6 +82,7 @@ class Problem:
 PROBLEMS = {
     "images": Problem(
         title="MLP 784 – 8w – 10 without biases, 1,024 images of Fashion-MNIST",
+        networks="MLP, 8 units, images",
         network={"kind": "mlp", "base_width": 8, "depth": 1, "bias": False},
         data={"name": "fashion-mnist-mini", "num_train": 1024, "num_validation": 3000},
         batch_sizes=[1, 2, 4, 8, 16, 32],
@@ -86,6 +93,7 @@ PROBLEMS = {
     ),
     "signals": Problem(
         title="MLP 40 – 16w – 16w – 10, 4,000 signals of MNIST-1D",
+        networks="MLP, 2 × 16 units, signals",
         network={"kind": "mlp", "base_width": 16, "depth": 2},
         data={"name": "mnist1d", "num_validation": 3000, "num_test": 8000},
         batch_sizes=[1, 2, 4, 8, 16, 32, 64, 128],
@@ -118,15 +126,17 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.problems:
         problem = PROBLEMS[name]
-        sections = [INTRODUCTION, problem.conditions()]
+        sections, trials = [INTRODUCTION, problem.conditions()], []
         for parameterization in problem.grids:
             case = Case(problem, parameterization, arguments.directory / name, arguments.workers)
             rows = list(case.rows())
             texts = "\n".join(f"- {text}" for text in case.texts)
             sections += [f"## {parameterization}", texts, table(rows)]
+            trials += trials_of(problem, parameterization, rows)
         text = "\n\n".join([*sections, REMARKS[name]]).strip() + "\n"
         print(text)
         (HERE / f"regret_{name}.md").write_text(text, encoding="utf-8")
+        keep_trials(problem, trials)
 
 
 class Case:
@@ -336,6 +346,32 @@ Regret: points lost against tuning anew at the target, mean and 95 % interval (S
 negative is better than tuning anew on that grid. A diverged run counts as chance."""
 
 REMARKS = {"images": "", "signals": ""}
+
+
+def trials_of(
+    problem: Problem, parameterization: str, rows: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """As advice quotes them: the rule, and the rival that lost least."""
+    for width in WIDTHS:
+        here = [r for r in rows if r["w"] == width]
+        (rule,) = [r for r in here if r["who"] == RULE]
+        rival = min((r for r in here if r["who"] in RIVALS), key=lambda r: r["regret"])
+        yield {
+            "networks": problem.networks,
+            "parameterization": parameterization,
+            "widening_factor": width,
+            "regret": round(rule["regret"], 2),
+            "interval": [round(rule["low"], 2), round(rule["high"], 2)],
+            "rival": rival["who"],
+            "rival_regret": round(rival["regret"], 2),
+        }
+
+
+def keep_trials(problem: Problem, trials: list[dict[str, Any]]) -> None:
+    """Those of a problem, in the place of its former ones."""
+    others = [t for t in json.loads(TRIALS.read_text("utf-8")) if t["networks"] != problem.networks]
+    lines = ",\n ".join(json.dumps(each, ensure_ascii=False) for each in (*others, *trials))
+    TRIALS.write_text(f"[{lines}]\n", encoding="utf-8")
 
 
 def table(rows: list[dict[str, Any]]) -> str:

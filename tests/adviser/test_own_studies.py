@@ -9,7 +9,15 @@ from types import SimpleNamespace
 import pytest
 from adviser_samples import law
 
-from widthwise.adviser.own_studies import FILE, own_studies, own_studies_sentence
+from widthwise import widen
+from widthwise.adviser.own_studies import (
+    FILE,
+    TRIALS,
+    costly_trial_sentence,
+    own_studies,
+    own_studies_sentence,
+    own_trials,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "validation" / "law_evidence.md").read_text(encoding="utf-8")
@@ -73,3 +81,61 @@ def test_what_the_page_writes_is_what_advice_reads(evidence, monkeypatch, tmp_pa
         assert "(2, MLPs) found w^0.33 to w^1.00: 1 of 2 agree with w^1." in said
     finally:
         own_studies.cache_clear()
+
+
+REGRET = (ROOT / "validation" / "regret_signals.md").read_text(encoding="utf-8")
+
+
+def rules_of_the_page():
+    """(parameterization, w) → (regret, low, high) of the paper's rule."""
+    found, parameterization = {}, ""
+    for line in REGRET.splitlines():
+        if line.startswith("## "):
+            parameterization = line[3:]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and cells[1] == "plan by the paper's rule, keep batch size":
+            numbers = re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", cells[6])
+            found[parameterization, float(cells[0])] = tuple(map(float, numbers.groups()))
+    return found
+
+
+def test_the_trials_are_those_of_the_page():
+    assert len(rules_of_the_page()) >= 2
+    file = {
+        (row["parameterization"], row["widening_factor"]): (row["regret"], *row["interval"])
+        for row in json.loads(TRIALS.read_text(encoding="utf-8"))
+    }
+    assert file == rules_of_the_page()
+
+
+@pytest.fixture
+def planted(monkeypatch, tmp_path):
+    """A trial at 4 times the width that cost something, one at 16 times that cost nothing."""
+    row = {"networks": "nets", "parameterization": "standard", "rival": "µP", "rival_regret": 0.25}
+    rows = [
+        {**row, "widening_factor": 4, "regret": 2.0, "interval": [0.6, 3.4]},
+        {**row, "widening_factor": 16, "regret": 2.0, "interval": [0.4, 3.6]},
+    ]
+    (tmp_path / "trials.json").write_text(json.dumps(rows))
+    monkeypatch.setattr("widthwise.adviser.own_studies.TRIALS", tmp_path / "trials.json")
+    own_trials.cache_clear()
+    yield
+    own_trials.cache_clear()
+
+
+def test_a_trial_that_cost_something_is_said(planted):
+    said = costly_trial_sentence("standard", 16.0)
+    assert "(nets) this rule lost 2.0 points (0.6 to 3.4)" in said
+    assert said.endswith("at 4 times the width; µP lost 0.2.")
+    assert costly_trial_sentence("default", 2.0) == said
+    assert costly_trial_sentence("ntk", 16.0) is None
+    assert costly_trial_sentence("standard", 0.5) is None
+
+
+def test_a_plan_warns_of_it_and_says_what_settles_it(planted):
+    asked = {"learning_rate": 0.1, "batch_size": 32, "parameterization": "standard"}
+    plan = widen(**asked, widening_factor=4)
+    assert any(text.startswith("In a trial of ours") for text in plan.doubts)
+    assert "calibrate" in plan.settle
+    measured = widen(**asked, widening_factor=4, law=law(1.0, (0.9, 1.1)))
+    assert not any(text.startswith("In a trial of ours") for text in measured.doubts)

@@ -1,13 +1,18 @@
-"""What Widthwise's own studies found, for the parameterization at hand: from the one file that the
-evidence page writes (``python validation/law_evidence.py``).
+"""What Widthwise's own studies found, for the parameterization at hand: exponents, from the file
+that the evidence page writes (``python validation/law_evidence.py``), and what the paper's rule
+cost against tuning anew, from that of ``python validation/regret.py``.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".json")
+TRIALS = Path(__file__).with_name("own_trials.json")
+# Points of test accuracy: what a plan may lose against tuning anew without a word.
+_TOLERABLE = 0.5
 # Networks initialized so scale as the standard parameterization does.
 _AS = {"default": "standard"}
 _NAMES = {"standard": "standard", "ntk": "NTK"}
@@ -50,6 +55,54 @@ def own_studies(parameterization: str) -> tuple[OwnStudy, ...]:
     studies = [OwnStudy(**{**row, "interval": tuple(row["interval"])}) for row in rows]
     found = [study for study in studies if study.parameterization == name]
     return tuple(sorted(found, key=lambda study: study.exponent))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTrial:
+    """The paper's rule against tuning anew at the wider network, ten paired seeds.
+
+    Attributes:
+        networks: what was trained.
+        parameterization: "standard" or "ntk".
+        widening_factor: of the target.
+        regret: points of test accuracy that tuning anew had more.
+        interval: of it, 95 %.
+        rival: of the other rules the one that lost least.
+        rival_regret: its points.
+    """
+
+    networks: str
+    parameterization: str
+    widening_factor: float
+    regret: float
+    interval: tuple[float, float]
+    rival: str
+    rival_regret: float
+
+
+@cache
+def own_trials(parameterization: str) -> tuple[OwnTrial, ...]:
+    """Those in this parameterization, by widening factor."""
+    name = _AS.get(parameterization, parameterization)
+    rows = json.loads(TRIALS.read_text(encoding="utf-8"))
+    trials = [OwnTrial(**{**row, "interval": tuple(row["interval"])}) for row in rows]
+    found = [trial for trial in trials if trial.parameterization == name]
+    return tuple(sorted(found, key=lambda trial: trial.widening_factor))
+
+
+def costly_trial_sentence(parameterization: str, widening_factor: float) -> str | None:
+    """Where the paper's rule lost more than half a point against tuning anew, for certain; the
+    trial whose widening factor is nearest. None: nowhere, or the network does not get wider."""
+    costly = [t for t in own_trials(parameterization) if t.interval[0] > _TOLERABLE]
+    if not costly or widening_factor <= 1.0:
+        return None
+    trial = min(costly, key=lambda t: abs(math.log(widening_factor / t.widening_factor)))
+    low, high = trial.interval
+    return (
+        f"In a trial of ours ({trial.networks}) this rule lost {trial.regret:.1f} points "
+        f"({low:.1f} to {high:.1f}) against tuning anew at {trial.widening_factor:g} times the "
+        f"width; {trial.rival} lost {trial.rival_regret:.1f}."
+    )
 
 
 def own_studies_sentence(parameterization: str, exponent: float, instead: str = "") -> str:

@@ -7,7 +7,11 @@ from widthwise.adviser.ceiling import Ceiling, StableRange
 from widthwise.adviser.content import Reason
 from widthwise.adviser.evidence import Finding, Grade
 from widthwise.adviser.given import Known
-from widthwise.adviser.own_studies import own_studies, own_studies_sentence
+from widthwise.adviser.own_studies import (
+    costly_trial_sentence,
+    own_studies,
+    own_studies_sentence,
+)
 from widthwise.adviser.solving import SAFE_SHARE, Keep, Setting
 from widthwise.analysis import Law
 from widthwise.text import estimate, first_sentence, same
@@ -212,7 +216,7 @@ def doubts(
     law: Law | None,
 ) -> tuple[str, ...]:
     """What matters most, a sentence each, the loudest first: what gave way, findings besides the
-    one that decides the grade, our own studies where they disagree, stability.
+    one that decides the grade, our own studies where they disagree, stability, a trial that the rule lost.
 
     Args:
         remarks: as :func:`notes` gives them.
@@ -223,7 +227,9 @@ def doubts(
     disagree = any(not study.holds(PAPER_EXPONENT) for study in found)
     exponent, _, *stability = remarks
     own = [exponent] if law is None and disagree else []
-    return tuple(first_sentence(text) for text in (*changes, *others, *own, *stability))
+    lost = costly_trial_sentence(known.parameterization, known.widening_factor)
+    trial = [lost] if law is None and lost and grade != "contradicted by published work" else []
+    return tuple(first_sentence(text) for text in (*changes, *others, *own, *stability, *trial))
 
 
 def _stability_notes(

@@ -24,7 +24,8 @@ KEEPS: tuple[Keep, ...] = get_args(Keep)
 Knob = Literal["learning_rate", "batch_size", "momentum"]
 
 # The default of a study's grid: ḡ alone decides only while ε is well below the largest stable one.
-# A probe is short: what passes it near the limit diverges in a long run (validation/regret.md).
+# A probe is short: what passes it near the limit diverges in a long run
+# (validation/regret_images.md).
 SAFE_SHARE = 0.25
 # Guess. Heavy-ball SGD needs about 1/(1−m) steps to follow its gradients.
 MAX_MOMENTUM = 0.999

@@ -19,7 +19,7 @@ from widthwise.adviser.given import (
     known_networks,
     with_former,
 )
-from widthwise.adviser.own_studies import own_studies
+from widthwise.adviser.own_studies import costly_trial_sentence, own_studies
 from widthwise.adviser.plan import Plan
 from widthwise.adviser.reasoning import assumptions, doubts, notes, reasons
 from widthwise.adviser.rivals import rivals
@@ -266,12 +266,13 @@ def _settle(
     known: Known,
 ) -> str | None:
     """The command that would settle the doubt that decides the grade; else the exponent, where
-    our own studies do not agree on the paper's, else stability."""
+    our own studies do not agree on the paper's or the rule lost a trial, else stability."""
     decisive = next((f.measure for f in findings if f.effect == grade and f.measure), None)
     if decisive is not None:
         return decisive
     ours = own_studies(known.parameterization)
     agreed = bool(ours) and all(study.holds(PAPER_EXPONENT) for study in ours)
+    agreed = agreed and costly_trial_sentence(known.parameterization, known.widening_factor) is None
     if law is None and not agreed:
         return calibrate_command(tuned, known.widening_factor)
     if stable.value is None:
