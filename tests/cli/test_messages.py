@@ -75,7 +75,6 @@ BAD = [
     ("status", "{}"),
     ("report", "{}"),
     ("watch", "{}"),
-    ("watch", "{}", "--port", "70000"),
     ("verify", "{}"),
     ("gc", "{}"),
     ("export", "{}", "-o", "{}/away"),
