@@ -1,6 +1,7 @@
 """The commands that measure what theory does not give, as a user would type them."""
 
 import shlex
+from collections.abc import Sequence
 
 from widthwise.adviser.solving import Setting
 
@@ -29,6 +30,16 @@ def probe_command(
 def study_command() -> str:
     """Tunes and measures at every width from scratch."""
     return "widthwise run SPEC.toml"
+
+
+def extend_command(study: str, overrides: Sequence[str]) -> str:
+    """Runs a study that is there with other keys.
+
+    >>> extend_command("studies/mine", ["grid.seeds=24"])
+    'widthwise run studies/mine --set grid.seeds=24'
+    """
+    sets = " ".join(f"--set {shlex.quote(override)}" for override in overrides)
+    return f"widthwise run {shlex.quote(study)} {sets}"
 
 
 def calibrate_command(

@@ -216,7 +216,8 @@ def doubts(
     law: Law | None,
 ) -> tuple[str, ...]:
     """What matters most, a sentence each, the loudest first: what gave way, findings besides the
-    one that decides the grade, our own studies where they disagree, stability, a trial that the rule lost.
+    one that decides the grade, our own studies where they disagree, stability, a trial that the
+    rule lost.
 
     Args:
         remarks: as :func:`notes` gives them.

@@ -2,11 +2,11 @@
 
 import itertools
 import math
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from widthwise.adviser.commands import extend_command
 from widthwise.analysis import Law, Optimum
 from widthwise.analysis.law import ZONES
 from widthwise.analysis.settings import NOT_ARRIVED, STABLE_SHARE
@@ -87,8 +87,7 @@ def next_steps(
         overrides.insert(0, _grid_override(spec.grid, changed, added))
     if not overrides:
         return tuple(said), None
-    sets = " ".join(f"--set {shlex.quote(override)}" for override in overrides)
-    return tuple(said), f"widthwise run {shlex.quote(place)} {sets}"
+    return tuple(said), extend_command(place, overrides)
 
 
 def times_the_runs(exponent: float, interval: tuple[float, float]) -> float | None:
