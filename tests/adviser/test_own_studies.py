@@ -99,6 +99,16 @@ def rules_of_the_page():
     return found
 
 
+def losses_of_the_page():
+    """Who → points lost, in the order of the page."""
+    found = {}
+    for line in REGRET.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and " (" in cells[6]:
+            found.setdefault(cells[1], []).append(float(cells[6].partition(" ")[0]))
+    return found
+
+
 def test_the_trials_are_those_of_the_page():
     assert len(rules_of_the_page()) >= 2
     file = {
@@ -106,6 +116,20 @@ def test_the_trials_are_those_of_the_page():
         for row in json.loads(TRIALS.read_text(encoding="utf-8"))
     }
     assert file == rules_of_the_page()
+
+
+def test_the_page_of_advice_has_what_the_trials_found():
+    page = (ROOT / "docs" / "advice.md").read_text(encoding="utf-8")
+    for trial in own_trials("standard"):
+        low, high = trial.interval
+        assert f"| {trial.regret:.1f} ({low:.1f} to {high:.1f}) |" in page
+    lost = losses_of_the_page()
+    for name, text in {
+        "µP": "µP lost {:.1f} points at 4 and {:.1f} at 16 times the width",
+        "linear batch scaling": "linear batch scaling {:.1f} and {:.1f}.",
+        "plan by your own law, keep batch size": "lost {:.1f} and {:.1f}: its optimum",
+    }.items():
+        assert text.format(*lost[name][:2]) in page
 
 
 @pytest.fixture

@@ -252,6 +252,7 @@ def test_without_a_bounded_law_the_plan_is_the_papers_and_says_so(spec, tmp_path
     assert found.law is None
     assert found.plan.settle.endswith(f"--seeds 6 --output {tmp_path / 'c'}-6-seeds")
     assert "gives no law to plan by" in found.notes[0]
+    assert "at widening factor 1 is only bounded" in found.notes[1]
     # Standard, by the paper's rule: nothing changes.
     assert (found.plan.learning_rate, found.plan.batch_size) == (0.05, 4)
     assert found.plan.exponent == 1.0

@@ -331,9 +331,14 @@ def _equal_time(training: dict[str, Any], tuned: Setting, num_train: int) -> dic
 
 
 def _notes(scale: float, optima: Mapping[float, Optimum]) -> tuple[str, ...]:
-    """Whether the tuned setting is where the study finds the best one."""
+    """Whether the study finds a best setting at the base, and whether it is the tuned one."""
     if 1.0 not in optima:
         return ()
+    if optima[1.0].censoring != "none":
+        return (
+            "the best noise scale at widening factor 1 is only bounded, so how far it moves from "
+            "there is uncertain: run more seeds, or tune a wider base",
+        )
     low, high = optima[1.0].interval
     if low <= scale <= high:
         return ()
