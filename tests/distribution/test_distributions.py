@@ -150,7 +150,7 @@ def test_it_is_imported_and_says_what_it_can(environment, tmp_path):
     assert version == widthwise.__version__
     assert Path(file).is_relative_to(environment.parent)
     assert called(environment / "widthwise", "--version", cwd=tmp_path).split()[-1] == version
-    assert "widthwise widen" in called(environment / "widthwise", "--help", cwd=tmp_path)
+    assert "widen" in called(environment / "widthwise", "widen", "--help", cwd=tmp_path)
     assert "No broken" in called(environment / "python", "-m", "pip", "check", cwd=tmp_path)
 
 
