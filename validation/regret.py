@@ -352,9 +352,10 @@ REMARKS = {
 Written when the part in the standard parameterization was complete.
 
 In the standard parameterization all but µP at w = 4 lose for certain, the paper's rule as much as
-keeping everything: the best ε/B itself grew with width, to 4 and 8 times that of w = 1. `calibrate` was changed after a first look: its grid ended at 4·w times the tuned noise,
-and at w = 2 and 4 the optimum lay beyond, so that there was no law. With the wider grid there is
-one, of a base whose optimum is only bounded, and at w = 4 a plan by it does worst of all.
+keeping everything: the best ε/B itself grew with width, to 4 and 8 times that of w = 1. `calibrate`
+was changed after a first look: its grid ended at 4·w times the tuned noise, and at w = 2 and 4 the
+optimum lay beyond, so that there was no law. With the wider grid there is one, of a base whose
+optimum is only bounded, and at w = 4 a plan by it does worst of all.
 
 In NTK all is done but linear batch scaling at w = 16 and plans by a law. There the paper's rule
 loses least: 1.80 points (1.27 to 2.32) at w = 4, where the median exponent of our studies loses
