@@ -93,7 +93,7 @@ PROBLEMS = {
     ),
     "signals": Problem(
         title="MLP 40 – 16w – 16w – 10, 4,000 signals of MNIST-1D",
-        networks="MLP, 2 × 16 units, signals",
+        networks="MLP, 2 × 16 units, MNIST-1D",
         network={"kind": "mlp", "base_width": 16, "depth": 2},
         data={"name": "mnist1d", "num_validation": 3000, "num_test": 8000},
         batch_sizes=[1, 2, 4, 8, 16, 32, 64, 128],

@@ -147,7 +147,7 @@ LOWERED = [
     ),
 ]
 REFUSED = [
-    ("optimizer", {"optimizer": "AdamW"}, "adamw", "widthwise run SPEC.toml"),
+    ("optimizer", {"optimizer": "AdamW"}, "adamw", "widthwise analyze runs.csv"),
     ("one epoch", {"epochs": 1}, "no regularizer", "widthwise probe SPEC.toml --widths 1,4"),
     ("one epoch", {"epochs": 0.3}, "no regularizer", "widthwise probe"),
     (

@@ -8,7 +8,7 @@ no more.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from widthwise.adviser.commands import calibrate_command, probe_command, study_command
+from widthwise.adviser.commands import analyze_command, calibrate_command, probe_command
 from widthwise.adviser.evidence import (
     Effect,
     Facts,
@@ -70,8 +70,8 @@ def _probe(facts: Facts) -> str:
     return probe_command(facts.build, facts.base, facts.widening_factor)
 
 
-def _study(facts: Facts) -> str:
-    return study_command()
+def _analyze(facts: Facts) -> str:
+    return analyze_command()
 
 
 def _fixed(text: str) -> Callable[[Facts], str]:
@@ -95,12 +95,12 @@ CAUTIONS: tuple[Caution, ...] = (
         text=lambda f: (
             f"The optimizer is {f.optimizer!r}, and the rule is about SGD, with or without "
             "momentum: ε/(B(1−m)) is not the noise of a method that rescales its gradients. "
-            "Widthwise trains with SGD only: it can measure what SGD would do on your network, "
-            "not what this optimizer does. For Adam, µP gives the rates of wider networks "
-            "(the mup package)."
+            "Widthwise trains with SGD only; of your own runs at a few widths, with any optimizer, "
+            "it says whether the best learning rate moves. For Adam, µP gives the rates of wider "
+            "networks (the mup package)."
         ),
         source=PAPER,
-        measure=_study,
+        measure=_analyze,
     ),
     Caution(
         name="one epoch",

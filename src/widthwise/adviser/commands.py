@@ -27,9 +27,9 @@ def probe_command(
     return f"widthwise probe {network} --widths {widths} --batch-size {batch}{momentum}"
 
 
-def study_command() -> str:
-    """Tunes and measures at every width from scratch."""
-    return "widthwise run SPEC.toml"
+def analyze_command() -> str:
+    """Whether the best learning rate moves with width in runs that the user made."""
+    return "widthwise analyze runs.csv --width width --x lr --score val_acc"
 
 
 def extend_command(study: str, overrides: Sequence[str]) -> str:
