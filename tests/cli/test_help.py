@@ -118,78 +118,65 @@ def test_an_example_with_a_wrong_option_is_found():
         COMMANDS["inspect"].make_context("inspect", ["nets:build", "--epochs", "3"])
 
 
-def modules_after(*arguments, code=0, **environment):
-    """What a process has loaded when the command ends."""
-    program = (
-        "import atexit, sys; from widthwise.cli import main; "
-        "atexit.register(lambda: print('\\n' + ' '.join(sys.modules), file=sys.stderr)); main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout, set(done.stderr.splitlines()[-1].split())
-
-
-@pytest.mark.slow
-def test_help_loads_nothing_heavy():
-    lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+def modules_after(*lines, codes=(0,)):
+    """What one process prints, and has loaded once it has done all these lines."""
     program = (
         "import json, sys\n"
         "from widthwise.cli import main\n"
+        "ends = []\n"
         "for line in json.loads(sys.argv[1]):\n"
         "    sys.argv[1:] = line\n"
         "    try:\n"
         "        main()\n"
         "    except SystemExit as ended:\n"
-        "        assert not ended.code\n"
-        "print(*sys.modules, file=sys.stderr)"
+        "        ends.append(ended.code or 0)\n"
+        "print('\\n' + json.dumps([ends, *sys.modules]), file=sys.stderr)"
     )
-    command = [sys.executable, "-c", program, json.dumps(lines)]
+    words = json.dumps([list(map(str, line)) for line in lines])
+    command = [sys.executable, "-c", program, words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.count("Usage: ") == len(lines) - 1
-    assert not set(done.stderr.split()) & HEAVY
+    ends, *modules = json.loads(done.stderr.splitlines()[-1])
+    assert set(ends) <= set(codes), done.stderr
+    assert len(ends) == len(lines)
+    return done.stdout, set(modules)
 
 
 @pytest.mark.slow
-def test_datasets_load_neither_torch_nor_matplotlib():
-    _, modules = modules_after("datasets")
-    assert not modules & (HEAVY - {"numpy"})
+def test_help_loads_nothing_heavy():
+    lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+    text, modules = modules_after(*lines)
+    assert text.count("Usage: ") == len(lines) - 1
+    assert not modules & HEAVY
+
+
+ADVICE = ("widen", "--learning-rate", 0.1, "--batch-size", 128, "--factor", 4)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parameterization", ["ntk", "default", "standard", "mup"])
-def test_advice_without_modules_loads_neither_torch_nor_matplotlib(parameterization):
-    _, modules = modules_after(
-        "widen", "--learning-rate", 0.1, "--batch-size", 128, "--factor", 4,
-        "--parameterization", parameterization,
-    )  # fmt: skip
-    assert not modules & (HEAVY - {"numpy"})
+def test_what_trains_nothing_loads_neither_torch_nor_matplotlib():
+    schemes = ["ntk", "default", "standard", "mup"]
+    advice = [(*ADVICE, "--parameterization", scheme) for scheme in schemes]
+    assert not modules_after(["datasets"], *advice)[1] & (HEAVY - {"numpy"})
 
 
 @pytest.mark.slow
 def test_a_refusal_and_bad_input_load_them_no_more():
-    given = ("widen", "--learning-rate", 0.1, "--batch-size", 128, "--factor", 4)
-    assert not modules_after(*given, code=2)[1] & {"torch", "matplotlib"}
-    refused = modules_after(*given, "--parameterization", "ntk", "--optimizer", "adam", code=1)
-    assert not refused[1] & {"torch", "matplotlib"}
+    refused = (*ADVICE, "--parameterization", "ntk", "--optimizer", "adam")
+    lines = [ADVICE, refused, ("run", "absent.toml")]
+    assert not modules_after(*lines, codes=(1, 2))[1] & {"torch", "matplotlib"}
 
 
 @pytest.mark.slow
-def test_a_network_loads_torch(tmp_path):
-    (tmp_path / "nets.py").write_text("from torch import nn\ndef build(): return nn.Linear(9, 9)\n")
-    _, modules = modules_after("inspect", f"{tmp_path / 'nets.py'}:build")
-    assert "torch" in modules
+def test_what_opens_a_study_loads_torch_and_no_more_that_is_slow(tmp_path):
+    _, modules = modules_after(("report", tmp_path), codes=(2,))
+    assert modules & HEAVY == {"torch", "polars", "numpy"}
+    assert "rich.progress" not in modules
 
 
 def test_the_version():
     from widthwise import __version__
 
-    assert modules_after("--version")[0] == f"{__version__}\n"
+    assert modules_after(["--version"])[0] == f"{__version__}\n"
 
 
 @pytest.mark.slow

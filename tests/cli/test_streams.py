@@ -104,7 +104,7 @@ def test_among_files_named_like_the_standard_library(crowded, command):
     assert len(ended.stdout) > 20
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only on Linux")
 def test_a_full_disk_is_one_line_of_a_run(crowded):
     with Path("/dev/full").open("w") as full:
@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_line_of_a_run(crowded):
     assert ended.stderr.count(b"\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_output_closed_early_is_silent_of_a_network(crowded):
     reader, writer = os.pipe()
     os.close(reader)
@@ -181,7 +181,7 @@ def test_json_stands_alone(tmp_path):
     assert sorted(printed) == ["building", "from a program", "importing", "past Python"]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_without_json_user_code_prints_where_it_prints(tmp_path):
     (tmp_path / "nets.py").write_text(NETWORKS)
     ended = start("inspect", "nets.py:build", cwd=tmp_path, capture_output=True)

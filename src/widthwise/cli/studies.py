@@ -103,6 +103,8 @@ def run(
     What has landed is kept and used: with more seeds, widths or noise scales only what is missing
     is trained.
     """
+    if spec.is_file() or not spec.exists():
+        _say_at_once_if_unreadable(spec)
     from widthwise.study import Study
 
     train = _trained_by(on, workers, cluster, address, detach)
@@ -312,6 +314,13 @@ def datasets(as_json: AsJson = False) -> None:
     for row in rows:
         print(f"{row.name}\n  {row.description}")
         print(f"  here: {row.location}" if row.location else f"  not here: {row.how_to_get}")
+
+
+def _say_at_once_if_unreadable(spec: Path) -> None:
+    """Before PyTorch is loaded, which takes seconds."""
+    from widthwise.study.reading import read_fields
+
+    read_fields(spec)
 
 
 def _create(directory: Path, spec: Any, *, yes: bool, **options: Any) -> "Study":

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from widthwise.inspection.schemes import TRUNCATED_STD, Distribution
 
@@ -30,7 +29,7 @@ _TESTS = 4
 _GRAIN = 2.0**-25
 _ROOT_3 = math.sqrt(3.0)
 _CUT = 2.0
-_CUT_MASS = float(special.ndtr(_CUT) - special.ndtr(-_CUT))
+_CUT_MASS = math.erf(_CUT / math.sqrt(2.0))
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ def fits(sample: Sample, distribution: Distribution, std: float, confidence: flo
         distribution, std: the hypothesis; std > 0.
         confidence: a true hypothesis is kept with at least this probability.
     """
+    from scipy import special  # SciPy is slow to import
+
     level = (1.0 - confidence) / _TESTS
     n = len(sample.ordered)
     if _bounds_p(sample, distribution, std) < level:
@@ -100,6 +101,8 @@ def resolution(n: int, distribution: Distribution, confidence: float) -> float:
     >>> round(resolution(1000, "normal", 0.999), 3), round(resolution(1000, "uniform", 0.999), 3)
     (0.082, 0.009)
     """
+    from scipy import special  # SciPy is slow to import
+
     level = (1.0 - confidence) / (2 * _TESTS)
     if distribution == "uniform":
         return -math.expm1(math.log(level) / n)
@@ -108,6 +111,8 @@ def resolution(n: int, distribution: Distribution, confidence: float) -> float:
 
 def _bounds_p(sample: Sample, distribution: Distribution, std: float) -> float:
     """Two-sided probability of a largest magnitude as extreme as this one."""
+    from scipy import special  # SciPy is slow to import
+
     largest = sample.largest
     bound = _bound(distribution, std)
     if largest > bound * (1.0 + 2.0 * sample.rounding):
@@ -127,6 +132,8 @@ def _bounds_p(sample: Sample, distribution: Distribution, std: float) -> float:
 
 
 def _distribution_function(sample: Sample, distribution: Distribution, std: float) -> Values:
+    from scipy import special  # SciPy is slow to import
+
     # What rounding carried over a bound came from as far inside it.
     bound = _bound(distribution, std)
     inside = np.clip(sample.ordered, -bound, bound)

@@ -16,8 +16,6 @@ table 8.
 import math
 from dataclasses import dataclass
 
-from scipy import special
-
 from widthwise.inspection.inspection import Inspection
 from widthwise.inspection.rows import ParameterRow
 
@@ -212,6 +210,8 @@ def _std_exponent(
 ) -> tuple[float, float, float] | None:
     if not (base.std > 0.0 and target.std > 0.0):
         return None
+    from scipy import special  # SciPy is slow to import
+
     value = -math.log(target.std / base.std) / log_ratio
     error = math.hypot(base.std_error / base.std, target.std_error / target.std) / abs(log_ratio)
     half = -float(special.ndtri((1.0 - confidence) / 2.0)) * error

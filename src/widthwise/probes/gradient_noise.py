@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 from torch import nn
 
 from widthwise.data import Dataset
@@ -165,6 +164,8 @@ def estimate(
         InputError: if there are too few, or an argument is out of range.
         FitError: if a number is not finite, or all gradients are 0.
     """
+    from scipy import special  # SciPy is slow to import
+
     norms = np.asarray(squared_norms, dtype=np.float64)
     dots = np.asarray(products, dtype=np.float64)
     _check(norms, dots, batch_size, confidence)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from widthwise.errors import FitError
 
@@ -162,6 +161,8 @@ def threshold_draws(
         num_draws: D.
         rng: for the draws.
     """
+    from scipy import special  # SciPy is slow to import
+
     last = scan.last_stable(share)
     gap = float(scan.log2_rates[last + 1] - scan.log2_rates[last])
     beyond = np.flatnonzero((scan.shares == 0.0) & (np.arange(len(scan.shares)) > last))

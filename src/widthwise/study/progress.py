@@ -4,15 +4,15 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
-from typing import Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from typing import TYPE_CHECKING, Protocol
 
 from widthwise.execution import Finished, Progressed
 from widthwise.study.schedule import Schedule
 from widthwise.study.timing import Speed
 from widthwise.text import clock
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _SECONDS_BETWEEN_LINES = 10.0
 # Between looks at what other processes have landed.
@@ -56,6 +56,8 @@ def make_reporter(progress: bool) -> ProgressReporter:
     """A silent reporter, a bar (on a terminal) or lines, all on standard error."""
     if not progress:
         return _Silent()
+    from rich.console import Console  # slow to import, and workers show nothing
+
     console = Console(stderr=True, highlight=False)
     return _Bar(console) if console.is_terminal else _Lines()
 
@@ -180,7 +182,9 @@ class _Lines(_Silent):
 
 
 class _Bar(_Silent):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: "Console") -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
         self._console = console
         self._tally: _Tally | None = None
         self._progress = Progress(BarColumn(), TextColumn("{task.description}"), console=console)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import polars as pl
 
 from widthwise.hardware import describe_hardware
-from widthwise.report.training import family_description, training_description
 from widthwise.runs.blobs import Damage
 from widthwise.study.record import StudyRecord
 from widthwise.text import count
@@ -22,6 +21,8 @@ def provenance(
         num_asked: all its runs; None if that is not known.
         damage: what is not counted.
     """
+    from widthwise.report.training import family_description, training_description  # Matplotlib
+
     spec, data = record.spec, record.data
     seeds = sorted(results["seed"].unique().to_list())
     sizes = f"{data.num_train} training, {data.num_test} test"
