@@ -4,6 +4,7 @@ import html
 from pathlib import Path
 
 import pytest
+from quick_studies import undrawn, untimed  # noqa: F401 - fixtures
 from tiny_studies import in_this_process
 
 from widthwise.errors import InputError
@@ -17,7 +18,7 @@ REDUCED = (
     FIXED_SIZE,
     "data.num_train=32",
     "data.num_test=20",
-    "grid.widening_factor=[1, 2]",
+    "grid.widening_factor=[0.5, 1]",
     "grid.batch_size=[4, 8]",
     "grid.seeds=2",
     "training.steps=8",

@@ -15,6 +15,7 @@ from report_samples import WIDTHS, content, results_table, table_cells
 
 from widthwise.errors import InputError
 from widthwise.report import NextSteps, ReportContent, write_report
+from widthwise.report import page as page_module
 from widthwise.report.page import (
     render_page,
     report_figures,
@@ -459,11 +460,21 @@ def test_practice_is_given_only_where_the_parameterization_is_known(sample):
 
 
 @pytest.mark.slow
-def test_same_study_gives_the_same_bytes(page, sample, tmp_path):
+def test_same_study_gives_the_same_bytes(page, sample, tmp_path, monkeypatch):
+    monkeypatch.delitem(page_module._METADATA, "pdf")  # the next test has one
     again = write_report(sample, tmp_path)
-    for path in (page, *(page.parent / "figures").iterdir()):
-        twin = again.parent / path.relative_to(page.parent)
+    assert len(list((tmp_path / "figures").iterdir())) == len(FIGURES)
+    for twin in (again, *(tmp_path / "figures").iterdir()):
+        path = page.parent / twin.relative_to(tmp_path)
         assert path.read_bytes() == twin.read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_the_same_figure_gives_the_same_pdf(page, sample, tmp_path):
+    (tmp_path / "figures").mkdir()
+    write_figures(report_figures(sample)[:1], tmp_path)
+    (twin,) = (tmp_path / "figures").glob("*.pdf")
+    assert twin.read_bytes() == (page.parent / "figures" / twin.name).read_bytes()
 
 
 @pytest.mark.slow

@@ -35,8 +35,14 @@ def build(widening_factor):
 """
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Where the runs of all these studies land: what one has trained, the next finds."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
-def spec(tmp_path):
+def spec(tmp_path, store):
     """Networks of the user's own, of which the package knows nothing, on data from a file."""
     (tmp_path / "own.py").write_text(OWN)
     clouds().save(tmp_path / "d.npz")
@@ -45,6 +51,7 @@ def spec(tmp_path):
         "data": {"name": "npz", "path": str(tmp_path / "d.npz"), "preprocessing": "none"},
         "training": {"epochs": 2, "evaluations": 8},
         "packing": {"size": 8},
+        "store": str(store),
     }
     path = tmp_path / "own.json"
     path.write_text(json.dumps(fields))
