@@ -23,10 +23,11 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 2
 
-# Slurm, Ray and an object store on this machine, which `make test` leaves out.
+# Slurm, Ray and an object store on this machine, which `make test` leaves out. A file at a time:
+# its tests share a cluster, and much of their time is waiting.
 test-cluster: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster-tests]'
-	$(BIN)/pytest -m cluster
+	$(BIN)/pytest -n 2 --dist loadfile -m cluster
 
 # The compiled engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer; some minutes.
 SANITIZED = $(shell cc -print-file-name=libasan.so) $(shell cc -print-file-name=libubsan.so)

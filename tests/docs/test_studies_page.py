@@ -4,6 +4,7 @@ import re
 
 import pytest
 from pages import ROOT
+from quick_studies import undrawn, untimed  # noqa: F401 - fixtures
 from tiny_studies import fields, finished_study, in_this_process
 
 from widthwise.data import DataSpec

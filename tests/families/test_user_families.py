@@ -140,7 +140,7 @@ class TestWaysToName:
             run(tmp_path / "s", family=f"{tmp_path / 'nets.py'}:build", grid={"batch_size": 1})
         assert not (tmp_path / "s").exists()
 
-    @pytest.mark.slow
+    @pytest.mark.cluster
     def test_in_a_worker_process(self, tmp_path):
         """With everything looked up afresh: the file, the data, the specification."""
         (tmp_path / "nets.py").write_text(RESIDUAL)
@@ -580,7 +580,7 @@ class TestScripts:
         done = self.run_script(tmp_path, '\nif __name__ == "__main__":\n    main()\n')
         assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
-    @pytest.mark.slow
+    @pytest.mark.cluster
     def test_without_a_guard_it_is_told_so(self, tmp_path):
         done = self.run_script(tmp_path, "\nmain()\n")
         assert done.returncode == 1

@@ -241,7 +241,9 @@ class TestThreeAtOnce:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.cluster)]
+    )
     def test_stops_and_says_how_to_go_on(self, number, tmp_path):
         interrupt(Place(tmp_path), number)
 

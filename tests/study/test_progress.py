@@ -157,7 +157,7 @@ class TestBar:
     def test_on_a_terminal(self, study, monkeypatch):
         screen = io.StringIO()
         console = Console(file=screen, force_terminal=True, width=200, highlight=False)
-        monkeypatch.setattr(progress, "Console", lambda **options: console)
+        monkeypatch.setattr("rich.console.Console", lambda **options: console)
         study.run(1)
         text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
         assert "to train: 8 runs" in text

@@ -76,7 +76,7 @@ def test_in_any_company(size, family, expected, tmp_path):
     assert_frame_equal(found, expected, check_exact=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.cluster), 2])
 def test_by_any_number_of_workers(workers, family, expected, tmp_path):
     study = study_in(tmp_path / "study", family, size=5)
     study.run(workers, progress=False)
