@@ -160,6 +160,15 @@ def test_what_trains_nothing_loads_neither_torch_nor_matplotlib():
 
 
 @pytest.mark.slow
+def test_a_table_of_runs_is_analyzed_without_torch(tmp_path):
+    rows = [f"{w},{lr},{1 - (i - 2) ** 2 / 9}" for w in (1, 2) for i, lr in enumerate((1, 2, 4, 8))]
+    (tmp_path / "runs.csv").write_text("width,lr,acc\n" + "\n".join(rows))
+    columns = ("--width", "width", "--x", "lr", "--score", "acc")
+    line = ("analyze", tmp_path / "runs.csv", *columns, "--output", tmp_path / "page")
+    assert "torch" not in modules_after(line)[1]
+
+
+@pytest.mark.slow
 def test_a_refusal_and_bad_input_load_them_no_more():
     refused = (*ADVICE, "--parameterization", "ntk", "--optimizer", "adam")
     lines = [ADVICE, refused, ("run", "absent.toml")]
