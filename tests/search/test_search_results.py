@@ -25,7 +25,10 @@ def cliff(peak):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [parabola, cliff])
+@pytest.mark.parametrize(
+    "shape",
+    [parabola, pytest.param(cliff, marks=pytest.mark.cluster)],  # the cliff: 14 s
+)
 def test_planted_peaks_are_found_and_covered(shape):
     # 15 searches a shape; at a coverage of 0.9 fewer than 11 hits have a chance of 1 %.
     rng = np.random.default_rng(11)
