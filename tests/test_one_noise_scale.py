@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from adviser_samples import law
+from quick_studies import proved_once, undrawn, untimed  # noqa: F401 - fixtures
 from tiny_studies import in_this_process
 
 import widthwise as ww

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widthwise.analysis import measure_collapse
@@ -15,7 +15,7 @@ SEED_STD = 0.004
 RATES = (0.25, 0.5, 1.0, 2.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 WIDTHS = (1, 2, 4, 8)
-PROBLEMS = 100
+PROBLEMS = 50
 
 
 def accuracy(u):
@@ -178,7 +178,7 @@ def test_scores_without_any_scatter(shift):
     assert differences == pytest.approx([shift])
 
 
-# A true collapse: chance of any "differs" is to be 5 % at most. Of 100 problems at most 10 then
+# A true collapse: chance of any "differs" is to be 5 % at most. Of 50 problems at most 7 then
 # (99 % point of the binomial).
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
@@ -188,8 +188,8 @@ def test_true_collapse_is_seldom_called_broken_and_mostly_shown(seeds):
         found = measure_collapse(*planted(np.random.default_rng([problem, seeds]), seeds=seeds))
         false_alarms += found.overall.differs_from is not None
         full += found.overall.agrees_up_to == max(RATES)
-    assert false_alarms <= 10
-    assert full >= 80
+    assert false_alarms <= 7
+    assert full >= 40
 
 
 @pytest.mark.slow
@@ -203,7 +203,7 @@ def test_true_collapse_is_seldom_called_broken_and_mostly_shown(seeds):
     ids=["lower", "at the margin", "alternating"],
 )
 def test_broken_collapse_is_reported_as_broken(shift):
-    for problem in range(20):
+    for problem in range(10):
         found = measure_collapse(*planted(np.random.default_rng([problem, 5]), shift=shift))
         assert found.verdict == "broken"
         assert found.overall.agrees_up_to is None
@@ -256,11 +256,12 @@ def test_too_noisy_runs_decide_nothing_and_say_what_they_could_miss():
 
 
 @pytest.mark.slow
+@settings(max_examples=30)
 @given(order=st.permutations(range(28)), octave=st.integers(-3, 3))
 def test_order_and_units_of_rates_do_not_matter(order, octave):
-    settings = planted(np.random.default_rng(4), widths=(2,))
-    expected = measure_collapse(*settings)
-    shuffled = [np.asarray(column)[order] for column in settings]
+    columns = planted(np.random.default_rng(4), widths=(2,))
+    expected = measure_collapse(*columns)
+    shuffled = [np.asarray(column)[order] for column in columns]
     shuffled[1] = shuffled[1] * 2.0**octave
     found = measure_collapse(*shuffled)
     assert found.verdict == expected.verdict
@@ -294,7 +295,7 @@ def test_bad_options_are_refused(changes, message):
     ],
 )
 def test_bad_settings_are_refused(place, value, message):
-    settings = [[1, 1], [0.1, 0.4], [4, 16], [0, 0], [0.025, 0.025], [[0.7, 0.8], [0.7, 0.8]]]
-    settings[place] = value
+    columns = [[1, 1], [0.1, 0.4], [4, 16], [0, 0], [0.025, 0.025], [[0.7, 0.8], [0.7, 0.8]]]
+    columns[place] = value
     with pytest.raises(InputError, match=message):
-        measure_collapse(*settings)
+        measure_collapse(*columns)

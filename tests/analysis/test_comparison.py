@@ -160,7 +160,7 @@ class TestCensored:
         assert shift.verdict == "inconclusive"
 
 
-TRIALS = 200
+TRIALS = 100
 # Three standard errors of a share of 95 % in so many trials.
 LEAST = 0.95 - 3 * math.sqrt(0.95 * 0.05 / TRIALS)
 

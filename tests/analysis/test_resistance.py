@@ -153,21 +153,21 @@ def test_planted_resistance_is_confirmed_and_split():
     ids=["claim holds", "no better", "optimum does not move"],
 )
 def test_verdicts_on_planted_claims(changes, never, mostly):
-    verdicts = [measure_resistance(planted(k, **changes)).verdict for k in range(20)]
-    assert verdicts.count(never) <= 1  # 5 % at most of 20
-    assert verdicts.count(mostly) >= 10
+    verdicts = [measure_resistance(planted(k, **changes)).verdict for k in range(10)]
+    assert verdicts.count(never) <= 1  # more with a chance of 9 % were it 5 %, fixed by the seeds
+    assert verdicts.count(mostly) >= 5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cliff", [2.0, 3.0])
 def test_intervals_of_tolerated_noise_cover(cliff):
-    """120 intervals of 95 %: at least 105 cover (99.9 % point of the binomial, and some slack)."""
+    """60 intervals of 95 %: below 51 with a chance of 1 in 1,000."""
     covered = 0
-    for problem in range(30):
+    for problem in range(15):
         for row in measure_resistance(planted(problem, cliff=cliff)).widths:
             truth = AT_ONE * row.widening_factor * tolerated_ratio()
             covered += row.own.interval[0] <= truth <= row.own.interval[1]
-    assert covered >= 105
+    assert covered >= 51
 
 
 def test_tolerated_noise_is_open_where_nothing_worse_was_run():

@@ -53,6 +53,7 @@ def test_channels_last_loops_train_alike():
     require_agreement("channels-last", last, _losses(ours.start, _task(cell)))
 
 
+@pytest.mark.cluster
 @pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.network)
 def test_jax_trains_alike(cell):

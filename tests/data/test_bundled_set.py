@@ -59,6 +59,13 @@ def test_licence_notice_is_complete():
 
 
 @pytest.mark.slow
+def test_what_all_share_cannot_be_changed():
+    raw = bundled_set.read_bundled()
+    arrays = (raw.train_inputs, raw.train_labels, raw.test_inputs, raw.test_labels)
+    assert not any(array.flags.writeable for array in arrays)
+
+
+@pytest.mark.slow
 def test_changed_content_is_noticed(monkeypatch):
     monkeypatch.setitem(bundled_set._SHA256, "t10k-labels-idx1-ubyte", "0" * 64)
     with pytest.raises(InputError, match=r"bundled t10k-labels-idx1-ubyte.xz must have"):

@@ -104,7 +104,7 @@ CASES = {
 def test_as_one_by_one(case, engine, decay):
     build = CASES[case]
     make = seeded(build if engine == "graph" else lambda: UntracedForward(build))
-    inputs, targets = batches(50, 3, (2, 3))
+    inputs, targets = batches(20, 3, (2, 3))
     recipe = Recipe(weight_decay=decay)
     error, packed = largest_error(make, RATES, MOMENTA, inputs, targets, recipe=recipe)
     assert packed.engine == engine, packed.reason

@@ -144,8 +144,9 @@ class TestInitialOutputs:
         return initial_outputs(width, image, pooling="average", **options)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
-    @pytest.mark.parametrize("width", [1, 2, 8])
+    @pytest.mark.parametrize(
+        ("width", "parameterization"), [(1, "standard"), (2, "ntk"), (8, "standard")]
+    )
     def test_variance_by_hand_at_every_width(self, width, parameterization):
         found = self.outputs(width, parameterization=parameterization)
         assert mean_square_is(found, self.EXPECTED)
@@ -189,8 +190,9 @@ class TestInitialOutputsWithBatchNorm:
         return float(nn.functional.max_pool2d(z.relu(), 2).square().mean())
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
-    @pytest.mark.parametrize("width", [1, 2, 8])
+    @pytest.mark.parametrize(
+        ("width", "parameterization"), [(1, "standard"), (2, "ntk"), (8, "standard")]
+    )
     def test_variance_at_every_width(self, width, parameterization):
         found = self.outputs(width, parameterization=parameterization)
         assert mean_square_is(found, self.expected())

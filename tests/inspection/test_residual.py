@@ -262,7 +262,12 @@ def test_published_networks():
         models.alexnet: False,
         models.squeezenet1_1: False,
     }
-    assert {build: has_residual_sums(build()) for build in expected} == expected
+    found = {}
+    for build in expected:
+        with torch.device("meta"):  # drawing hundreds of millions of weights takes seconds
+            module = build(weights=None)
+        found[build] = has_residual_sums(module)
+    assert found == expected
 
 
 def test_compare_says_so():

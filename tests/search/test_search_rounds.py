@@ -127,7 +127,7 @@ def test_the_number_of_runs_is_never_exceeded(p, max_runs):
 
 @pytest.mark.slow
 @settings(max_examples=8)
-@given(p=planted, max_cost=st.floats(0.05, 300.0))
+@given(p=planted, max_cost=st.floats(0.05, 30.0))
 def test_the_cost_is_never_exceeded(p, max_cost):
     target = SearchTarget(precision=0.3, max_cost=max_cost)
     last = drive([full_table(p)], target)[0][-1]

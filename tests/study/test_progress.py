@@ -43,6 +43,21 @@ def build(w):
 """
 
 
+def test_speed_is_measured_only_where_it_is_told(study, monkeypatch):
+    asked = []
+
+    def measured(context, schedule):
+        asked.append(schedule.num_runs)
+        return Speed(1e-4, 0.0)
+
+    monkeypatch.setattr("widthwise.study.running.measure_speed", measured)
+    study.run(1, progress=False)
+    assert len(study.results()) == 8
+    assert asked == []
+    Study.create(study.directory.with_name("t"), study.spec, data=clouds()).run(1)
+    assert asked == [8]
+
+
 class TestWithoutCompiledCode:
     @pytest.fixture
     def no_library(self, monkeypatch, tmp_path):

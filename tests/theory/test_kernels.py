@@ -23,8 +23,7 @@ def tangent_of(module, x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("depth", "bias"), [(1, True), (2, False), (3, True)])
 def test_a_wide_network_has_them(depth, bias):
     x = inputs(4, 5)
     width, draws = 1024, 8

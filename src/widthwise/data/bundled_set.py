@@ -25,7 +25,10 @@ _SHA256 = {
 
 
 def read_bundled() -> RawData:
-    """Read and verify the bundled subset; images of shape (N, 28, 28), unsigned bytes."""
+    """Read and verify the bundled subset; images of shape (N, 28, 28), unsigned bytes.
+
+    Nothing can be written to the arrays.
+    """
     folder = resources.files("widthwise.data") / "bundled"
     arrays = []
     for stem, sha256 in _SHA256.items():
@@ -33,6 +36,7 @@ def read_bundled() -> RawData:
         content = decompress((folder / f"{stem}.xz").read_bytes(), source=source)
         verify(content, sha256, source=source)
         arrays.append(parse_idx(content, source=source))
+        arrays[-1].setflags(write=False)
     return RawData(
         train_inputs=arrays[0],
         train_labels=arrays[1],

@@ -20,6 +20,8 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 
 # Keys of all runs that have landed, whoever trained them.
 Landed = Callable[[], Collection[str]]
+# How fast this machine is.
+Measure = Callable[[], Speed]
 
 
 class ProgressReporter(Protocol):
@@ -38,9 +40,12 @@ class ProgressReporter(Protocol):
         ...
 
     def begin(
-        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+        self, missing: Schedule, measure: Measure, workers: int, num_asked: int, landed: Landed
     ) -> None:
-        """Before the first pack: the estimated cost. What others land counts too."""
+        """Before the first pack: the estimated cost, if it is told: measuring takes a second.
+
+        What others land counts too.
+        """
         ...
 
     def showing(self) -> AbstractContextManager[object]:
@@ -73,7 +78,7 @@ class _Silent:
         return nullcontext()
 
     def begin(
-        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+        self, missing: Schedule, measure: Measure, workers: int, num_asked: int, landed: Landed
     ) -> None:
         pass
 
@@ -167,8 +172,9 @@ class _Lines(_Silent):
         print(message, file=sys.stderr, flush=True)
 
     def begin(
-        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+        self, missing: Schedule, measure: Measure, workers: int, num_asked: int, landed: Landed
     ) -> None:
+        speed = measure()
         self._tally = _Tally(missing, speed, workers, num_asked, landed)
         self.note(_estimate(missing, speed, workers, num_asked))
 
@@ -196,8 +202,9 @@ class _Bar(_Silent):
         return self._console.status(f"{what} …")
 
     def begin(
-        self, missing: Schedule, speed: Speed, workers: int, num_asked: int, landed: Landed
+        self, missing: Schedule, measure: Measure, workers: int, num_asked: int, landed: Landed
     ) -> None:
+        speed = measure()
         self._tally = _Tally(missing, speed, workers, num_asked, landed)
         self.note(_estimate(missing, speed, workers, num_asked))
 

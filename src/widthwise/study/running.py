@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -53,7 +54,7 @@ class Runner:
         workers: how many packs it trains at a time.
         until: when to stop, by :func:`time.monotonic`; None when nothing is left.
         order: in which it goes through packs of about a size; that decides no result.
-        speed: of this machine, once it was measured.
+        speed: of this machine, once it was measured: where progress is shown.
     """
 
     directory: Path
@@ -66,6 +67,7 @@ class Runner:
     until: float | None = None
     order: random.Random = field(default_factory=random.Random)
     speed: Speed | None = field(default=None, init=False)
+    _told: bool = field(default=False, init=False)
 
     def run(self) -> bool:
         """Train whatever is not there yet; whether nothing is left.
@@ -110,22 +112,27 @@ class Runner:
         """
         missing = lacking.packs()
         if missing.packs:
-            if self.speed is None:
-                if (note := _slower(self.scheduler.context)) is not None:
-                    self.reporter.note(note)
-                with self.reporter.waiting("measuring this machine's speed"):
-                    self.speed = measure_speed(self.scheduler.context, missing)
+            if not self._told and (note := _slower(self.scheduler.context)) is not None:
+                self.reporter.note(note)
+            self._told = True
             if number := lacking.num_again():
                 self.reporter.note(
                     f"{count(number, 'run')} landed without weights: trained again for them"
                 )
             at_once = min(self.workers, len(missing.packs))
             num_asked = len(lacking.asked.runs)
-            self.reporter.begin(missing, self.speed, at_once, num_asked, lacking.done)
+            measure = partial(self._measured, missing)
+            self.reporter.begin(missing, measure, at_once, num_asked, lacking.done)
             with self.reporter.showing():
                 self._train_all(missing, lacking, failures)
         failures.raise_if_any()
         return bool(missing.packs)
+
+    def _measured(self, missing: Schedule) -> Speed:
+        if self.speed is None:
+            with self.reporter.waiting("measuring this machine's speed"):
+                self.speed = measure_speed(self.scheduler.context, missing)
+        return self.speed
 
     def _train_all(self, missing: Schedule, lacking: Lacking, failures: "_Failures") -> None:
         pause = 0.0
