@@ -1,9 +1,10 @@
 """Lines and bent curves over widths: their fit to draws of optima, and what may become of them
 beyond the widths that were measured. Reasons are in docs/statistics.md.
 
-log g = level + exponent·u − fall·u²/2 with u = log(w / widest): the local exponent is
-exponent − fall·u. Exponent and fall never differ in sign, so that over the measured widths the
-local exponent nears zero and does not cross it. A straight line has no fall.
+log g = level + exponent·u − fall·u²/2 + drop·min(log w − corner, 0) with u = log(w / widest): the
+local exponent is exponent − fall·u, and by `drop` larger up to the corner. A straight line has
+neither fall nor drop, and a bent curve has one of them, of the sign of its exponent: over the
+measured widths the local exponent nears zero and does not cross it.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ Numbers = float | FloatArray
 
 # Widening factors closer than this (in log) are one width: an exponent from them would be noise.
 SAME_WIDTH = 0.01
+# Corners of two lines that are tried between two widths.
+CORNERS_PER_GAP = 4
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +31,8 @@ class Curve:
         exponent: local exponent there.
         fall: by how much the local exponent falls with each factor e of width.
         start, end: log of the narrowest and of the widest widening factor.
+        drop, corner: by how much the local exponent falls at once, and the log of the widening
+            factor at which it does.
     """
 
     level: Numbers
@@ -34,20 +40,29 @@ class Curve:
     fall: Numbers
     start: float
     end: float
+    drop: Numbers = 0.0
+    corner: Numbers = 0.0
 
     def slope(self, log_factor: float) -> FloatArray:
         """Local exponent; that of the narrowest below it, falling on to zero beyond the widest."""
-        slope = self.exponent - self.fall * (max(log_factor, self.start) - self.end)
-        return np.where(slope * self.fall < 0.0, 0.0, slope)
+        at = max(log_factor, self.start)
+        slope = self.exponent - self.fall * (at - self.end)
+        before = at <= np.asarray(self.corner) + _ROUNDING
+        return np.asarray(np.where(slope * self.fall < 0.0, 0.0, slope) + self.drop * before)
 
     def value(self, log_factor: float) -> FloatArray:
         """Log of the noise scale: the integral of :meth:`slope`."""
         bends = np.not_equal(self.fall, 0.0)
         until_flat = np.where(bends, self.exponent / np.where(bends, self.fall, 1.0), np.inf)
-        u = np.minimum(max(log_factor, self.start) - self.end, until_flat)
-        narrower = min(log_factor - self.start, 0.0)
+        at = max(log_factor, self.start)
+        u = np.minimum(at - self.end, until_flat)
         inside = self.level + self.exponent * u - 0.5 * self.fall * u**2
-        return np.asarray(inside + self.slope(self.start) * narrower)
+        inside = inside + self.drop * np.minimum(at - self.corner, 0.0)
+        return np.asarray(inside + self.slope(self.start) * min(log_factor - self.start, 0.0))
+
+    def loss(self) -> FloatArray:
+        """What the local exponent loses from the narrowest to the widest width."""
+        return np.asarray(self.slope(self.start) - self.exponent)
 
     def possible_slopes(self, log_factor: float) -> FloatArray:
         """Local exponents (2D,) that the measured widths leave open: beyond the widest, that of a
@@ -62,13 +77,18 @@ class Curve:
 
     def relative_to(self, log_factor: float) -> "Curve":
         """The same curve over widening factors relative to this one."""
-        return replace(self, start=self.start - log_factor, end=self.end - log_factor)
+        return replace(
+            self,
+            start=self.start - log_factor,
+            end=self.end - log_factor,
+            corner=self.corner - log_factor,
+        )
 
 
-def fit_curves(
+def fit_parabolas(
     log_factors: FloatArray, draws: FloatArray, bounds: FloatArray, spread: FloatArray
 ) -> tuple[Curve, FloatArray]:
-    """The best curve of each draw, and the fall (D,) of a parabola that may bend either way.
+    """The best parabola of each draw, and its misfit (D,).
 
     Of all parabolas whose slope nears zero and does not cross it, the best is either the best of
     all parabolas or, if that is none of them, a straight line or one that is just flat at the
@@ -86,7 +106,7 @@ def fit_curves(
     fit = (log_factors, draws, bounds, spread)
     line, line_misfit = least_squares(np.stack([one, u], axis=1), *fit)
     late, late_misfit = least_squares(np.stack([one, bent], axis=1), *fit)
-    free, _ = least_squares(np.stack([one, u, bent], axis=1), *fit)
+    free, free_misfit = least_squares(np.stack([one, u, bent], axis=1), *fit)
     nearing = free[:, 1] * free[:, 2] >= 0.0
     flat_at_end = ~nearing & np.isfinite(free[:, 2]) & (late_misfit < line_misfit)
     nothing = np.zeros(len(draws))
@@ -99,7 +119,79 @@ def fit_curves(
             np.stack([line[:, 0], line[:, 1], nothing]),
         ),
     )
-    return Curve(level=level, exponent=exponent, fall=fall, start=start, end=end), free[:, 2]
+    curves = Curve(level=level, exponent=exponent, fall=fall, start=start, end=end)
+    bounded = np.where(flat_at_end, late_misfit, line_misfit)
+    return curves, np.where(nearing, free_misfit, bounded)
+
+
+def fit_two_lines(
+    log_factors: FloatArray, draws: FloatArray, bounds: FloatArray, spread: FloatArray
+) -> tuple[Curve, FloatArray]:
+    """The best two lines of each draw that meet at a corner, and their misfit (D,).
+
+    The second is the less steep one, of the same sign, or flat. Each has the widths to tell its
+    slope: two or more, that at the corner among them; where one width lies beyond the corner, the
+    second line is flat. The same arguments as those of :func:`fit_parabolas`.
+    """
+    start, end = float(log_factors.min()), float(log_factors.max())
+    fit = (log_factors, draws, bounds, spread)
+    one, none = np.ones_like(log_factors), np.zeros(len(draws))
+    line, misfit = least_squares(np.stack([one, log_factors - end], axis=1), *fit)
+    best = np.stack([line[:, 0], line[:, 1], none, none + end])
+    for corner in _corners(log_factors):
+        before, after = np.minimum(log_factors - corner, 0.0), np.maximum(log_factors - corner, 0.0)
+        told = np.flatnonzero(_tell_slope(log_factors, log_factors <= corner + _ROUNDING, draws))
+        flat, flat_misfit = least_squares(
+            np.stack([one, before], axis=1), log_factors, draws[told], bounds, spread
+        )
+        none = np.zeros(told.size)
+        offers = [(told, flat_misfit, np.stack([flat[:, 0], none, flat[:, 1], none + corner]))]
+        told = told[_tell_slope(log_factors, log_factors >= corner - _ROUNDING, draws[told])]
+        lines, lines_misfit = least_squares(
+            np.stack([one, before, after], axis=1), log_factors, draws[told], bounds, spread
+        )
+        level, first, second = lines.T
+        allowed = (first * second >= 0.0) & (np.abs(second) <= np.abs(first))
+        parts = [level + second * (end - corner), second, first - second, 0.0 * first + corner]
+        offers.append((told[allowed], lines_misfit[allowed], np.stack(parts)[:, allowed]))
+        for rows, offered, curve in offers:
+            better = offered < misfit[rows]
+            best[:, rows[better]], misfit[rows[better]] = curve[:, better], offered[better]
+    level, exponent, drop, corners = best
+    curves = Curve(
+        level=level,
+        exponent=exponent,
+        fall=0.0 * drop,
+        start=start,
+        end=end,
+        drop=drop,
+        corner=corners,
+    )
+    return curves, misfit
+
+
+def free_falls(
+    log_factors: FloatArray, draws: FloatArray, bounds: FloatArray, spread: FloatArray
+) -> FloatArray:
+    """The fall (D,) of a parabola that may bend either way."""
+    u = log_factors - float(log_factors.max())
+    columns = np.stack([np.ones_like(u), u, -0.5 * u**2], axis=1)
+    return least_squares(columns, log_factors, draws, bounds, spread)[0][:, 2]
+
+
+def _corners(log_factors: FloatArray) -> FloatArray:
+    """From the second width on, and before the widest."""
+    ordered = np.sort(log_factors)
+    knots = ordered[np.diff(ordered, prepend=-np.inf) > SAME_WIDTH][1:]
+    between = np.arange(CORNERS_PER_GAP) / CORNERS_PER_GAP
+    return (knots[:-1, None] + np.diff(knots)[:, None] * between).ravel()
+
+
+def _tell_slope(
+    log_factors: FloatArray, side: NDArray[np.bool_], draws: FloatArray
+) -> NDArray[np.bool_]:
+    """Which draws (D,) have an optimum at two of these widths or more."""
+    return np.asarray(_num_different(log_factors[side], np.isfinite(draws[:, side])) > 1)
 
 
 def least_squares(
