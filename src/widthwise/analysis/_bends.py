@@ -21,9 +21,8 @@ Fit = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], tuple[Curve, Fl
 FALSE_BENDS = 0.05
 # Less than this, lost with each factor e of width, is rounding.
 LEAST_FALL = 1e-6
-# Log-odds of two lines against a parabola at equal fit, a judgment chosen on laws planted like
-# those of planted_laws.py, with other random numbers: two lines have one number more to fit with.
-TWO_LINES_ODDS = -0.5
+# Numbers of a parabola, and of two lines.
+_PARABOLA, _TWO_LINES = 3, 4
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
 
@@ -70,9 +69,10 @@ def bend_of(
         curves, _ = fit(log_factors, wider, bounds, spread)
         return middle, curves, float(misfit[0]), chance, wider
 
-    parabola, parabolas, misfit, chance, wider = fitted(fit_parabolas, 3)
-    two, twos, two_misfit, two_chance, _ = fitted(fit_two_lines, 4)
-    odds = TWO_LINES_ODDS + 0.5 * (misfit - two_misfit)
+    parabola, parabolas, misfit, chance, wider = fitted(fit_parabolas, _PARABOLA)
+    two, twos, two_misfit, two_chance, _ = fitted(fit_two_lines, _TWO_LINES)
+    # Akaike's log-odds of two lines against a parabola.
+    odds = 0.5 * (misfit - two_misfit) + _PARABOLA - _TWO_LINES
     # Spread evenly over the draws, which are in no order.
     take = np.modf(np.arange(len(draws)) * _GOLDEN)[0] < 0.5 * (1.0 + np.tanh(0.5 * odds))
     # Of a parabola free to bend either way: does it bend so that the exponent nears zero?

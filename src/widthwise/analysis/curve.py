@@ -18,7 +18,7 @@ Numbers = float | FloatArray
 # Widening factors closer than this (in log) are one width: an exponent from them would be noise.
 SAME_WIDTH = 0.01
 # Corners of two lines that are tried between two widths.
-CORNERS_PER_GAP = 4
+CORNERS_PER_GAP = 2
 _ROUNDING = 1e-9
 
 
