@@ -7,6 +7,7 @@ neither fall nor drop, and a bent curve has one of them, of the sign of its expo
 measured widths the local exponent nears zero and does not cross it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -129,45 +130,56 @@ def fit_two_lines(
 ) -> tuple[Curve, FloatArray]:
     """The best two lines of each draw that meet at a corner, and their misfit (D,).
 
-    The second is the less steep one, of the same sign, or flat. Each has the widths to tell its
-    slope: two or more, that at the corner among them; where one width lies beyond the corner, the
-    second line is flat. The same arguments as those of :func:`fit_parabolas`.
+    The second is the less steep one, of the same sign, or flat. Two widths or more tell the slope
+    of each, that at the corner among them; where fewer lie beyond the corner, the second line is
+    flat. The arguments are those of :func:`fit_parabolas`.
     """
     start, end = float(log_factors.min()), float(log_factors.max())
-    fit = (log_factors, draws, bounds, spread)
-    one, none = np.ones_like(log_factors), np.zeros(len(draws))
-    line, misfit = least_squares(np.stack([one, log_factors - end], axis=1), *fit)
-    best = np.stack([line[:, 0], line[:, 1], none, none + end])
+    columns = np.stack([np.ones_like(log_factors), log_factors - end], axis=1)
+    line, misfit = least_squares(columns, log_factors, draws, bounds, spread)
+    zeros = np.zeros(len(draws))
+    parts = np.stack([line[:, 0], line[:, 1], zeros, zeros + end])
     for corner in _corners(log_factors):
-        before, after = np.minimum(log_factors - corner, 0.0), np.maximum(log_factors - corner, 0.0)
-        told = np.flatnonzero(_tell_slope(log_factors, log_factors <= corner + _ROUNDING, draws))
-        flat, flat_misfit = least_squares(
-            np.stack([one, before], axis=1), log_factors, draws[told], bounds, spread
-        )
-        none = np.zeros(told.size)
-        offers = [(told, flat_misfit, np.stack([flat[:, 0], none, flat[:, 1], none + corner]))]
-        told = told[_tell_slope(log_factors, log_factors >= corner - _ROUNDING, draws[told])]
-        lines, lines_misfit = least_squares(
-            np.stack([one, before, after], axis=1), log_factors, draws[told], bounds, spread
-        )
-        level, first, second = lines.T
-        allowed = (first * second >= 0.0) & (np.abs(second) <= np.abs(first))
-        parts = [level + second * (end - corner), second, first - second, 0.0 * first + corner]
-        offers.append((told[allowed], lines_misfit[allowed], np.stack(parts)[:, allowed]))
-        for rows, offered, curve in offers:
+        for rows, offered, with_corner in _offers(corner, log_factors, draws, bounds, spread):
             better = offered < misfit[rows]
-            best[:, rows[better]], misfit[rows[better]] = curve[:, better], offered[better]
-    level, exponent, drop, corners = best
+            parts[:, rows[better]] = with_corner[:, better]
+            misfit[rows[better]] = offered[better]
+    level, exponent, drop, corners = parts
     curves = Curve(
         level=level,
         exponent=exponent,
-        fall=0.0 * drop,
+        fall=zeros,
         start=start,
         end=end,
         drop=drop,
         corner=corners,
     )
     return curves, misfit
+
+
+def _offers(
+    corner: float,
+    log_factors: FloatArray,
+    draws: FloatArray,
+    bounds: FloatArray,
+    spread: FloatArray,
+) -> Iterator[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
+    """Flat beyond a corner, then sloped beyond it: the draws (n,) that can tell, the misfits (n,),
+    and level, exponent, drop and corner (4, n)."""
+    before, after = np.minimum(log_factors - corner, 0.0), np.maximum(log_factors - corner, 0.0)
+    one, beyond = np.ones_like(log_factors), float(after.max())
+    rows = np.flatnonzero(_tell_slope(log_factors, log_factors <= corner + _ROUNDING, draws))
+    columns = np.stack([one, before], axis=1)
+    flat, misfit = least_squares(columns, log_factors, draws[rows], bounds, spread)
+    zeros = np.zeros(rows.size)
+    yield rows, misfit, np.stack([flat[:, 0], zeros, flat[:, 1], zeros + corner])
+    rows = rows[_tell_slope(log_factors, log_factors >= corner - _ROUNDING, draws[rows])]
+    columns = np.stack([one, before, after], axis=1)
+    lines, misfit = least_squares(columns, log_factors, draws[rows], bounds, spread)
+    level, first, second = lines.T
+    parts = np.stack([level + second * beyond, second, first - second, 0.0 * first + corner])
+    nearing = (first * second >= 0.0) & (np.abs(second) <= np.abs(first))
+    yield rows[nearing], misfit[nearing], parts[:, nearing]
 
 
 def free_falls(

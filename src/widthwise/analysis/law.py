@@ -210,10 +210,10 @@ def fit_law(
 ) -> Law:
     """Fit log(best noise scale) = intercept + exponent * log(widening factor), and a bent curve.
 
-    One weighted line per draw, and one curve whose local exponent nears zero. Locate all optima
-    with the same `seed`: draw d then leans to the same shape at every width, whose bias cancels
-    from the exponent. Censored draws enter as inequalities; scatter beyond what the draws allow
-    widens the interval.
+    One weighted line per draw, and one curve whose local exponent nears zero, evenly or at a
+    corner. Locate all optima with the same `seed`: draw d then leans to the same shape at every
+    width, whose bias cancels from the exponent. Censored draws enter as inequalities; scatter
+    beyond what the draws allow widens the interval.
 
     Args:
         widening_factors: shape (W,).
