@@ -220,8 +220,15 @@ def least_squares(
     """
     found = np.isfinite(draws)
     target = np.where(found, draws, np.where(draws < 0, bounds[:, 0], bounds[:, 1]))
-    enough = _num_different(log_factors, found) >= columns.shape[1]
     weight, active = 1.0 / spread**2, found
+    everywhere = _num_different(log_factors, np.ones((1, log_factors.size), dtype=np.bool_))[0]
+    if np.all(found) and everywhere >= columns.shape[1]:
+        # One matrix serves all draws, as it mostly does.
+        weighted = columns * weight[:, None]
+        coefficients = np.linalg.solve(columns.T @ weighted, (draws @ weighted).T).T
+        misfit = (coefficients @ columns.T - draws) ** 2 @ weight
+        return np.asarray(coefficients, dtype=np.float64), np.asarray(misfit, dtype=np.float64)
+    enough = _num_different(log_factors, found) >= columns.shape[1]
     products = (columns[:, :, None] * columns[:, None, :]).reshape(len(columns), -1)
     for _ in range(2 * draws.shape[1] + 2):
         used = weight * active
