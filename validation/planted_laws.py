@@ -38,7 +38,7 @@ class Planted:
     exponent: float | None = None  # of a straight law
 
     def slope(self, width: float) -> float:
-        """Towards narrower networks, where the law has a kink."""
+        """Towards narrower networks, where the law has a kink, as `Law.local_exponent` counts."""
         return (self.value(width) - self.value(0.999 * width)) / -math.log2(0.999)
 
 
@@ -51,9 +51,11 @@ def saturating(exponent: float, half: float) -> Planted:
     return Planted(value=lambda w: -math.log2(1.0 + (half / w) ** exponent))
 
 
-def flat_from(width: float) -> Planted:
-    """In proportion to w up to a kink."""
-    return Planted(value=lambda w: math.log2(min(w, width)))
+def kinked(width: float, after: float = 0.0) -> Planted:
+    """In proportion to w up to a kink, and to w^after beyond."""
+    return Planted(
+        value=lambda w: math.log2(min(w, width)) + after * math.log2(max(w / width, 1.0))
+    )
 
 
 LAWS: dict[str, Planted] = {
@@ -63,7 +65,9 @@ LAWS: dict[str, Planted] = {
     "saturating, 1 → 0, half at w = 1": saturating(1.0, 1.0),
     "saturating, 1 → 0, half at w = 8": saturating(1.0, 8.0),
     "saturating, 1 → 0, half at w = 64": saturating(1.0, 64.0),
-    "in proportion, flat from w = 8 on": flat_from(8.0),
+    "in proportion, flat from w = 8 on": kinked(8.0),
+    "in proportion, flat from w = 2 on": kinked(2.0),
+    "in proportion, w^1/2 from w = 8 on": kinked(8.0, after=0.5),
 }
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from widthwise.analysis._bends import bend_of
+from widthwise.analysis._draws import interval_of, spreads_of, stretch_of
 from widthwise.analysis._too_few import num_widths, too_few
-from widthwise.analysis.curve import Curve, fit_curves, least_squares
+from widthwise.analysis.curve import Curve, least_squares
 from widthwise.analysis.optimum import Optimum
 from widthwise.deprecated import old_name
 from widthwise.errors import FitError, InputError
 from widthwise.text import estimate, exact, exact_list, html_table
-from widthwise.theory.power_law import stretch_for_scatter
 
 Verdict = Literal["proportional", "constant", "other", "inconclusive"]
 FloatArray = NDArray[np.float64]
@@ -26,11 +27,8 @@ ZONES: dict[Verdict, tuple[float, float]] = {
 }
 # A law is fitted to widths whose optimum more often than not lies inside what was run.
 INFORMATIVE_SHARE = 0.5
-# So many widths can show a bend, and so often is a straight law called bent.
+# So many widths can show a bend.
 LEAST_WIDTHS_TO_BEND = 4
-FALSE_BENDS = 0.05
-# Less than this, lost with each factor e of width, is rounding.
-LEAST_FALL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,7 +108,7 @@ class Law:
         bent curve, from the lower end of either to the higher of either."""
         line = self._line(self.intercept_samples, self.samples)
         drawn = [self.curve_samples] if self.curve else [line, self.curve_samples or line]
-        ends = [_interval(quantity(curve), self.confidence) for curve in drawn if curve]
+        ends = [interval_of(quantity(curve), self.confidence) for curve in drawn if curve]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def _line(self, intercept: float | FloatArray, exponent: float | FloatArray) -> Curve:
@@ -212,10 +210,10 @@ def fit_law(
 ) -> Law:
     """Fit log(best noise scale) = intercept + exponent * log(widening factor), and a bent curve.
 
-    One weighted line per draw, and one curve whose local exponent nears zero. Locate all optima
-    with the same `seed`: draw d then leans to the same shape at every width, whose bias cancels
-    from the exponent. Censored draws enter as inequalities; scatter beyond what the draws allow
-    widens the interval.
+    One weighted line per draw, and one curve whose local exponent nears zero, evenly or at a
+    corner. Locate all optima with the same `seed`: draw d then leans to the same shape at every
+    width, whose bias cancels from the exponent. Censored draws enter as inequalities; scatter
+    beyond what the draws allow widens the interval.
 
     Args:
         widening_factors: shape (W,).
@@ -248,22 +246,22 @@ def fit_law(
     num_draws = min(o.samples.size for o in drawn)
     draws = np.stack([o.samples[:num_draws] for o in drawn], axis=1)
     bounds = np.array([[np.log(b) for b in o.measured] for o in drawn])
-    spread = _spreads(draws)
+    spread = spreads_of(draws)
     center = float(np.average(log_factors, weights=1.0 / spread**2))
     line = np.stack([np.ones_like(log_factors), log_factors - center], axis=1)
     fits, _ = least_squares(line, log_factors, draws, bounds, spread)
     levels, exponents = fits.T
     level, exponent = float(np.nanmedian(levels)), float(np.nanmedian(exponents))
-    stretch, chance = _stretch(drawn, spread, level + exponent * (log_factors - center), 2)
+    stretch, chance = stretch_of(drawn, spread, level + exponent * (log_factors - center), 2)
     exponents = exponent + stretch * (exponents - exponent)
     levels = level + stretch * (levels - level)
-    interval = _interval(exponents, confidence)
+    interval = interval_of(exponents, confidence)
     curve, curves = None, None
     if num_widths(factors[informative]) > 2:
-        bent, curves, chance_of_bent = _bent(log_factors, drawn, draws, bounds, spread, exponent)
-        if bent is not None and num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
-            curve, chance = bent, chance_of_bent
-    losses = None if curves is None else np.asarray(curves.fall) * np.ptp(log_factors)
+        bend = bend_of(log_factors, drawn, draws, bounds, spread, exponent)
+        curves = bend.curves
+        if bend.seen and num_widths(factors[informative]) >= LEAST_WIDTHS_TO_BEND:
+            curve, chance = bend.middle, bend.lack_of_fit
     return Law(
         exponent=exponent,
         interval=interval,
@@ -277,37 +275,11 @@ def fit_law(
         samples=exponents,
         intercept_samples=levels - exponents * center,
         num_cut_off=sum(o.cliff is not None for o in drawn),
-        bend=0.0 if curve is None else float(curve.fall * np.ptp(log_factors)),
-        bend_interval=None if losses is None else _interval(losses, confidence),
+        bend=0.0 if curve is None else float(curve.loss()),
+        bend_interval=None if curves is None else interval_of(curves.loss(), confidence),
         curve=curve,
         curve_samples=curves,
     )
-
-
-def _bent(
-    log_factors: FloatArray,
-    optima: Sequence[Optimum],
-    draws: FloatArray,
-    bounds: FloatArray,
-    spread: FloatArray,
-    exponent: float,
-) -> tuple[Curve | None, Curve, float | None]:
-    """The bent curve, if the evidence is for it; the curves of the draws (D, W), widened by the
-    scatter about them; and the chance of so large a scatter."""
-    center = np.quantile(draws, 0.5, axis=0, method="inverted_cdf")
-    curve, _ = fit_curves(log_factors, center[None], bounds, spread)
-    about = np.array([float(curve.value(x)[0]) for x in log_factors])
-    stretch, chance = _stretch(optima, spread, about, 3)
-    known = np.isfinite(draws) & np.isfinite(center)
-    with np.errstate(invalid="ignore"):
-        wider = np.where(known, center + stretch * (draws - center), draws)
-    curves, falls = fit_curves(log_factors, wider, bounds, spread)
-    # Of a parabola free to bend either way: does it bend so that the exponent nears zero?
-    if float(np.mean(falls * np.sign(exponent) > LEAST_FALL)) < 1.0 - FALSE_BENDS:
-        return None, curves, chance
-    chosen = (float(np.nanmedian(part)) for part in (curves.level, curves.exponent, curves.fall))
-    level, at_widest, fall = chosen
-    return replace(curves, level=level, exponent=at_widest, fall=fall), curves, chance
 
 
 def verdict_of(interval: tuple[float, float]) -> Verdict:
@@ -324,33 +296,6 @@ def verdict_of(interval: tuple[float, float]) -> Verdict:
     return "other" if apart else "inconclusive"
 
 
-def _spreads(draws: FloatArray) -> FloatArray:
-    """Standard deviation of the draws of each width (W,), infinite ones held at the extremes.
-
-    A width without a finite draw is given the typical spread of the others.
-    """
-    spreads = np.full(draws.shape[1], np.nan)
-    for i, column in enumerate(draws.T):
-        finite = column[np.isfinite(column)]
-        if finite.size:
-            spreads[i] = max(float(np.std(np.clip(column, finite.min(), finite.max()))), 1e-6)
-    return np.where(np.isnan(spreads), np.nanmedian(spreads), spreads)
-
-
-def _stretch(
-    optima: Sequence[Optimum], spread: FloatArray, fitted: FloatArray, num_fitted: int
-) -> tuple[float, float | None]:
-    """Factor by which the draws must widen for the scatter of the widths about the fit (W,)."""
-    found = np.array([o.censoring == "none" for o in optima])
-    # The middle of the draws, to which the line was fitted: an optimum's own estimate has one
-    # shape, the draws lean to all, and the difference is no scatter of the widths.
-    middle = np.array(
-        [np.median(o.samples) if ok else 0.0 for o, ok in zip(optima, found, strict=True)]
-    )
-    chi_square = float(np.sum(((middle - fitted)[found] / spread[found]) ** 2))
-    return stretch_for_scatter(chi_square, int(found.sum()) - num_fitted)
-
-
 def _log_factor(widening_factor: float) -> float:
     if not (np.isfinite(widening_factor) and widening_factor > 0):
         raise InputError(f"widening_factor must be positive, got {widening_factor}; try 2")
@@ -360,14 +305,6 @@ def _log_factor(widening_factor: float) -> float:
 def _exp(value: float, ends: tuple[float, float]) -> tuple[float, tuple[float, float]]:
     with np.errstate(over="ignore"):
         return float(np.exp(value)), (float(np.exp(ends[0])), float(np.exp(ends[1])))
-
-
-def _interval(draws: FloatArray, confidence: float) -> tuple[float, float]:
-    tail = (1.0 - confidence) / 2.0
-    unknown = np.isnan(draws)
-    low = np.quantile(np.where(unknown, -np.inf, draws), tail, method="inverted_cdf")
-    high = np.quantile(np.where(unknown, np.inf, draws), 1.0 - tail, method="inverted_cdf")
-    return float(low), float(high)
 
 
 if not TYPE_CHECKING:
