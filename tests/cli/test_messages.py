@@ -80,6 +80,7 @@ BAD = [
     ("export", "{}", "-o", "{}/away"),
     ("compare", "{}", "{}"),
     ("analyze", "{}/absent.csv", *TABLE),
+    ("analyze", "{}/losses.csv", "--width", "width", "--x", "lr", "--score", "loss"),
     ("analyze", "{}/runs.csv", *TABLE, "--log-base", "1"),
     ("analyze", "{}/runs.csv", *TABLE, "--where", "lr"),
     ("analyze", "{}/runs.csv", *TABLE, "--where", "lr=7"),
@@ -145,6 +146,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "spec.json").write_text(json.dumps(content | {"grid": grid}))
     (tmp_path / "nets.py").write_text(NETWORKS)
     (tmp_path / "runs.csv").write_text("width,lr,score\n1,0.1,0.5\n1,-0.2,0.6\n")
+    (tmp_path / "losses.csv").write_text("width,lr,loss\n1,0.1,0.5\n1,0.2,0.6\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
