@@ -9,6 +9,7 @@ import typer
 from widthwise.cli.command import widening_factors
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import FitError, InputError
+from widthwise.mistaken import without_function
 
 if TYPE_CHECKING:
     from widthwise.probes import StabilityLaw, StableLearningRate
@@ -182,6 +183,7 @@ def _specification(
         raise InputError(
             "the networks to probe are a specification (.toml, .json), a study's folder, or your "
             f'own as "module:function" or "file.py:function", got {network!r}'
+            f"{without_function(network)}"
         )
     if spec is None:
         return probe_spec({"family": {"kind": network}}, overrides, momentum=momentum)

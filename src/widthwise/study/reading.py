@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from widthwise.errors import InputError
+from widthwise.mistaken import mistaken_for
 from widthwise.runs.address import Address, is_address
 
 # Lists of a hundred thousand seeds are a megabyte.
@@ -49,6 +50,9 @@ def read_fields(source: Any, what: str = "the specification") -> dict[str, Any]:
         # Not deepcopy: a family may be a function, and values are never changed in place.
         return dict(source)
     path = Path(source)
+    other = mistaken_for("specification", path)
+    if other is not None:
+        raise InputError(f"{what} must be a TOML or JSON file, got {path}, {other}")
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)
