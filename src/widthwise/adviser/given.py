@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from widthwise.adviser.ceiling import Interval, StableLaw, StableRate
-from widthwise.errors import InputError, real_number
+from widthwise.errors import InputError, perhaps, real_number
 from widthwise.theory.parameterization import width_rule
 
 NORMALIZATIONS = (
@@ -81,7 +81,7 @@ class Network:
         if self.normalization is not None and self.normalization not in NORMALIZATIONS:
             raise InputError(
                 f"normalization must be one of {', '.join(NORMALIZATIONS)}, got "
-                f"{self.normalization!r}",
+                f"{self.normalization!r}{perhaps(self.normalization, NORMALIZATIONS)}",
                 fields=("normalization",),
             )
         if self.build is not None and not isinstance(self.build, str):

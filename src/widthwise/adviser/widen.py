@@ -36,7 +36,7 @@ from widthwise.adviser.solving import (
     with_growth,
 )
 from widthwise.analysis import Law
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 from widthwise.theory.parameterization import PAPER_EXPONENT, noise_growth, width_rule
 
 
@@ -101,7 +101,10 @@ def widen(
     network, stability, training = given["network"], given["stability"], given["training"]
     tuned = Setting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum)
     if keep not in KEEPS:
-        raise InputError(f"keep must be one of {', '.join(KEEPS)}, got {keep!r}", fields=("keep",))
+        raise InputError(
+            f"keep must be one of {', '.join(KEEPS)}, got {keep!r}{perhaps(keep, KEEPS)}",
+            fields=("keep",),
+        )
     for name, value, kind in (("training", training, Training), ("law", law, Law)):
         if value is not None and not isinstance(value, kind):
             raise InputError(f"{name} must be a {kind.__name__}, got {value!r}", fields=(name,))

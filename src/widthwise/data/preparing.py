@@ -17,7 +17,7 @@ from widthwise.data.arrays import (
 )
 from widthwise.data.preprocessing import Preprocessing, described, fit_center_scale, to_float
 from widthwise.data.splits import hold_out, split_training, stratified_subset
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 
 _Examples = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -54,7 +54,7 @@ def prepared(
     if preprocessing not in get_args(Preprocessing):
         raise InputError(
             f"preprocessing must be one of {', '.join(get_args(Preprocessing))}, "
-            f"got {preprocessing!r}; choose one"
+            f"got {preprocessing!r}{perhaps(preprocessing, get_args(Preprocessing))}"
         )
     train, test, held_out = _with_test(raw, num_test, seed)
     own_validation = _own_examples("validation", raw.validation_inputs, raw.validation_labels)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 from widthwise.mistaken import mistaken_for
 from widthwise.runs.address import Address, is_address
 
@@ -184,7 +184,10 @@ def explain(error: ValidationError, model: type[BaseModel], what: str = "the spe
         return f"{where}: {message}" if where else message
     if first["type"] == "tuple_type":  # the grid's: a number alone has become a list
         return f"{where}: must be a number or a list of numbers, got {shown(first['input'])}"
-    return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}"
+    near = ""
+    if first["type"] == "literal_error":
+        near = perhaps(first["input"], re.findall("'([^']+)'", first["ctx"]["expected"]))
+    return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}{near}"
 
 
 def refuse_truth_values(fields: Mapping[str, Any], model: type[BaseModel]) -> None:
