@@ -9,7 +9,7 @@ from widthwise.adviser.ceiling import Interval, StableLaw, StableRange, StableRa
 from widthwise.adviser.ceiling import stable_range as range_of
 from widthwise.adviser.commands import calibrate_command, probe_command
 from widthwise.adviser.evidence import Facts, Finding, Grade
-from widthwise.adviser.gate import examine
+from widthwise.adviser.gate import examine, refuse_optimizer
 from widthwise.adviser.given import (
     Family,
     Known,
@@ -110,7 +110,11 @@ def widen(
             raise InputError(f"{name} must be a {kind.__name__}, got {value!r}", fields=(name,))
     training = training or Training()
     limit = training.batch_limit(tuned.batch_size)
-    known = known_networks(network, widening_factor, parameterization)
+    try:
+        known = known_networks(network, widening_factor, parameterization)
+    except InputError:
+        refuse_optimizer(training.optimizer, tuned)  # no answer to the question would help
+        raise
     stable = _stable_range(stability, known.widening_factor)
     share = stable.base_share(tuned.learning_rate, tuned.batch_size)
     facts = Facts(
