@@ -90,7 +90,9 @@ class Study:
         yes: bool = False,
     ) -> Self:
         """Begin a study, go on with it, or change what it asks: runs that have landed are kept, and
-        those that are asked for are used.
+        those that are asked for are used. The directory asks what ``spec`` asks, no more: if runs
+        that have landed are no longer asked for, as those of seeds or widths that it leaves out,
+        one line on standard error says so, as on the command line.
 
         Args:
             directory: where everything about it is kept; made if it is not there.
@@ -117,6 +119,9 @@ class Study:
         posed = pose(directory, asked, given_data(data, asked.data), yes=yes)
         study = cls(directory, posed.record, context=posed.context)
         study._note = posed.change
+        if posed.narrows and posed.change is not None:  # said at once, whoever asks, and once
+            make_reporter(False).warn(posed.change)
+            study._note = None
         return study
 
     @classmethod
