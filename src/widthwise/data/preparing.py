@@ -10,6 +10,7 @@ from widthwise.data.arrays import (
     Inputs,
     Labels,
     RawData,
+    check_begins_at_0,
     check_inputs,
     check_labels,
     check_one_unit,
@@ -67,6 +68,8 @@ def prepared(
     names = ("train", "test", "validation")
     check_one_unit({name: part[0] for name, part in zip(names, parts, strict=False)})
     classes = max(int(labels.max()) for _, labels in parts) + 1
+    if raw.num_classes is None:
+        check_begins_at_0({name: part[1] for name, part in zip(names, parts, strict=False)})
     split = split_training(train[1], num_train=num_train, num_validation=num_validation, seed=seed)
     test_rows = stratified_subset(test[1], num_test, seed=seed)
     found: dict[str, tuple[Inputs, Labels]] = {
