@@ -12,6 +12,7 @@ import polars as pl
 from torch import nn
 
 from widthwise.analysis import Law, Optimum
+from widthwise.analysis.optima import Optima
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
@@ -385,8 +386,9 @@ class Study:
         return self._summary(self.results(curves=True))
 
     def optima(self) -> dict[float, Optimum]:
-        """Widening factor → optimum of the normalized noise scale, where one could be located."""
-        return dict(self.summary().optima)
+        """Widening factor → optimum of the normalized noise scale, where one could be located: a
+        dict, which prints as a table."""
+        return Optima(self.summary().optima)
 
     def law(self) -> Law:
         """How the optimum moves with width.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from widthwise.analysis.law import Law
+from widthwise.analysis.optima import Optima
 from widthwise.analysis.optimum import Optimum
 from widthwise.analysis.sweep import Sweep, SweepVerdict, analyze_sweep
 from widthwise.errors import FitError, InputError
@@ -44,8 +45,9 @@ class SweepAnalysis:
 
     @property
     def optima(self) -> Mapping[float, Optimum]:
-        """Width → optimum; `noise_scale` is the best value of the hyper-parameter."""
-        return self.sweep.optima
+        """Width → optimum; `noise_scale` is the best value of the hyper-parameter. It prints as a
+        table."""
+        return Optima(self.sweep.optima)
 
     @property
     def law(self) -> Law | None:
