@@ -1,11 +1,16 @@
 """The errors a user can meet. Each message gives the rule, the value and the remedy."""
 
+import difflib
 import os
 import re
 import threading
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
+
+# Longer ones are no misspelling, and comparing them takes time.
+_LONGEST_NAME = 60
 
 
 class InputError(ValueError):
@@ -78,6 +83,34 @@ def real_number(name: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     raise InputError(f"{name} must be a number, got {value!r}", fields=(name,))
+
+
+def perhaps(given: object, known: Iterable[str], others: Mapping[str, str] | None = None) -> str:
+    """What ends a message about an unknown name: the known one that it may stand for, as when case,
+    accents or hyphens differ; nothing if it resembles none.
+
+    Args:
+        given: what was given.
+        known: names that there are.
+        others: other words for them, in lower case without hyphens → the name.
+
+    >>> perhaps("NTK", ["standard", "ntk"]), perhaps("µP", ["mup"]), perhaps("Batch Norm", ["mlp"])
+    ('; perhaps ntk?', '; perhaps mup?', '')
+    >>> perhaps("Kaiming", ["standard"], {"kaiming": "standard"})
+    '; perhaps standard?'
+    """
+    if not isinstance(given, str) or len(given) > _LONGEST_NAME:
+        return ""
+    plain = {_plain(name): name for name in known}
+    words = dict(others or {}) | plain
+    near = difflib.get_close_matches(_plain(given), words, n=1, cutoff=0.7)
+    return f"; perhaps {words[near[0]]}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    """Without case, accents and whatever is neither letter nor digit; µ is mu."""
+    letters = unicodedata.normalize("NFKD", name.casefold()).replace("μ", "mu")
+    return "".join(c for c in letters if c.isalnum())
 
 
 def seconds_of(name: str, text: str) -> float:

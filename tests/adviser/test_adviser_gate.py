@@ -225,6 +225,15 @@ def test_what_is_refused_is_asked_nothing():
         ask(optimizer="adam", keep="largest_batch")
 
 
+@pytest.mark.parametrize("unknown", ["parameterization", "widening_factor"])
+def test_of_what_is_refused_nothing_else_need_be_known(unknown):
+    with pytest.raises(AdviceRefusedError, match="adamw") as refused:
+        ask(optimizer="AdamW", **{unknown: None})
+    assert refused.value.findings[0].measure.startswith("widthwise analyze")
+    with pytest.raises(InputError, match=f"Give {unknown}"):
+        ask(optimizer="SGD", **{unknown: None})
+
+
 def test_the_worst_finding_decides():
     plan = ask(**CONV, schedule="cosine", widening_factor=0.5)
     assert plan.evidence == CONTRADICTED

@@ -696,7 +696,10 @@ WRONG = [
     ({"build": len}, 'build must be "module:function"'),
     ({"widening_factor": 0.0}, "widening_factor must"),
     ({"widening_factor": math.inf}, "widening_factor must"),
-    ({"widening_factor": None}, "How many times wider.*Give widening_factor"),
+    (
+        {"widening_factor": None},
+        "How many times as wide.*Give widening_factor; or both networks, base and target",
+    ),
     ({"parameterization": "kaiming"}, "parameterization must be one of standard, ntk"),
     ({"parameterization": None}, "How do the initial weights.*Give parameterization"),
     ({"keep": "noise"}, "keep must be one of stability, batch_size"),

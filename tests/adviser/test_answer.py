@@ -105,6 +105,37 @@ def test_worked_by_hand(name):
     assert len(text.splitlines()) <= MOST_LINES == 15
 
 
+POOR = {
+    "extrapolated": (
+        {"parameterization": "mup"},
+        "Extrapolated: keep ε, B and m. Should ε turn unstable, lower ε and B together.",
+    ),
+    "contradicted by published work": (
+        {**STANDARD, "normalization": "batch", "convolutional": True, "weight_decay": 5e-4},
+        "Contradicted by published work: keep ε, B and m.",
+    ),
+    "extrapolated, a smaller batch": (
+        {**NTK, "epochs": 5},
+        "Extrapolated: take a smaller batch, B = 8. Keep ε and m.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POOR)
+def test_a_poor_grade_stands_before_what_to_set(name):
+    facts, headline = POOR[name]
+    plan = ask(**facts)
+    assert plan.evidence == name.partition(",")[0]
+    assert str(plan).splitlines()[1].startswith(headline)
+    assert plan.explain().splitlines()[2] == f"Evidence: {plan.evidence}."
+
+
+@pytest.mark.parametrize("facts", [NTK, STANDARD])
+def test_a_good_one_stands_below(facts):
+    second = str(ask(**facts)).splitlines()[1]
+    assert second.startswith(("Keep ", "Take "))
+
+
 def test_there_are_twelve():
     assert len(CASES) == 12
 

@@ -123,6 +123,9 @@ def test_the_page_of_advice_has_what_the_trials_found():
     for trial in own_trials("standard"):
         low, high = trial.interval
         assert f"| {trial.regret:.1f} ({low:.1f} to {high:.1f}) |" in page
+    (first, *_) = own_trials("standard")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"lost {first.regret:.1f} points at w = {first.widening_factor:g} |" in readme
     lost = losses_of_the_page()
     for name, text in {
         "µP": "µP lost {:.1f} points at 4 and {:.1f} at 16 times the width",

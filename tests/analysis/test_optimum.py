@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from widthwise.analysis import locate_optimum
+from widthwise.analysis.proportion import wilson_interval
 from widthwise.analysis.settings import merge_settings
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
@@ -230,11 +231,14 @@ def test_one_seed_gives_an_estimate_without_an_interval():
     assert result.noise_scale == pytest.approx(2.0**3.4, rel=0.5)
 
 
-def test_sampling_error_is_binomial():
+def test_sampling_error_is_that_of_a_proportion():
     result = locate_optimum(
         2.0**OCTAVES, np.repeat(parabola(OCTAVES, 3)[:, None], 2, 1), num_test=9
     )
-    assert result.sampling_error == pytest.approx(math.sqrt(0.78 * 0.22 / 9))
+    # Wilson's interval of one standard error, by hand.
+    expected = math.sqrt(0.78 * 0.22 / 9 + 1 / (4 * 81)) / (1 + 1 / 9)
+    assert result.sampling_error == pytest.approx(expected)
+    assert result.sampling_interval == wilson_interval(result.score, 9)
     assert locate_optimum(2.0**OCTAVES, example()).sampling_error is None
     with pytest.raises(InputError, match="divide percentages by 100"):
         locate_optimum(2.0**OCTAVES, 100 * example(), num_test=9)
@@ -421,9 +425,15 @@ def test_accuracies_within_one_example_of_all_right_tie():
     scores[8:] = [[0.95], [0.9]]
     saturated = locate_optimum(DECADES, scores, num_test=200)
     assert saturated.is_flat
+    assert saturated.is_saturated
+    assert saturated.sampling_error == pytest.approx(0.0033367, rel=1e-4)  # by hand, p = 0.999
+    assert saturated.sampling_interval[0] < 0.982 < 0.999 < saturated.sampling_interval[1]
     assert saturated.interval[0] == 0.0
     assert DECADES[7] <= saturated.interval[1] <= DECADES[8]
-    assert not locate_optimum(DECADES, scores, num_test=2000).is_flat
+    finer = locate_optimum(DECADES, scores, num_test=2000)
+    assert not finer.is_flat
+    assert not finer.is_saturated
+    assert not locate_optimum(DECADES, scores).is_saturated
 
 
 def test_intervals_of_accuracies_stay_within_0_and_1():

@@ -55,5 +55,11 @@ def test_bad_input(words, said):
     assert re.search(said, str(done.exception))
 
 
-def test_what_to_say_is_said_as_an_option():
-    assert "say --minimize if not" in run(*GIVEN[:-1]).stdout
+def test_of_a_loss_what_is_best_must_be_said():
+    done = run(*GIVEN[:-1])
+    assert (done.exit_code, done.stdout) == (1, "")  # main() makes it 2
+    assert str(done.exception) == (
+        "whether the smallest final_train_loss is the best or the largest must be said: give "
+        "--minimize or --maximize"
+    )
+    assert run(*GIVEN[:-1], "--maximize").exit_code == 0

@@ -60,6 +60,8 @@ def large():
 BAD = [
     ("run", "{}/absent.toml"),
     ("run", "{}"),
+    ("run", "{}/runs.csv"),
+    ("run", "{}/nets.py:build"),
     ("run", "{}/spec.json", "--set", "grid.momentum=2"),
     ("run", "{}/spec.json", "--set", "grid.batch_size=65"),
     ("run", "{}/spec.json", "--set", "grid.widening_factor=1.1"),
@@ -73,6 +75,7 @@ BAD = [
     ("work", "{}", "--for", "2"),
     ("init", "{}", "--example", "nothing"),
     ("status", "{}"),
+    ("status", "{}/spec.json"),
     ("report", "{}"),
     ("watch", "{}"),
     ("verify", "{}"),
@@ -80,6 +83,8 @@ BAD = [
     ("export", "{}", "-o", "{}/away"),
     ("compare", "{}", "{}"),
     ("analyze", "{}/absent.csv", *TABLE),
+    ("analyze", "{}/spec.json", *TABLE),
+    ("analyze", "{}/losses.csv", "--width", "width", "--x", "lr", "--score", "loss"),
     ("analyze", "{}/runs.csv", *TABLE, "--log-base", "1"),
     ("analyze", "{}/runs.csv", *TABLE, "--where", "lr"),
     ("analyze", "{}/runs.csv", *TABLE, "--where", "lr=7"),
@@ -99,6 +104,7 @@ BAD = [
     ("inspect", "{}/nets.py:plain", "--confidence", "2"),
     ("inspect", "{}/nets.py:build", "--target", "{}/nets.py:build", "--factor", "2"),
     ("probe", "nets"),
+    ("probe", "{}/runs.csv"),
     ("probe", "{}/spec.json", "--widths", "1,two"),
     ("probe", "{}/spec.json", "--spec", "other.toml"),
     ("probe", "{}/spec.json", "--momentum", "1", "-q"),
@@ -145,6 +151,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "spec.json").write_text(json.dumps(content | {"grid": grid}))
     (tmp_path / "nets.py").write_text(NETWORKS)
     (tmp_path / "runs.csv").write_text("width,lr,score\n1,0.1,0.5\n1,-0.2,0.6\n")
+    (tmp_path / "losses.csv").write_text("width,lr,loss\n1,0.1,0.5\n1,0.2,0.6\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from widthwise import cli, inspection
+from widthwise.cli.usual import MEANT
+from widthwise.study import StudySpec
+from widthwise.study.grid_spec import GridSpec
 
 WIDEN = ("widen", "--learning-rate", "0.1", "--batch-size", "32", "--parameterization", "ntk")
 
@@ -47,6 +50,55 @@ def test_a_command_without_the_option_does_not_know_the_old_spelling_either(caps
     with pytest.raises(Exception, match="--widening-factor"):
         cli.app(["probe", "nets.py:build", "--widening-factor", "4"], standalone_mode=False)
     assert capsys.readouterr().err == ""
+
+
+USUAL = [
+    (("widen", "--lr", "0.1"), "--learning-rate"),
+    (("widen", "--lr=0.1"), "--learning-rate"),
+    (("widen", "-lr", "0.1"), "--learning-rate"),
+    (("widen", "--learning_rate", "0.1"), "--learning-rate"),
+    (("widen", "--bs", "32"), "--batch-size"),
+    (("widen", "--width", "4"), "--factor"),
+    (("widen", "--widths", "4"), "--factor"),
+    (("widen", "--optim", "sgd"), "--optimizer"),
+    (("calibrate", "spec.toml", "--wd", "0"), "--set training.weight_decay=…"),
+    (("probe", "spec.toml", "--width", "1,2"), "--widths"),
+    (("run", "spec.toml", "--lr", "0.1"), "--set grid.learning_rate=…"),
+    (("run", "spec.toml", "--seeds", "3"), "--set grid.seeds=…"),
+    (("run", "spec.toml", "-j", "2"), "--workers"),
+    (("analyze", "runs.csv", "--lr", "lr"), "--x"),
+    (("analyze", "runs.csv", "--metric", "acc"), "--score"),
+    (("inspect", "nets:build", "--width", "2"), "--factor"),
+]
+
+
+@pytest.mark.parametrize(("words", "suggested"), USUAL, ids=lambda x: " ".join([*x][:4]))
+def test_a_name_that_other_tools_use_is_understood_as_a_suggestion(words, suggested):
+    with pytest.raises(Exception, match="No such option") as error:
+        cli.app([*words], standalone_mode=False)
+    assert error.value.format_message().endswith(f"(Possible options: {suggested})")
+
+
+def test_what_nobody_means_is_left_to_the_parser():
+    with pytest.raises(Exception, match="No such option") as error:
+        cli.app(["widen", "--xyzzy", "1"], standalone_mode=False)
+    assert "Possible" not in error.value.format_message()
+
+
+def test_every_suggestion_is_an_option_or_a_key_somewhere():
+    commands = cli.typer.main.get_command(cli.app).commands.values()
+    known = {name for command in commands for names in cli.command.options(command).values()
+             for name in names}  # fmt: skip
+    keys = set()
+    for option in (option for options, _ in MEANT for option in options):
+        name, _, key = option.partition(" ")
+        assert name in known, option
+        keys |= {key.removesuffix("=…")} - {""}
+    tables = StudySpec.model_fields
+    for key in keys:
+        table, name = key.split(".")
+        model = GridSpec if table == "grid" else tables[table].annotation
+        assert name in model.model_fields, key
 
 
 def test_the_default_confidence_is_as_the_help_says():

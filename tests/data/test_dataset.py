@@ -331,6 +331,23 @@ def test_wrong_options_are_rejected(options, message):
         Dataset.from_arrays(**arrays(), **options)
 
 
+@pytest.mark.parametrize("first", [1, 5])
+def test_classes_are_numbered_from_0(first):
+    given = arrays()
+    for part in ("train_labels", "test_labels"):
+        given[part] = given[part] + first
+    with pytest.raises(InputError, match=f"begin at {first} and end at {first + 3}; subtract") as e:
+        Dataset.from_arrays(**given)
+    assert "train, test" in str(e.value)
+    assert Dataset.from_arrays(**given, num_classes=first + 4).num_classes == first + 4
+
+
+def test_one_part_that_has_the_first_class_is_enough():
+    given = arrays()
+    given["test_labels"] = np.maximum(given["test_labels"], 1)
+    assert Dataset.from_arrays(**given).num_classes == 4
+
+
 def test_a_mask_that_hides_nothing_is_no_mask():
     given = arrays()
     plain = Dataset.from_arrays(**given)

@@ -2,13 +2,18 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from pages import PAGES, ROOT, blocks, command_lines, inline_code, named
 
+from widthwise import cli
+from widthwise.adviser import Setting
+from widthwise.adviser.commands import probe_command
 from widthwise.cli import app
+from widthwise.errors import FitError
 
 COMMANDS = typer.main.get_command(app).commands
 # Pages tell what was, too.
@@ -75,6 +80,48 @@ def test_there_are_command_lines():
 def test_planted_wrong_lines_are_found(line):
     assert problem(line) is not None
     assert line in command_lines(f"```sh\n{line}\n```") + command_lines(f"`{line}`")
+
+
+SETTLE = re.compile(r"^Settle it: (widthwise .* SPEC\.toml .*)$", re.M)
+LEAN = """
+[family]
+base_width = 4
+[data]
+num_train = 256
+[training]
+epochs = 4
+"""
+
+
+def settling_lines():
+    """What plans on the pages say would settle them, and what one prints for a probe."""
+    shown = [line for page in CURRENT for line in SETTLE.findall(page.read_text("utf-8"))]
+    tuned = Setting(learning_rate=0.1, batch_size=32, momentum=0.9)
+    return sorted({*shown, probe_command(None, tuned, 4.0)})
+
+
+def test_plans_on_the_pages_say_what_settles_them():
+    assert len(settling_lines()) >= 6
+
+
+@pytest.mark.parametrize("line", settling_lines())
+def test_what_settles_a_plan_begins_with_a_specification_without_a_grid(
+    line, tmp_path, monkeypatch, capsys
+):
+    """As far as the first run; none is trained."""
+
+    def begins(*arguments, **options):
+        raise FitError("here it would measure")
+
+    monkeypatch.setattr("widthwise.study.calibration.Study.create", begins)
+    monkeypatch.setattr("widthwise.study.stable_rates.max_stable_learning_rate", begins)
+    monkeypatch.setattr("signal.signal", lambda *handler: None)
+    monkeypatch.chdir(tmp_path)
+    Path("SPEC.toml").write_text(LEAN)
+    monkeypatch.setattr(sys, "argv", shlex.split(line))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (1, "widthwise: here it would measure\n")
 
 
 MODULE = re.compile(r"python -m (benchmarks\.\w+|validation\.\w+)")

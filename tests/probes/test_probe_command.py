@@ -8,6 +8,8 @@ import pytest
 from tiny_studies import clouds, in_this_process
 
 from widthwise import cli
+from widthwise.cli.probe import _on
+from widthwise.errors import FitError
 from widthwise.study import Study
 
 
@@ -56,12 +58,13 @@ def test_a_line_a_width_and_the_law(call, spec):
     code, out, err = call("probe", spec, *QUICK)
     lines = out.splitlines()
     assert code == 0
-    assert len(lines) == 3
-    assert lines[0].startswith(
+    assert len(lines) == 4
+    assert lines[0] == "Data: npz, 64 training examples"
+    assert lines[1].startswith(
         "Largest stable learning rate at widening factor 1, batch size 64, momentum 0: "
     )
-    assert "at widening factor 2" in lines[1]
-    assert lines[2].startswith("The largest stable learning rate goes as w^−q with q = ")
+    assert "at widening factor 2" in lines[2]
+    assert lines[3].startswith("The largest stable learning rate goes as w^−q with q = ")
     assert "w = 1: 6 runs at 3 learning rates, " in err
 
 
@@ -72,6 +75,7 @@ def test_json_holds_everything(call, spec):
     )  # fmt: skip
     content = json.loads(out)
     assert (code, err) == (0, "")
+    assert content["data"] == {"name": "npz", "num_train": 64}
     assert [row["widening_factor"] for row in content["widths"]] == [1.0, 4.0]
     assert {row["momentum"] for row in content["widths"]} == {0.5}
     assert {row["batch_size"] for row in content["widths"]} == {8}
@@ -110,6 +114,22 @@ def test_a_function_of_ones_own_with_data_by_name(call, tmp_path):
     assert (code, "at widening factor 1" in out) == (0, True)
 
 
+def test_data_that_nobody_named_are_named(call, tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK)
+    own = f"{tmp_path / 'net.py'}:build"
+    code, out, err = call("probe", own, "--set", "data.num_train=64", "--widths", 1, *QUICK, "-q")
+    assert (code, out) == (2, "")
+    assert "must accept inputs of the data set 'fashion-mnist-mini' of shape" in err
+
+
+def test_the_first_line_says_that_they_are_the_default():
+    said = _on("fashion-mnist-mini", 4000, is_default=True)
+    assert said == (
+        "Data: fashion-mnist-mini, 4,000 training examples; none were named: give --data, or "
+        "[data] in the specification\n"
+    )
+
+
 class TestStudy:
     @pytest.fixture
     def study(self, spec, tmp_path, monkeypatch):
@@ -122,7 +142,8 @@ class TestStudy:
     def test_its_rates_are_kept_and_shown(self, call, study):
         code, out, err = call("probe", study.directory, *QUICK)
         assert code == 0
-        first, second, *_ = out.splitlines()
+        data, first, second, *_ = out.splitlines()
+        assert data == "Data: npz, 64 training examples"
         assert "at widening factor 1" in first
         assert "at widening factor 2" in second
         assert "w = 1: 6 runs at 3 learning rates, " in err
@@ -159,6 +180,58 @@ def test_bad_input_is_2(call, spec, arguments, message):
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Nothing is trained: what the probe was asked for, a call a width."""
+    asked = []
+
+    def instead(family, dataset, **options):
+        asked.append({"data": dataset.name, "family": family, **options})
+        raise FitError("not measured here")
+
+    monkeypatch.setattr("widthwise.study.stable_rates.max_stable_learning_rate", instead)
+    return asked
+
+
+def without(spec, **changes):
+    """The specification with other tables; None leaves one out."""
+    fields = {**json.loads(spec.read_text()), **changes}
+    path = spec.with_name("lean.json")
+    path.write_text(json.dumps({k: v for k, v in fields.items() if v is not None}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"grid": None},
+        {"grid": None, "training": None},
+        {"grid": {"momentum": 0.5}},
+        {"training": {"weight_decay": 0.01}},
+    ],
+)
+def test_a_specification_needs_what_is_used_only(call, spec, measured, changes):
+    code, _, err = call("probe", without(spec, **changes), "-q")
+    assert (code, err) == (1, "widthwise: not measured here\n")
+    (asked,) = measured
+    assert asked["widening_factor"] == 1.0
+    assert asked["momentum"] == (changes.get("grid") or {}).get("momentum", 0.0)
+
+
+def test_the_momentum_that_is_asked_for_is_that_of_a_missing_grid(call, spec, measured):
+    lean = without(spec, grid=None, training={"nesterov": True})
+    call("probe", lean, "--momentum", 0.5, "-q")
+    assert [(row["momentum"], row["recipe"].nesterov) for row in measured] == [(0.5, True)]
+    assert "nesterov needs momentum" in call("probe", lean, "-q")[2]
+
+
+def test_what_is_wrong_with_a_lean_specification_is_said(call, spec, measured):
+    lean = without(spec, grid=None, trianing={"steps": 8})
+    code, out, err = call("probe", lean, "-q")
+    assert (code, out, measured) == (2, "", [])
+    assert "unknown key 'trianing'" in err
 
 
 def test_interrupted_is_130(call, spec, monkeypatch):

@@ -150,8 +150,12 @@ def test_best_accuracy_shows_interval_and_sampling_error(optima):
         (bar,) = artists(figure, f"w={row.widening_factor:g} interval")
         assert bar.get_ydata() == pytest.approx([100 * end for end in row.optimum.score_interval])
         (error,) = artists(figure, f"w={row.widening_factor:g} sampling error")
-        assert np.ptp(error.get_ydata()) == pytest.approx(
-            200 * 1.96 * row.optimum.sampling_error, rel=1e-3
+        num_right = row.optimum.score * row.optimum.num_test
+        shown = np.array(error.get_ydata()) / 100
+        # Wilson's interval is where the score's own standard errors are 1.96.
+        errors = np.sqrt(shown * (1 - shown) * row.optimum.num_test)
+        assert np.abs(shown * row.optimum.num_test - num_right) == pytest.approx(
+            1.959964 * errors, rel=1e-5
         )
 
 
@@ -243,15 +247,13 @@ def test_widths_differ_in_marker_and_in_gray():
 
 def test_bars_of_accuracies_end_within_0_and_100_percent(settings, optima):
     row = optima[0]
-    near = dataclasses.replace(
-        row.optimum, score=0.9999, score_interval=(0.999, 1.0), sampling_error=0.01, num_test=100
-    )
+    near = dataclasses.replace(row.optimum, score=1.0, score_interval=(0.999, 1.0), num_test=100)
     nearest = dataclasses.replace(row.nearest, test_accuracy=0.995, test_accuracy_sem=0.1)
     figure = best_accuracy_figure(
         [dataclasses.replace(row, optimum=near, nearest=nearest)], "validation"
     )
     (bar,) = artists(figure, f"w={row.widening_factor:g} sampling error")
-    assert list(bar.get_ydata()) == pytest.approx([99.99 - 1.959964, 100.0])
+    assert list(bar.get_ydata()) == pytest.approx([100 / (1 + 1.959964**2 / 100), 100.0])
     paths = [path for bars in figure.axes[0].collections for path in bars.get_paths()]
     (beside,) = (path.vertices[:, 1] for path in paths)
     assert beside == pytest.approx([99.5 - 10 * 1.959964, 100.0])

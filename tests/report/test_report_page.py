@@ -306,6 +306,16 @@ def cautions(made: ReportContent) -> str:
     return " ".join(remark.text for remark in found if remark.caution)
 
 
+def test_a_score_at_the_ceiling_is_called_saturated(sample):
+    width, optimum = next(iter(sample.optima.items()))
+    right = dataclasses.replace(optimum, score=1.0 - 1.0 / optimum.num_test)
+    text = cautions(dataclasses.replace(sample, optima={width: right}))
+    assert f"At w = {width:g} accuracy is saturated" in text
+    assert "choose harder data or fewer training examples" in text
+    below = dataclasses.replace(optimum, score=1.0 - 2.0 / optimum.num_test)
+    assert "saturated" not in cautions(dataclasses.replace(sample, optima={width: below}))
+
+
 def test_training_that_had_not_arrived_is_a_caution():
     rising = content(results_table(widths=(1.0, 4.0), still_rising=True), law=None)
     assert "Training had not arrived everywhere" in cautions(rising)

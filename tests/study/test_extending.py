@@ -229,6 +229,22 @@ class TestUnrelated:
             assert (other.status().runs_planned, other.status().runs_landed) == (8, 0)
             assert other.status().kept == 8
 
+    @pytest.mark.slow
+    def test_what_is_no_longer_asked_for_is_said_at_once_and_once(self, tmp_path, capsys):
+        study = finished_study(tmp_path / "s")
+        capsys.readouterr()
+        fewer = Study.create(study.directory, fields(grid={"seeds": 1, "widening_factor": [1]}))
+        said = capsys.readouterr().err
+        assert said.startswith("the study changes (grid[0].seeds: [0, 1] became [0]; ")
+        assert said.endswith(": 2 runs of it are there, 0 to train, 6 others are kept and no "
+                             "longer asked for\n")  # fmt: skip
+        fewer.run(1, progress=True)
+        assert "no longer asked for" not in capsys.readouterr().err
+        assert len(fewer.results()) == 2
+        again = Study.create(study.directory, fields())
+        assert capsys.readouterr().err == ""
+        assert len(again.results()) == 8
+
     def test_where_nothing_has_landed_nothing_is_asked(self, tmp_path):
         study = Study.create(tmp_path / "s", fields(), data=clouds())
         assert Study.create(study.directory, self.OTHER).spec.training.steps == 30

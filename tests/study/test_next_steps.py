@@ -1,5 +1,6 @@
 """What a study is told to run next: values worked out by hand, and commands that are understood."""
 
+import dataclasses
 import math
 import shlex
 
@@ -126,6 +127,15 @@ def test_what_keeps_an_optimum_open_decides_what_is_added(grid, censoring, reaso
     assert sentence.endswith(said)
     assert after.grid[0] == before.grid[0]
     assert after.grid[1].widening_factor == (2.0,)
+
+
+@pytest.mark.parametrize(("wrong", "is_said"), [(0.0, True), (1.0, True), (1.5, False)])
+def test_where_nearly_all_is_right_other_data_are_asked_for(wrong, is_said):
+    open_end = optimum(2.0, censoring="high", reason="edge of the grid")
+    score = dataclasses.replace(open_end, score=1.0 - wrong / 200, num_test=200)
+    (sentence,), after = steps(spec(NOISE), rows(), summary(optimum(), score))
+    assert ("choose harder data or fewer training examples" in sentence) == is_said
+    assert (after is None) == is_said
 
 
 def test_widths_that_lack_the_same_share_a_sentence_and_a_grid():

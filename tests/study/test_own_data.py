@@ -1,10 +1,12 @@
 """A study of data that the user brings: what it keeps, says and refuses."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_studies import fields
+from tiny_studies import fields, in_this_process
 from torch.utils.data import TensorDataset
 
 from widthwise.data import Dataset
@@ -34,6 +36,27 @@ def test_is_prepared_as_the_specification_says(tmp_path):
         "TensorDataset (24 training, 10 test examples of shape (1, 2, 3), given in memory)"
     )
     assert said["inputs"].startswith("unsigned bytes divided by 255; training mean of each coord")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preprocessing", ["center-scale", "none"])
+def test_the_report_says_one_thing_of_how_inputs_were_prepared(
+    tmp_path, monkeypatch, preprocessing
+):
+    in_this_process(monkeypatch)
+    spec = fields(data={"preprocessing": preprocessing})
+    study = Study.create(tmp_path / "s", spec, data=pictures())
+    study.run(1, progress=False)
+    shown = []
+    monkeypatch.setattr(
+        "widthwise.report.write_report", lambda content, place: shown.append(content)
+    )
+    study.report()
+    said = json.loads(shown[0].spec_text)["data"]
+    assert said["inputs"] == shown[0].provenance["inputs"]
+    assert ("mean" in said["inputs"]) == (preprocessing == "center-scale")
+    assert said["given in memory"] == "TensorDataset"
+    assert "preprocessing" not in said
 
 
 @pytest.mark.slow

@@ -93,6 +93,29 @@ class TestOverrides:
             StudySpec.parse({**MINIMAL, "grid": [GRID, GRID]}, ["grid.seeds=3"])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"grid": GRID}, r"needs 'training': \[training\] with one of steps = 5000"),
+        ({"training": {"steps": 8}}, r"needs 'grid': \[grid\] with widening_factor = \[1, 2, 4\]"),
+        ({}, r"needs 'grid' and 'training': \[grid\] with .*; \[training\] with one of steps"),
+        (
+            {"grid": {"learning_rate": 1, "batch_size": 2}, "training": {"steps": 8}},
+            r"needs 'grid.widening_factor'$",
+        ),
+    ],
+)
+def test_what_a_missing_table_must_have_is_said(given, said):
+    with pytest.raises(InputError, match=said):
+        StudySpec.parse(given)
+
+
+def test_what_is_said_of_missing_tables_is_true():
+    grid = {"widening_factor": [1, 2, 4], "learning_rate": 0.1, "batch_size": [2, 8, 32]}
+    for budget in ({"steps": 5000}, {"epochs": 100}, {"physical_time": 500}):
+        assert StudySpec.parse({"grid": grid, "training": budget}).grid[0].batch_size == (2, 8, 32)
+
+
 WRONG = {
     "unknown key": ("grid.learning_rat", 0.1, "unknown key .* did you mean 'learning_rate'"),
     "unknown table": ("trianing", {}, "unknown key 'trianing' .* did you mean 'training'"),

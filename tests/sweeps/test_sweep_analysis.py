@@ -208,12 +208,17 @@ def test_a_width_without_settings_enough():
     assert "At width 8 an optimum needs" in str(found)
 
 
-def test_a_name_that_sounds_like_a_loss_is_asked_about():
+@pytest.mark.parametrize("name", ["val_loss", "test_error", "perplexity", "nll", "Eval/MSE"])
+def test_a_name_that_sounds_like_a_loss_is_asked_about(name):
     columns = planted()
-    columns["val_loss"] = columns.pop("acc")
-    found = ww.analyze(columns, width="width", x="lr", score="val_loss")
-    assert "the largest val_loss was taken for the best; say minimize if not." in str(found)
-    assert "was taken for the best" not in str(say(planted()))
+    columns[name] = columns.pop("acc")
+    roles = {"width": "width", "x": "lr", "score": name}
+    with pytest.raises(ww.InputError, match="give minimize=True or minimize=False") as asked:
+        ww.analyze(columns, **roles)
+    assert name in str(asked.value)
+    best = ww.analyze(columns, minimize=False, **roles).optima[1].noise_scale
+    assert best == say(planted()).optima[1].noise_scale
+    assert ww.analyze(columns, minimize=True, **roles).optima[1].noise_scale != best
 
 
 def test_seeds_are_told_from_repetitions():
@@ -234,7 +239,7 @@ def test_seeds_are_told_from_repetitions():
     assert "not on seeds" not in paired.sentence()
 
 
-def test_an_optuna_study_that_minimizes_must_be_minimized():
+def test_an_optuna_study_says_itself_what_is_best():
     study = type(
         "Study", (), {"trials": [], "directions": [type("D", (), {"name": "MINIMIZE"})()]}
     )()
@@ -246,9 +251,10 @@ def test_an_optuna_study_that_minimizes_must_be_minimized():
     ]  # fmt: skip
     roles = {"width": "width", "x": "lr", "score": "value"}
     with pytest.raises(ww.InputError, match="minimize must be True"):
-        ww.analyze(study, **roles)
-    found = ww.analyze(study, minimize=True, **roles)
-    assert found.optima[1].noise_scale == pytest.approx(4.0, rel=0.1)
+        ww.analyze(study, minimize=False, **roles)
+    for minimize in (None, True):
+        found = ww.analyze(study, minimize=minimize, **roles)
+        assert found.optima[1].noise_scale == pytest.approx(4.0, rel=0.1)
 
 
 def test_the_schema_is_one_whatever_is_found():

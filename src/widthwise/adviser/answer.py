@@ -5,6 +5,7 @@ import textwrap
 
 from widthwise.adviser.ceiling import Interval
 from widthwise.adviser.content import PlanContent
+from widthwise.adviser.evidence import Grade
 from widthwise.text import first_sentence, same, table
 
 MOST_LINES = 15
@@ -17,6 +18,8 @@ PARAMETERIZATIONS = {
 }
 # Below it a part of the wanted noise is not worth digits, for which a line has no room.
 _LEAST_PART = 1e-4
+_SMALLER = "Take a smaller batch"
+_POOR: tuple[Grade, ...] = ("extrapolated", "contradicted by published work")
 _LETTERS = {"learning_rate": "ε", "batch_size": "B", "momentum": "m"}
 
 
@@ -27,7 +30,7 @@ def answer(plan: PlanContent, more: str) -> str:
         plan: what to put into words.
         more: the last line: where reasons are to be had.
     """
-    beginning = [title(plan), *_wrapped(_instruction(plan)), *_settings(plan)]
+    beginning = [title(plan), *_wrapped(_graded(plan)), *_settings(plan)]
     end = _wrapped(f"Evidence: {plan.evidence}. {_reason(plan)}")
     last = [] if plan.settle is None else [f"Settle it: {plan.settle}"]
     last.append(more)
@@ -69,6 +72,16 @@ def interval_text(interval: Interval | None) -> str:
     return f"(at least {low:.3g})" if math.isinf(high) else f"({low:.3g} to {high:.3g})"
 
 
+def _graded(plan: PlanContent) -> str:
+    """What to do, behind the grade where that is poor: nobody is to read the one without the
+    other."""
+    said = _instruction(plan)
+    if plan.evidence not in _POOR:
+        return said
+    said = said.replace(f"{_SMALLER}:", f"{_SMALLER},")
+    return f"{plan.evidence.capitalize()}: {said[0].lower()}{said[1:]}"
+
+
 def _instruction(plan: PlanContent) -> str:
     """What to do, in one sentence."""
     moved, kept = [], []
@@ -83,7 +96,7 @@ def _instruction(plan: PlanContent) -> str:
         said = f"Keep ε, B and m. Should ε turn unstable, {remedy}."
     else:
         smaller = plan.batch_size < plan.base.batch_size and kept == ["ε", "m"]
-        verb = "Take a smaller batch" if smaller else "Set"
+        verb = _SMALLER if smaller else "Set"
         said = f"{verb}{':' if smaller else ''} {' and '.join(moved)}."
         if kept:
             said += f" Keep {' and '.join(kept)}."

@@ -10,7 +10,7 @@ from widthwise.adviser.answer import interval_text, number_text, title
 from widthwise.adviser.ceiling import Ceiling
 from widthwise.adviser.content import PlanContent
 from widthwise.adviser.solving import EquivalentChoice
-from widthwise.text import table
+from widthwise.text import first_sentence, table
 
 _WIDTH = 92
 _NAMES = {
@@ -22,12 +22,14 @@ _NAMES = {
     "ceiling": "largest batch",
 }
 _ABOUT = (
-    "Training on small random batches makes the steps of SGD noisy, and that noise decides how "
-    "well the network does on new data: too little and it overfits, too much and it does not "
-    "learn. Its strength is ḡ = ε/(B(1−m))/σ_init²: learning rate ε, batch size B, momentum m, "
-    "and the variance σ_init² of the initial weights. Wider networks bear, and want, more of it. "
-    "This plan keeps ḡ at its best as the network widens."
+    "Training on small random batches is noisy, and the noise decides how well a network does on "
+    "new data. Its strength is ḡ = ε/(B(1−m))/σ_init², with the variance σ_init² of the initial "
+    "weights. This plan keeps ḡ at its best."
 )
+# Says no more than the table of settings.
+_NOTHING = ("It stays. (unchanged)", "It was to stay. (unchanged)")
+# What the plan sets: its reason needs no source, for it is solved for or the user's choice.
+_KNOBS = ("learning_rate", "batch_size", "momentum")
 _GRADIENT_NOISE = (
     "This is another quantity than ḡ: a property of the gradients (their variance over their "
     "squared mean, in examples), which says up to which batch size more devices save time. ḡ is a "
@@ -82,7 +84,8 @@ def _settings(plan: PlanContent) -> list[str]:
         reached = f"{100.0 * plan.noise_reached:.3g} %"
         rows.append(("noise that is reached", "", reached, "of what the rule asks for"))
     heading = title(plan)
-    lines = [heading, "=" * len(heading), *_table(("", "base", "set", ""), rows)]
+    graded = [f"Evidence: {plan.evidence}."]
+    lines = [heading, "=" * len(heading), *graded, *_table(("", "base", "set", ""), rows)]
     if plan.layer_rates:
         lines.append("The learning rate differs by layer (use parameter_groups(module)):")
         lines += [
@@ -93,11 +96,16 @@ def _settings(plan: PlanContent) -> list[str]:
 
 
 def _reasons(plan: PlanContent) -> list[str]:
-    return _bullets(
-        f"{_NAMES[reason.quantity]}: {reason.text} [{reason.source}]"
-        for reason in plan.reasons
-        if reason.quantity != "ceiling"
-    )
+    said, before = [], ""
+    for reason in plan.reasons:
+        if reason.quantity == "ceiling" or reason.text in _NOTHING:
+            continue
+        # What two reasons rest on is named once.
+        source = reason.source.removeprefix(before).removeprefix("; ")
+        cited = "" if reason.quantity in _KNOBS or not source else f" [{source}]"
+        said.append(f"{_NAMES[reason.quantity]}: {reason.text}{cited}")
+        before = reason.source
+    return _bullets(said)
 
 
 def _trust(plan: PlanContent) -> list[str]:
@@ -106,7 +114,8 @@ def _trust(plan: PlanContent) -> list[str]:
         lines += _bullets([f"{finding.text} [{finding.source}]"])
         lines += _command(finding.measure)
     lines += _bullets(plan.notes)
-    return lines + _bullets(f"Taken for granted: {text}." for text in plan.assumptions)
+    granted = "; ".join(plan.assumptions)
+    return lines + _bullets([f"Taken for granted: {granted}."] if granted else [])
 
 
 def _command(command: str | None) -> list[str]:
@@ -187,7 +196,7 @@ def _rivals(plan: PlanContent) -> list[str]:
         layers = "; ".join(f"{name} {number_text(rate)}" for name, rate in rival.layer_rates)
         lines += _bullets(
             [
-                f"{rival.name}: optimizes {rival.optimizes}. {rival.note}"
+                f"{rival.name}: optimizes {rival.optimizes}. {first_sentence(rival.note)}"
                 f"{f' Learning rates: {layers}.' if layers else ''} [{rival.source}]"
             ]
         )

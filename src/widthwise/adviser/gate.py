@@ -30,6 +30,18 @@ def examine(facts: Facts) -> tuple[Grade, tuple[Finding, ...]]:
     return max(grades, key=GRADES.index), findings
 
 
+def refuse_optimizer(optimizer: str, base: Setting) -> None:
+    """What can be refused before anything is known of the networks.
+
+    Raises:
+        AdviceRefusedError: if the rule says nothing about this optimizer.
+    """
+    facts = Facts(base=base, widening_factor=1.0, parameterization="standard", optimizer=optimizer)
+    (row,) = (row for row in CAUTIONS if row.name == "optimizer")
+    if row.holds(facts):
+        raise AdviceRefusedError([row.finding(facts)])
+
+
 def normalization_doubts(normalization: str | None, weight_decay: float) -> tuple[str, ...]:
     """Why the rule may not hold for networks trained so, whatever else they are, for a report.
 

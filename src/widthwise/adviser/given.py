@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from widthwise.adviser.ceiling import Interval, StableLaw, StableRate
-from widthwise.errors import InputError, real_number
+from widthwise.errors import InputError, perhaps, real_number
 from widthwise.theory.parameterization import width_rule
 
 NORMALIZATIONS = (
@@ -81,7 +81,7 @@ class Network:
         if self.normalization is not None and self.normalization not in NORMALIZATIONS:
             raise InputError(
                 f"normalization must be one of {', '.join(NORMALIZATIONS)}, got "
-                f"{self.normalization!r}",
+                f"{self.normalization!r}{perhaps(self.normalization, NORMALIZATIONS)}",
                 fields=("normalization",),
             )
         if self.build is not None and not isinstance(self.build, str):
@@ -328,7 +328,7 @@ def with_former(former: Mapping[str, Any], **given: Any) -> dict[str, Any]:
 
 
 _QUESTIONS = {
-    "widening_factor": "How many times wider is the target than the base? Give widening_factor",
+    "widening_factor": "How many times as wide does it become? Give widening_factor",
     "parameterization": "How do the initial weights scale with width? Give parameterization: "
     "standard (Kaiming, Xavier: variance ∝ 1/fan-in), default (PyTorch's own initialization), ntk "
     "(variance independent of width, forward pass divided by √fan-in) or mup",
@@ -343,7 +343,9 @@ def _ask(name: str, questions: tuple[str, ...], *, read: bool) -> None:
             f"It could not be read off the modules.{why} {_QUESTIONS[name]}.",
             fields=tuple(_QUESTIONS),
         )
-    raise InputError(f"{_QUESTIONS[name]}; or both networks.", fields=(name,))
+    raise InputError(
+        f"{_QUESTIONS[name]}; or both networks, base and target.", fields=(name, "base", "target")
+    )
 
 
 def _require_factor(value: float) -> None:

@@ -60,36 +60,32 @@ _RULES: tuple[_Rule, ...] = (
         _same,
         _same,
         "nothing: no tuning is needed",
-        "What most people do. With the standard parameterization it is also what the paper's rule "
-        "asks for, until the learning rate is no longer stable.",
+        "In the standard parameterization the paper's rule asks for it, too, while ε is stable.",
         "common practice",
     ),
     _Rule(
         "linear batch scaling",
         _proportional,
         _proportional,
-        "time: more devices finish an epoch in fewer steps at the same accuracy",
-        "Made for larger batches, not for wider networks; here the batch grows with the network. "
-        "It keeps ε/B, so the noise is that of keeping everything; the learning rate soon is too "
-        "large.",
+        "time: fewer steps an epoch",
+        "Made for larger batches, not for wider networks. It keeps ε/B; ε soon is too large.",
         "Goyal et al. (2017), arXiv:1706.02677",
     ),
     _Rule(
         "square-root batch scaling",
         math.sqrt,
         _proportional,
-        "time, holding the variance of one update rather than the noise of SGD",
-        "Made for larger batches, not for wider networks. Less noise than keeping everything.",
+        "time, at the same variance of an update",
+        "Made for larger batches, not for wider networks.",
         "Krizhevsky (2014), arXiv:1404.5997; Hoffer et al. (2017), arXiv:1705.08741",
     ),
     _Rule(
         "critical batch size",
         _same,
         _same,
-        "time to a given loss: the largest batch that still saves steps in proportion",
-        "For language models in about one pass (Adam) that batch size was found to grow with the "
-        "amount of data and hardly with the size of the model: at fixed data, no change of B with "
-        "width. It is not about test accuracy, and gives no learning rate; the base's is shown.",
+        "time to a given loss",
+        "Of language models in one pass (Adam): it grows with the data and hardly with width. It "
+        "gives no learning rate; the base's is shown.",
         "Zhang et al. (2024), arXiv:2410.21676; Bergsma et al. (2025), arXiv:2505.13738",
     ),
 )
@@ -144,9 +140,7 @@ def _mup(base: Setting, widening_factor: float, exponent: float, reached: float)
             ("readout bias", rate),
         ),
         relative_noise=widening_factor ** (1.0 - exponent) / reached,
-        optimizes="the speed of training at the same number of steps, at every width with the "
-        "base's constants",
-        note="The base must have been tuned in µP: the constants of a base in another "
-        "parameterization do not carry over. Rates are those of MuSGD in the mup package.",
+        optimizes="the speed of training, at every width with the base's constants",
+        note="The base must have been tuned in µP. Rates are those of MuSGD in the mup package.",
         source="Yang et al. (2022), arXiv:2203.03466",
     )

@@ -9,7 +9,7 @@ from widthwise.adviser.ceiling import Interval, StableLaw, StableRange, StableRa
 from widthwise.adviser.ceiling import stable_range as range_of
 from widthwise.adviser.commands import calibrate_command, probe_command
 from widthwise.adviser.evidence import Facts, Finding, Grade
-from widthwise.adviser.gate import examine
+from widthwise.adviser.gate import examine, refuse_optimizer
 from widthwise.adviser.given import (
     Family,
     Known,
@@ -36,7 +36,7 @@ from widthwise.adviser.solving import (
     with_growth,
 )
 from widthwise.analysis import Law
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 from widthwise.theory.parameterization import PAPER_EXPONENT, noise_growth, width_rule
 
 
@@ -101,13 +101,20 @@ def widen(
     network, stability, training = given["network"], given["stability"], given["training"]
     tuned = Setting(learning_rate=learning_rate, batch_size=batch_size, momentum=momentum)
     if keep not in KEEPS:
-        raise InputError(f"keep must be one of {', '.join(KEEPS)}, got {keep!r}", fields=("keep",))
+        raise InputError(
+            f"keep must be one of {', '.join(KEEPS)}, got {keep!r}{perhaps(keep, KEEPS)}",
+            fields=("keep",),
+        )
     for name, value, kind in (("training", training, Training), ("law", law, Law)):
         if value is not None and not isinstance(value, kind):
             raise InputError(f"{name} must be a {kind.__name__}, got {value!r}", fields=(name,))
     training = training or Training()
     limit = training.batch_limit(tuned.batch_size)
-    known = known_networks(network, widening_factor, parameterization)
+    try:
+        known = known_networks(network, widening_factor, parameterization)
+    except InputError:
+        refuse_optimizer(training.optimizer, tuned)  # no answer to the question would help
+        raise
     stable = _stable_range(stability, known.widening_factor)
     share = stable.base_share(tuned.learning_rate, tuned.batch_size)
     facts = Facts(

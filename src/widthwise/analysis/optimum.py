@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from widthwise.analysis.doubts import doubts_about
 from widthwise.analysis.flat_top import FLAT, FlatTop, draws_on, find_flat_top, level_span
+from widthwise.analysis.proportion import wilson_interval
 from widthwise.analysis.settings import Scatter, Settings, merge_settings, thinned
 from widthwise.analysis.shape import fit_peaks
 from widthwise.errors import FitError, InputError
@@ -18,6 +19,8 @@ from widthwise.text import interval as written
 
 Censoring = Literal["none", "low", "high"]
 FloatArray = NDArray[np.float64]
+# Confidence of an interval of one standard error to both sides.
+_ONE_ERROR = 0.6826894921370859
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +42,8 @@ class Optimum:
             so that any noise scale among them is as good.
         best_index: the setting with the highest mean, in the input order.
         num_seeds: S.
-        sampling_error: standard error of `score` from the finite test set; not in the interval.
+        sampling_error: standard error of `score` from the finite test set, by Wilson's interval, so
+            that it is not 0 where all examples are right; not in the interval.
         samples: draws of log(noise_scale), shape (num_bootstrap,); infinite beyond an edge, NaN
             for one seed whose noise nothing tells, and for a level top that goes on to an edge.
         measured: lowest and highest usable noise scale.
@@ -70,6 +74,19 @@ class Optimum:
     def is_flat(self) -> bool:
         """Whether the best settings tie, so that any noise scale among them is as good."""
         return self.reason == FLAT
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether at most one test example is left to get right: no setting can be seen to be
+        better."""
+        return self.num_test is not None and self.score >= 1.0 - (1.0 + 1e-9) / self.num_test
+
+    @property
+    def sampling_interval(self) -> tuple[float, float] | None:
+        """Where `score` may lie with another test set of this size, at 95 %."""
+        if self.num_test is None:
+            return None
+        return wilson_interval(min(max(self.score, 0.0), 1.0), self.num_test)
 
     def __str__(self) -> str:
         said = [self.reason] * (self.censoring != "none") + list(self.doubts)
@@ -304,4 +321,5 @@ def _sampling_error(score: float, num_test: int | None) -> float | None:
             "num_test needs scores that are fractions in [0, 1] and at least one test example, "
             f"got score {score:g} and num_test {num_test}; divide percentages by 100"
         )
-    return float(np.sqrt(score * (1.0 - score) / num_test))
+    low, high = wilson_interval(score, num_test, _ONE_ERROR)
+    return (high - low) / 2.0

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from widthwise.cli.command import in_options, options
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError
 
@@ -15,7 +14,6 @@ _ROWS = "What the table holds"
 
 
 def analyze(
-    context: typer.Context,
     table: Annotated[
         Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, one row a run.")
     ],
@@ -36,9 +34,14 @@ def analyze(
         typer.Option(metavar="COLUMN", help="Column of seeds.", rich_help_panel=_ROWS),
     ] = None,
     minimize: Annotated[
-        bool,
-        typer.Option("--minimize", help="The smallest score is best.", rich_help_panel=_ROWS),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--minimize/--maximize",
+            help="Whether the smallest or the largest score is best; losses need one of the two.",
+            show_default=False,
+            rich_help_panel=_ROWS,
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,7 +82,7 @@ def analyze(
     if as_json:
         print_json({**found.to_dict(), "report": page})
         return
-    print(in_options(str(found), ["minimize"], options(context.command), prose=True))
+    print(found)
     if page is not None:
         print(f"\nReport: {page}")
 

@@ -12,6 +12,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from widthwise.cli.streams import kept_for_json
+from widthwise.cli.usual import meant
 from widthwise.deprecated import LAST
 from widthwise.errors import InputError, exits_raise
 
@@ -24,7 +25,16 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {name for names in options(self).values() for name in names}
-        return super().parse_args(ctx, [_new_spelling(word, known) for word in args])
+        try:
+            return super().parse_args(ctx, [_new_spelling(word, known) for word in args])
+        except Exception as error:  # whichever library typer parses with
+            name = getattr(error, "option_name", None)
+            if isinstance(name, str) and hasattr(error, "possibilities"):
+                # "-lr" is parsed as -l.
+                typed = next((word for word in args if word.startswith(name)), name)
+                found = meant(typed.partition("=")[0], known)
+                error.possibilities = [found] if found else error.possibilities
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:

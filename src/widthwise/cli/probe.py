@@ -9,12 +9,12 @@ import typer
 from widthwise.cli.command import widening_factors
 from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import FitError, InputError
+from widthwise.mistaken import without_function
 
 if TYPE_CHECKING:
     from widthwise.probes import StabilityLaw, StableLearningRate
     from widthwise.study import StudySpec
 
-_WIDTHS = (1.0, 2.0, 4.0)
 _FILES = (".toml", ".json")
 # Panels of the help.
 _RUNS, _DATA = "The runs", "Data and training"
@@ -30,7 +30,7 @@ def probe(
     ],
     widths: Annotated[
         str | None,
-        typer.Option(help="Widening factors, as in 1,2,4; default those of the specification."),
+        typer.Option(help="Widening factors; default those of the specification, or 1,2,4."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Examples a step; default 64, or all if fewer.")
@@ -79,11 +79,13 @@ def probe(
 ) -> None:
     """Measure the largest stable learning rate at some widths, and how it falls with width.
 
-    With a study's folder, at its widths and on its data: the rates are kept there, and its report
-    shows them.
+    A specification needs no grid. With a study's folder, at its widths and on its data: the rates
+    are kept there, and its report shows them.
     """
+    from widthwise.data import load
     from widthwise.study import Study
     from widthwise.study.progress import make_reporter
+    from widthwise.study.record import read_record
     from widthwise.study.stable_rates import ProbeOptions, measured_rates, reported
 
     options = ProbeOptions(
@@ -96,18 +98,30 @@ def probe(
     )
     factors = None if widths is None else widening_factors(widths)
 
+    begins: list[str] = []  # above the first rate, so that bad input prints nothing
+
     def show(rate: "StableLearningRate") -> None:
         if not as_json:
-            print(rate.sentence(), flush=True)
+            print("".join([*begins, rate.sentence()]), flush=True)
+        begins.clear()
 
     if Path(network).is_dir():
         _refuse(network, {"--spec": spec, "--data": data, "--set": settings})
         study = Study.open(network)
+        known = read_record(study.directory).data
+        on, num_train = known.name, known.num_train
+        begins.append(_on(on, num_train))
         found = study.probe(options, widths=factors, progress=not quiet, on_rate=show)
     else:
+        asked = _specification(network, spec, data, settings or [], momentum)
+        dataset = load(asked.data)
+        on, num_train = dataset.name, dataset.num_train
+        is_default = "data" not in asked.model_fields_set
+        begins.append(_on(on, num_train, is_default=is_default))
         found = measured_rates(
-            _specification(network, spec, data, settings or []),
+            asked,
             None,
+            dataset=dataset,
             widths=factors,
             measure=reported(options, make_reporter(not quiet)),
             options=options,
@@ -117,6 +131,7 @@ def probe(
     if as_json:
         print_json(
             {
+                "data": {"name": on, "num_train": num_train},
                 "widths": [rate.to_dict() for rate in found.rates],
                 "law": None if law is None else law.to_dict(),
                 "sentence": problem if law is None else law.sentence(),
@@ -136,11 +151,25 @@ def _refuse(directory: str, options: dict[str, object]) -> None:
         )
 
 
+def _on(data: str, num_train: int, *, is_default: bool = False) -> str:
+    """The line that says on which data the rates are measured.
+
+    >>> _on("mnist1d", 4000)
+    'Data: mnist1d, 4,000 training examples\\n'
+    """
+    why = "; none were named: give --data, or [data] in the specification" if is_default else ""
+    return f"Data: {data}, {num_train:,} training examples{why}\n"
+
+
 def _specification(
-    network: str, spec: Path | None, data: str | None, settings: list[str]
+    network: str,
+    spec: Path | None,
+    data: str | None,
+    settings: list[str],
+    momentum: float | None,
 ) -> "StudySpec":
-    from widthwise.study import StudySpec
     from widthwise.study.family_spec import FamilySpec
+    from widthwise.study.probe_spec import probe_spec
 
     overrides = [*settings, *([f"data.name={data}"] if data is not None else [])]
     if network.endswith(_FILES):
@@ -149,21 +178,16 @@ def _specification(
                 f"{network} is a specification already: leave out --spec {spec}, or name the "
                 'networks as "module:function"'
             )
-        return StudySpec.parse(network, overrides)
+        return probe_spec(network, overrides, momentum=momentum)
     if ":" not in network:
         raise InputError(
             "the networks to probe are a specification (.toml, .json), a study's folder, or your "
             f'own as "module:function" or "file.py:function", got {network!r}'
+            f"{without_function(network)}"
         )
     if spec is None:
-        grid = {
-            "widening_factor": _WIDTHS,
-            "learning_rate": 1.0,  # not used: the probe looks for it
-            "batch_size": 1,
-        }
-        fields = {"family": {"kind": network}, "grid": grid, "training": {"epochs": 1}}
-        return StudySpec.parse(fields, overrides)
-    parsed = StudySpec.parse(spec, overrides)
+        return probe_spec({"family": {"kind": network}}, overrides, momentum=momentum)
+    parsed = probe_spec(spec, overrides, momentum=momentum)
     own = FamilySpec(kind=network, parameterization=parsed.family.parameterization)
     return parsed.model_copy(update={"family": own})
 

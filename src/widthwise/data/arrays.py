@@ -202,6 +202,23 @@ def check_labels(what: str, labels: NDArray[Any], *, num_examples: int) -> None:
         )
 
 
+def check_begins_at_0(labels: Mapping[str, NDArray[np.int64]]) -> None:
+    """Refuse classes numbered from 1, or from anything else: a network would have an output for
+    each number below, which no example has.
+
+    Args:
+        labels: name of a part → its labels, which passed :func:`check_labels`.
+    """
+    first = min(int(found.min()) for found in labels.values())
+    last = max(int(found.max()) for found in labels.values())
+    if first > 0:
+        raise InputError(
+            f"labels must begin at 0, but those of {', '.join(labels)} begin at {first} and end at "
+            f"{last}; subtract {first}, or give num_classes, as an array beside them or to "
+            "Dataset.from_arrays, if classes have no examples here"
+        )
+
+
 def check_label_range(what: str, labels: NDArray[Any], num_classes: int) -> None:
     """Require every label to lie in [0, num_classes)."""
     largest = int(labels.max())

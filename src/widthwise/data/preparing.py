@@ -10,6 +10,7 @@ from widthwise.data.arrays import (
     Inputs,
     Labels,
     RawData,
+    check_begins_at_0,
     check_inputs,
     check_labels,
     check_one_unit,
@@ -17,7 +18,7 @@ from widthwise.data.arrays import (
 )
 from widthwise.data.preprocessing import Preprocessing, described, fit_center_scale, to_float
 from widthwise.data.splits import hold_out, split_training, stratified_subset
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 
 _Examples = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -54,7 +55,7 @@ def prepared(
     if preprocessing not in get_args(Preprocessing):
         raise InputError(
             f"preprocessing must be one of {', '.join(get_args(Preprocessing))}, "
-            f"got {preprocessing!r}; choose one"
+            f"got {preprocessing!r}{perhaps(preprocessing, get_args(Preprocessing))}"
         )
     train, test, held_out = _with_test(raw, num_test, seed)
     own_validation = _own_examples("validation", raw.validation_inputs, raw.validation_labels)
@@ -67,6 +68,8 @@ def prepared(
     names = ("train", "test", "validation")
     check_one_unit({name: part[0] for name, part in zip(names, parts, strict=False)})
     classes = max(int(labels.max()) for _, labels in parts) + 1
+    if raw.num_classes is None:
+        check_begins_at_0({name: part[1] for name, part in zip(names, parts, strict=False)})
     split = split_training(train[1], num_train=num_train, num_validation=num_validation, seed=seed)
     test_rows = stratified_subset(test[1], num_test, seed=seed)
     found: dict[str, tuple[Inputs, Labels]] = {

@@ -26,7 +26,7 @@ from widthwise.data.readers.image_folder import read_image_folder
 from widthwise.data.readers.npz import read_npz
 from widthwise.data.readers.parquet import read_parquet_folder
 from widthwise.data.readers.saved_datasets import read_saved
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 
 
 class DataSpec(BaseModel):
@@ -295,7 +295,8 @@ def entry(name: str) -> Entry:
         return _TABLE[name]
     except KeyError:
         raise InputError(
-            f"the data set must be one of {', '.join(_TABLE)}, got {name!r}; "
+            f"the data set must be one of {', '.join(_TABLE)}, got {name!r}"
+            f"{perhaps(name, _TABLE)}; "
             "for data of your own use image-folder, npz, idx, hf-parquet or hf-saved with a path"
         ) from None
 

@@ -110,24 +110,35 @@ def image_size(input_shape: Sequence[int]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def check_logits(family: WidthFamily, module: nn.Module, inputs: Tensor, num_classes: int) -> None:
+def check_logits(
+    family: WidthFamily,
+    module: nn.Module,
+    inputs: Tensor,
+    num_classes: int,
+    *,
+    data: str | None = None,
+) -> None:
     """Make sure that a family's network fits the data: inputs (n, *shape) → (n, num_classes).
+
+    Args:
+        data: name of the data set, for the message.
 
     Raises:
         InputError: with what it did instead.
     """
+    of = "" if data is None else f" of the data set {data!r}"
     try:
         with torch.no_grad():
             output = module(inputs)
     except Exception as error:
         raise InputError(
-            f"the family {family.name!r} must accept inputs of shape {tuple(inputs.shape)}, but "
-            f"its forward raised {said_by(error)}"
+            f"the family {family.name!r} must accept inputs{of} of shape "
+            f"{tuple(inputs.shape)}, but its forward raised {said_by(error)}"
         ) from error
     expected = (len(inputs), num_classes)
     if not isinstance(output, Tensor) or tuple(output.shape) != expected:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise InputError(
-            f"the family {family.name!r} must map inputs of shape {tuple(inputs.shape)} to logits "
-            f"of shape {expected} (batch, classes), got {got}"
+            f"the family {family.name!r} must map inputs{of} of shape "
+            f"{tuple(inputs.shape)} to logits of shape {expected} (batch, classes), got {got}"
         )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 from widthwise.families.base import require_seed
 from widthwise.theory.parameterization import (
     PARAMETERIZATIONS,
@@ -65,7 +65,7 @@ def require_drawn(parameterization: str) -> None:
     if parameterization not in DRAWN:
         raise InputError(
             f"parameterization must be one of {', '.join(DRAWN)}, got {parameterization!r}"
-            f"{_ELSEWHERE.get(parameterization, '')}"
+            f"{perhaps(parameterization, DRAWN)}{_ELSEWHERE.get(parameterization, '')}"
         )
 
 
@@ -108,7 +108,9 @@ def as_image(input_shape: Sequence[int]) -> tuple[nn.Module, ...]:
 
 def _row(table: Mapping[str, _Row], what: str, name: str) -> _Row:
     if name not in table:
-        raise InputError(f"{what} must be one of {', '.join(table)}, got {name!r}")
+        raise InputError(
+            f"{what} must be one of {', '.join(table)}, got {name!r}{perhaps(name, table)}"
+        )
     return table[name]
 
 

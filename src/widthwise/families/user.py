@@ -21,6 +21,7 @@ from widthwise.errors import InputError, exits_raise, said_by
 from widthwise.families.base import require_seed
 from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
 from widthwise.families.size import tensors_in_memory
+from widthwise.mistaken import without_function
 from widthwise.theory.parameterization import init_variance, width_rule
 
 
@@ -140,7 +141,7 @@ def user_family(reference: str, parameterization: str = "standard") -> UserFamil
     if not separator or not target or not attribute:
         raise InputError(
             f'a family of your own is written "module:function" or "file.py:function", '
-            f"got {reference!r}"
+            f"got {reference!r}{without_function(reference)}"
         )
     module, directory = _load_module(target, reference)
     function: Any = module

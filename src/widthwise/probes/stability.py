@@ -243,7 +243,7 @@ def _curvature(
     positive or the module does not allow it."""
     module = build_modules(family, widening_factor, [seed], recipe)[0]
     sample = network_inputs(module, dataset.train_inputs[:_SAMPLE])
-    check_network(family, module, sample, dataset.num_classes)
+    check_network(family, module, sample, dataset.num_classes, data=dataset.name)
     size = _CURVATURE_OUTPUTS // largest_activation(module, sample)
     size = min(dataset.num_train, _CURVATURE_EXAMPLES, max(size, 32))
     size = whole_batch(size, recipe.ghost_batch_size)

@@ -47,7 +47,7 @@ def law_caption(optima: Sequence[OptimumRow], law: Law | None) -> str:
 def best_accuracy_caption(optima: Sequence[OptimumRow], selected_on: SelectedOn) -> str:
     text = (
         f"The {selected_on} accuracy at the optimum. Thick bars: 95 % over seeds; thin gray bars: "
-        "95 % sampling error, common to all widths."
+        "95 % by the size of the test set (Wilson), common to all widths."
     )
     if any(row.censored for row in optima):
         text += " At open markers more may be possible beyond the settings run."

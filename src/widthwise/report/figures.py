@@ -273,11 +273,10 @@ def _draw_score(axes: Axes, row: OptimumRow, style: WidthStyle) -> None:
         f"{percent_interval(*optimum.score_interval)})"
     )
     tell(axes, [(factor, 100.0 * optimum.score, words)], factor)
-    if optimum.sampling_error is not None:
-        spread = Z_95 * optimum.sampling_error
+    if optimum.sampling_interval is not None:
         axes.plot(
             [factor, factor],
-            [_as_percent(optimum.score - spread), _as_percent(optimum.score + spread)],
+            [_as_percent(end) for end in optimum.sampling_interval],
             color="#bdbdbd",
             linewidth=0.9,
             zorder=0,

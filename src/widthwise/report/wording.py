@@ -125,6 +125,15 @@ def _location_remarks(
         for row in optima
         if row.optimum.is_flat
     ]
+    saturated = [row.widening_factor for row in optima if row.optimum.is_saturated]
+    if saturated:
+        lines.append(
+            Remark(
+                f"At w = {exact_list(saturated)} accuracy is saturated, at most one test example "
+                "is left to get right: choose harder data or fewer training examples.",
+                caution=True,
+            )
+        )
     bounds: dict[tuple[str, str | None], list[OptimumRow]] = {}
     peaked = [row for row in optima if not row.optimum.is_flat]
     for row in peaked:

@@ -8,7 +8,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 
 ScheduleKind = Literal["constant", "cosine", "step"]
 LossKind = Literal["cross-entropy", "mean-squared-error"]
@@ -67,7 +67,7 @@ class Recipe:
             if getattr(self, name) not in get_args(kinds):
                 raise InputError(
                     f"{name} must be one of {', '.join(get_args(kinds))}, "
-                    f"got {getattr(self, name)!r}"
+                    f"got {getattr(self, name)!r}{perhaps(getattr(self, name), get_args(kinds))}"
                 )
         if not 0.0 <= self.weight_decay < float("inf"):
             raise InputError(f"weight_decay must lie in [0, ∞), got {self.weight_decay}")

@@ -14,6 +14,7 @@ import polars as pl
 
 from widthwise.errors import InputError
 from widthwise.files import explained, write_atomically
+from widthwise.mistaken import mistaken_for
 from widthwise.runs.address import place_of
 from widthwise.runs.blobs import problem_of
 from widthwise.runs.folder import Folder
@@ -170,6 +171,9 @@ def _read_sealed(path: Path, remedy: str) -> dict[str, Any]:
 
 def _content(directory: Path) -> dict[str, Any]:
     path = directory / STUDY_FILE
+    other = mistaken_for("study", directory)
+    if other is not None:
+        raise InputError(f"a study is a folder with a {STUDY_FILE}, got {directory}, {other}")
     try:
         content = Folder(directory).read(STUDY_FILE)
         if content is None:

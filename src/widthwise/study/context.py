@@ -92,7 +92,8 @@ class Context:
                 module = self.family.build(width, seed=0)
             examples = network_inputs(module, self.dataset.train_inputs[:_SAMPLE])
             check_trainable(self.family, module, examples)
-            check_network(self.family, module, examples, self.dataset.num_classes)
+            classes, data = self.dataset.num_classes, self.dataset.name
+            check_network(self.family, module, examples, classes, data=data)
             for size in self._smallest_batches(width):
                 batch = examples[:1].expand(size, *examples.shape[1:])
                 check_batch_size(module, batch, self.spec.training.recipe)

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from widthwise.errors import perhaps
 from widthwise.families import (
     CNNFamily,
     MLPFamily,
@@ -34,6 +35,12 @@ _BUILT_IN: dict[str, type[Any]] = {
     "mlp": MLPFamily,
     "cnn": CNNFamily,
     "wide_resnet": WideResNetFamily,
+}
+# What others call them.
+_OTHER_KINDS = {
+    **dict.fromkeys(("convnet", "conv"), "cnn"),
+    **dict.fromkeys(("resnet", "wrn"), "wide_resnet"),
+    **dict.fromkeys(("dense", "fc", "fullyconnected", "feedforward"), "mlp"),
 }
 _OF_EVERY_KIND = {"input_shape", "num_classes", "parameterization"}
 
@@ -98,6 +105,7 @@ class FamilySpec(BaseModel):
             raise ValueError(
                 f"unknown family {self.kind!r}: kind must be one of {', '.join(_BUILT_IN)}, or "
                 '"module:function" or "file.py:function" for a family of your own'
+                f"{perhaps(self.kind, _BUILT_IN, _OTHER_KINDS)}"
             )
         if self.kind in _BUILT_IN:
             layers.require_drawn(self.parameterization)

@@ -124,9 +124,11 @@ def _step_at(
         why = f"{count(len(scales), 'noise scale')} cannot show a peak"
         both = [_beyond(why, side, grid, scales, num_train) for side in ("low", "high")]
         return _joined(both)
-    if optimum.is_flat:
-        return None
-    if optimum.censoring == "none":
+    undecided = optimum.is_flat or optimum.censoring != "none"
+    if undecided and optimum.is_saturated:
+        why = "accuracy is saturated, so that no setting can be seen to be better"
+        return _Step(why=why, add="choose harder data or fewer training examples")
+    if optimum.is_flat or not undecided:
         return None
     if optimum.reason == NOT_ARRIVED:
         return _Step(why=NOT_ARRIVED, add=f"train longer, {_longer(spec).replace('=', ' = ')}")

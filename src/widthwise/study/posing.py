@@ -11,7 +11,7 @@ from widthwise.files import explained, make_directory, require_no_link
 from widthwise.runs.key import Run
 from widthwise.study.asked import OWN_STORE, Asked, is_begun
 from widthwise.study.context import Context, describe, make_context, on_this_machine
-from widthwise.study.extending import change_between, refuse_unrelated
+from widthwise.study.extending import Change, change_between, refuse_unrelated
 from widthwise.study.keeping import refuse_many_bytes
 from widthwise.study.limits import refuse_many_flops, refuse_many_runs, refuse_many_steps
 from widthwise.study.record import StudyRecord, read_record
@@ -30,11 +30,13 @@ class Posed:
         record: the question.
         context: its data and networks.
         change: what it means for the runs that are there, if there was another one before.
+        narrows: whether some of them are no longer asked for.
     """
 
     record: StudyRecord
     context: Context
     change: str | None = None
+    narrows: bool = False
 
 
 def given_data(data: Any, spec: DataSpec) -> Dataset | None:
@@ -119,7 +121,10 @@ def pose(directory: Path, asked: StudySpec, data: Dataset | None, *, yes: bool) 
     Asked.of({}).write(directory)
     record.write(directory)
     Asked.of(known if asked.search is None else {}).write(directory)
-    return Posed(record, context, change)
+    if change is None:
+        return Posed(record, context)
+    sentence = change.sentence() if change.changes else None
+    return Posed(record, context, sentence, narrows=change.kept > 0)
 
 
 def _change(
@@ -130,8 +135,8 @@ def _change(
     is_all: bool,
     *,
     yes: bool,
-) -> str | None:
-    """What the new question means, in a line.
+) -> Change:
+    """What the new question means.
 
     Raises:
         InputError: if none of the runs that are there would be used.
@@ -147,7 +152,7 @@ def _change(
     )
     if not yes:
         refuse_unrelated(directory, change)
-    return change.sentence() if change.changes else None
+    return change
 
 
 def _same_question(before: StudyRecord, after: StudyRecord) -> bool:

@@ -12,8 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
+from widthwise.mistaken import mistaken_for
 from widthwise.runs.address import Address, is_address
+from widthwise.text import listing
 
 # Lists of a hundred thousand seeds are a megabyte.
 _LARGEST_FILE = 100 * 10**6
@@ -49,6 +51,9 @@ def read_fields(source: Any, what: str = "the specification") -> dict[str, Any]:
         # Not deepcopy: a family may be a function, and values are never changed in place.
         return dict(source)
     path = Path(source)
+    other = mistaken_for("specification", path)
+    if other is not None:
+        raise InputError(f"{what} must be a TOML or JSON file, got {path}, {other}")
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)
@@ -166,7 +171,8 @@ def explain(error: ValidationError, model: type[BaseModel], what: str = "the spe
         model: that was to be read.
         what: what messages call its source.
     """
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    first = found[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -175,12 +181,38 @@ def explain(error: ValidationError, model: type[BaseModel], what: str = "the spe
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         return f"unknown key {where!r} in {what}; {hint}"
     if first["type"] == "missing":
-        return f"{what} needs {where!r}"
+        return _needed(what, [one["loc"] for one in found if one["type"] == "missing"])
     if first["type"] == "value_error":
         return f"{where}: {message}" if where else message
     if first["type"] == "tuple_type":  # the grid's: a number alone has become a list
         return f"{where}: must be a number or a list of numbers, got {shown(first['input'])}"
-    return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}"
+    near = ""
+    if first["type"] == "literal_error":
+        near = perhaps(first["input"], re.findall("'([^']+)'", first["ctx"]["expected"]))
+    return f"{where}: {message[0].lower()}{message[1:]}, got {shown(first['input'])}{near}"
+
+
+# Table → what it must have, as one would write it.
+_SMALLEST = {
+    "grid": (
+        "widening_factor = [1, 2, 4], and learning_rate = 0.1 with batch_size = [2, 8, 32], or "
+        "normalized_noise_scale"
+    ),
+    "training": "one of steps = 5000, epochs = 100 and physical_time = 500",
+}
+
+
+def _needed(what: str, missing: Iterable[tuple[Any, ...]]) -> str:
+    """What a specification lacks and, of its tables, what each must have.
+
+    >>> _needed("the specification", [("training",)])
+    "the specification needs 'training': [training] with one of steps = 5000, epochs = 100 and
+    physical_time = 500"
+    """
+    # A place in a list, as of one grid among several, is none in the file.
+    keys = [".".join(str(part) for part in place if isinstance(part, str)) for place in missing]
+    written = "; ".join(f"[{key}] with {_SMALLEST[key]}" for key in keys if key in _SMALLEST)
+    return f"{what} needs {listing([repr(key) for key in keys])}{written and f': {written}'}"
 
 
 def refuse_truth_values(fields: Mapping[str, Any], model: type[BaseModel]) -> None:

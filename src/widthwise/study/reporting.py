@@ -76,7 +76,7 @@ def write_study_report(
         law=summary.law,
         law_problem=summary.law_problem,
         optimum_problems=summary.problems,
-        spec_text=_json(spec.portable_fields()),
+        spec_text=_json(_shown_fields(record)),
         provenance=provenance(record, results, num_asked, damage),
         command=command or " ".join(sys.argv),
         results_files=(_RESULTS_FILE,),
@@ -88,6 +88,20 @@ def write_study_report(
     )
     with explained(place / "report.html"):
         return write_report(content, place)
+
+
+def _shown_fields(record: StudyRecord) -> dict[str, Any]:
+    """The specification, in which data that were given in memory stand as what they are: the file
+    in which the study keeps them holds inputs as they were prepared, so that its own
+    ``preprocessing`` would say the contrary of what was done."""
+    fields = record.spec.portable_fields()
+    if not record.data.in_memory:
+        return fields
+    data = record.data
+    said = {"given in memory": data.name, "kept in": fields["data"]["path"]}
+    if data.preparation:
+        said["inputs"] = data.preparation
+    return {**fields, "data": said}
 
 
 def _seen(directory: Path, place: Path) -> str:

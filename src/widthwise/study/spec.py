@@ -1,7 +1,7 @@
 """What a study runs: a frozen specification, from TOML, JSON or a dict."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -282,10 +282,21 @@ class StudySpec(Frozen):
         return self
 
     @classmethod
-    def parse(cls, source: Any, overrides: Iterable[str] = ()) -> Self:
+    def parse(
+        cls,
+        source: Any,
+        overrides: Iterable[str] = (),
+        *,
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
+    ) -> Self:
         """From a spec, a dict, or the path of a TOML or JSON file; then ``key=value`` overrides.
 
         A family given as a function becomes the reference by which workers find it.
+
+        Args:
+            source: as above.
+            overrides: "key=value".
+            complete: fields as they were given → with those that they may lack here.
 
         Raises:
             InputError: naming the first thing that is wrong.
@@ -296,6 +307,7 @@ class StudySpec(Frozen):
             fields = read_fields(source)
         for override in overrides:
             fields = override_fields(fields, override)
+        fields = complete(fields)
         if callable(fields.get("family")):
             fields["family"] = {"kind": reference_to(fields["family"])}
         elif isinstance(fields.get("family"), Mapping) and callable(fields["family"].get("kind")):

@@ -28,7 +28,7 @@ from widthwise.study.rates_file import (
 )
 from widthwise.study.schedule import most_replicas
 from widthwise.study.spec import PackingSpec, StudySpec
-from widthwise.training.networks import network_inputs
+from widthwise.training.networks import check_network, network_inputs
 
 BATCH_SIZE = 64
 _SAMPLE = 8
@@ -273,11 +273,9 @@ def _at_once(
     """Runs that are trained together."""
     with tensors_in_memory():
         module = family.build(width)
-    cost = module_cost(
-        module,
-        network_inputs(module, dataset.train_inputs[:_SAMPLE]),
-        torch.from_numpy(dataset.train_labels[:_SAMPLE]),
-    )
+    inputs = network_inputs(module, dataset.train_inputs[:_SAMPLE])
+    check_network(family, module, inputs, dataset.num_classes, data=dataset.name)
+    cost = module_cost(module, inputs, torch.from_numpy(dataset.train_labels[:_SAMPLE]))
     most = most_replicas(spec.packing, cost, batch_size, momentum=momentum)
     if resolve_device(spec.hardware.device).type != "cpu":
         return most

@@ -12,6 +12,7 @@ import polars as pl
 from torch import nn
 
 from widthwise.analysis import Law, Optimum
+from widthwise.analysis.optima import Optima
 from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
@@ -90,7 +91,9 @@ class Study:
         yes: bool = False,
     ) -> Self:
         """Begin a study, go on with it, or change what it asks: runs that have landed are kept, and
-        those that are asked for are used.
+        those that are asked for are used. The directory asks what ``spec`` asks, no more: if runs
+        that have landed are no longer asked for, as those of seeds or widths that it leaves out,
+        one line on standard error says so, as on the command line.
 
         Args:
             directory: where everything about it is kept; made if it is not there.
@@ -117,6 +120,9 @@ class Study:
         posed = pose(directory, asked, given_data(data, asked.data), yes=yes)
         study = cls(directory, posed.record, context=posed.context)
         study._note = posed.change
+        if posed.narrows and posed.change is not None:  # said at once, whoever asks, and once
+            make_reporter(False).warn(posed.change)
+            study._note = None
         return study
 
     @classmethod
@@ -380,8 +386,9 @@ class Study:
         return self._summary(self.results(curves=True))
 
     def optima(self) -> dict[float, Optimum]:
-        """Widening factor → optimum of the normalized noise scale, where one could be located."""
-        return dict(self.summary().optima)
+        """Widening factor → optimum of the normalized noise scale, where one could be located: a
+        dict, which prints as a table."""
+        return Optima(self.summary().optima)
 
     def law(self) -> Law:
         """How the optimum moves with width.

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from widthwise.analysis.law import Law
+from widthwise.analysis.optima import Optima
 from widthwise.analysis.optimum import Optimum
 from widthwise.analysis.sweep import Sweep, SweepVerdict, analyze_sweep
 from widthwise.errors import FitError, InputError
-from widthwise.sweeps.reading import read_table
+from widthwise.sweeps.reading import Table, read_table
 from widthwise.sweeps.runs import Columns, read_runs
 from widthwise.sweeps.wording import grade, remarks, to_add, verdict_sentence, without_optimum
 from widthwise.text import exact, interval, number, plain, table
@@ -44,8 +45,9 @@ class SweepAnalysis:
 
     @property
     def optima(self) -> Mapping[float, Optimum]:
-        """Width → optimum; `noise_scale` is the best value of the hyper-parameter."""
-        return self.sweep.optima
+        """Width → optimum; `noise_scale` is the best value of the hyper-parameter. It prints as a
+        table."""
+        return Optima(self.sweep.optima)
 
     @property
     def law(self) -> Law | None:
@@ -165,7 +167,7 @@ def analyze(
     x: Columns,
     score: Columns | None = None,
     seed: str | None = None,
-    minimize: bool = False,
+    minimize: bool | None = None,
     where: Mapping[str, Any] | None = None,
     log_base: float | None = None,
 ) -> SweepAnalysis:
@@ -182,7 +184,8 @@ def analyze(
             scores of several seeds.
         seed: column that says which runs have one seed. Without it, runs of one width and value are
             repetitions.
-        minimize: whether the smallest score is the best, as of a loss.
+        minimize: whether the smallest score is the best. None takes the largest, or what an Optuna
+            study says; where the score's name is that of a loss or an error, it must be said.
         where: column → value: the rows to look at.
         log_base: if the column x holds logarithms: their base.
 
@@ -211,23 +214,37 @@ def analyze(
         where=dict(where or {}),
         log_base=log_base,
     )
-    if read.minimized is not None and runs.names["score"] == read.minimized and not minimize:
-        raise InputError(
-            f"minimize must be True, for {read.name} minimizes {read.minimized}, got False",
-            fields=("minimize",),
-        )
-    sweep = analyze_sweep(runs.width, runs.value, runs.score, runs.seed, minimize=minimize)
-    notes = runs.notes
-    if not minimize and _LOSSES.search(runs.names["score"]):
-        notes += (f"the largest {runs.names['score']} was taken for the best; say minimize if not",)
+    smallest = _is_minimized(minimize, runs.names["score"], read)
+    sweep = analyze_sweep(runs.width, runs.value, runs.score, runs.seed, minimize=smallest)
     return SweepAnalysis(
         sweep=sweep,
         hyperparameter=runs.names["x"],
         width=runs.names["width"],
         score=runs.names["score"],
         source=read.name,
-        notes=notes,
+        notes=runs.notes,
     )
+
+
+def _is_minimized(minimize: bool | None, score: str, table: Table) -> bool:
+    """
+    Raises:
+        InputError: if that is not known, or what was said is not what the table says.
+    """
+    if table.minimized is not None and score == table.minimized:
+        if minimize is False:
+            raise InputError(
+                f"minimize must be True, for {table.name} minimizes {table.minimized}, got False",
+                fields=("minimize",),
+            )
+        return True
+    if minimize is None and _LOSSES.search(score):
+        raise InputError(
+            f"whether the smallest {score} is the best or the largest must be said: give "
+            "minimize=True or minimize=False",
+            fields=("minimize",),
+        )
+    return bool(minimize)
 
 
 _SCHEMA = {

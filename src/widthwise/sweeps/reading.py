@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from widthwise.errors import InputError, said_by
+from widthwise.mistaken import mistaken_for
 
 _SEPARATORS = ",;\t|"
 # How an Optuna trial ended → whether it is a run; one that failed has no value.
@@ -78,6 +79,9 @@ def _read(source: Any) -> Table:
 
 
 def _read_file(path: Path) -> Table:
+    other = mistaken_for("table", path)
+    if other is not None:
+        raise InputError(f"a table must be a CSV or Parquet file, got {path}, {other}")
     if not path.is_file():
         raise InputError(f"a table must be a file that exists, got {path}")
     try:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, perhaps
 from widthwise.theory.noise import FloatOrArray
 
 RELU_GAIN = 2.0
@@ -82,6 +82,15 @@ PARAMETERIZATIONS: dict[str, WidthRule] = {
 }
 
 
+# What others call them.
+_OTHER_NAMES = {
+    **dict.fromkeys(("sp", "kaiming", "he", "xavier", "glorot", "lecun", "fanin"), "standard"),
+    **dict.fromkeys(("pytorch", "torch", "pytorchdefault"), "default"),
+    **dict.fromkeys(("neuraltangent", "neuraltangentkernel", "ntp"), "ntk"),
+    **dict.fromkeys(("maximalupdate", "maximalupdateparametrization"), "mup"),
+}
+
+
 def width_rule(parameterization: str, *, drawn: bool = False) -> WidthRule:
     """The row of this name.
 
@@ -95,7 +104,8 @@ def width_rule(parameterization: str, *, drawn: bool = False) -> WidthRule:
     names = [name for name, rule in PARAMETERIZATIONS.items() if rule.drawn or not drawn]
     if parameterization not in names:
         raise InputError(
-            f"parameterization must be one of {', '.join(names)}, got {parameterization!r}",
+            f"parameterization must be one of {', '.join(names)}, got {parameterization!r}"
+            f"{perhaps(parameterization, names, _OTHER_NAMES)}",
             fields=("parameterization",),
         )
     return PARAMETERIZATIONS[parameterization]

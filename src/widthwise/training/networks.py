@@ -58,14 +58,24 @@ def network_inputs(
     return torch.from_numpy(inputs).to(device or torch.device("cpu"), computing_dtype(module))
 
 
-def check_network(family: WidthFamily, module: nn.Module, inputs: Tensor, num_classes: int) -> None:
+def check_network(
+    family: WidthFamily,
+    module: nn.Module,
+    inputs: Tensor,
+    num_classes: int,
+    *,
+    data: str | None = None,
+) -> None:
     """Make sure that a network maps inputs (n, *shape) to logits, in evaluation mode; a copy runs,
     so that running statistics stay as they are.
+
+    Args:
+        data: name of the data set, for the message.
 
     Raises:
         InputError: with what it did instead.
     """
-    check_logits(family, copied(module).eval(), inputs, num_classes)
+    check_logits(family, copied(module).eval(), inputs, num_classes, data=data)
 
 
 def check_batch_size(module: nn.Module, batch: Tensor, recipe: Recipe) -> None:

@@ -281,6 +281,7 @@ class PackTrainer:
 class _Tensors:
     """The data set as tensors, sharing its memory where the network computes in float32."""
 
+    name: str
     train: Tensor
     train_labels: Tensor
     test: tuple[Tensor, Tensor]
@@ -297,6 +298,7 @@ class _Tensors:
         if dataset.validation_inputs is not None and dataset.validation_labels is not None:
             validation = pair(dataset.validation_inputs, dataset.validation_labels)
         return cls(
+            name=dataset.name,
             train=train,
             train_labels=train_labels,
             test=pair(dataset.test_inputs, dataset.test_labels),
@@ -319,7 +321,7 @@ def _build_pack(
     data: _Tensors,
     engine: EngineChoice,
 ) -> Pack:
-    check_network(family, modules[0], data.train[:_SAMPLE], data.num_classes)
+    check_network(family, modules[0], data.train[:_SAMPLE], data.num_classes, data=data.name)
     check_batch_size(modules[0], data.train[: job.batch_size], job.recipe)
     # Ghost batch norm takes whole parts only; two of them show whether they are kept apart.
     ghost = job.recipe.ghost_batch_size

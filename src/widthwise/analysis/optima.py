@@ -1,0 +1,27 @@
+"""The optima of several widths, as they print."""
+
+from widthwise.analysis.optimum import Optimum
+from widthwise.text import exact, interval, number, table
+
+
+class Optima(dict[float, Optimum]):
+    """Width → optimum: a dict that prints as a table, a row a width."""
+
+    def __str__(self) -> str:
+        if not self:
+            return "no optimum is located at any width"
+        rows = [
+            [
+                exact(width),
+                number(found.noise_scale),
+                interval(*found.interval),
+                number(found.score, 4),
+                str(found.num_seeds),
+                "; ".join([found.reason or "open"] * (found.censoring != "none") + [*found.doubts])
+                or "—",
+            ]
+            for width, found in sorted(self.items())
+        ]
+        return table(["w", "best", "95 % interval", "score", "seeds", "bound, doubts"], rows)
+
+    __repr__ = __str__
