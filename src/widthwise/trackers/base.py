@@ -1,6 +1,7 @@
 """What a study tells a tracker, the interface of one, and which there are.
 
-Each kind has a module of its own, which imports the tracker's package and nothing of a study.
+Each kind has a module of its own, which knows nothing of studies and imports the tracker's package
+when it is used.
 """
 
 import importlib

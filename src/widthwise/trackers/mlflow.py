@@ -10,10 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunStatus, ViewType
-from mlflow.exceptions import MlflowException
-
 from widthwise.files import explained, whole_path
 from widthwise.trackers.base import Findings, TrackedRun, TrackedStudy
 
@@ -21,6 +17,9 @@ _FILE = "mlflow.db"
 _KEY, _STUDY, _SAID = "widthwise.key", "widthwise.study", "widthwise.findings"
 # What one request may hold.
 _MOST_METRICS, _MOST_PARAMS, _PAGE = 1000, 100, 1000
+_FINISHED = "FINISHED"
+# Name, value and step.
+_Measured = tuple[str, float, int]
 _Item = TypeVar("_Item")
 
 
@@ -55,6 +54,8 @@ class MLflow:
         return f"mlflow at {self._uri}"
 
     def start(self, study: TrackedStudy) -> Collection[str]:
+        from mlflow import MlflowClient
+
         if self._uri.startswith("sqlite:///"):
             folder = Path(self._uri.removeprefix("sqlite:///")).parent
             with explained(folder):
@@ -66,7 +67,7 @@ class MLflow:
             key = run.data.tags.get(_KEY)
             if key is None:
                 self._findings.append(run)
-            elif run.info.status == RunStatus.to_string(RunStatus.FINISHED):
+            elif run.info.status == _FINISHED:
                 whole.add(key)
             else:
                 self._unfinished.setdefault(key, []).append(run.info.run_id)
@@ -75,24 +76,23 @@ class MLflow:
     def run(self, run: TrackedRun) -> None:
         for run_id in self._unfinished.pop(run.key, ()):
             self._client.delete_run(run_id)
-        now = _now()
         last = int(run.settings["steps"])
-        metrics = [
-            Metric(name, value, now, step)
-            for name, points in run.curves.items()
-            for step, value in points
+        measured = [
+            (name, value, step) for name, points in run.curves.items() for step, value in points
         ]
-        metrics += [Metric(name, value, now, last) for name, value in run.scores.items()]
-        self._log(run.name, {_KEY: run.key, **run.tags}, run.settings, metrics)
+        measured += [(name, value, last) for name, value in run.scores.items()]
+        self._log(run.name, {_KEY: run.key, **run.tags}, run.settings, measured)
 
     def end(self, findings: Findings) -> None:
-        now = _now()
         said = f"{findings.sentence} ({findings.num_runs})"
-        if any(run.data.tags.get(_SAID) == said for run in self._findings):
+        if any(
+            run.data.tags.get(_SAID) == said and run.info.status == _FINISHED
+            for run in self._findings
+        ):
             return
-        metrics = [Metric(n, value, now, findings.num_runs) for n, value in findings.values.items()]
+        measured = [(name, value, findings.num_runs) for name, value in findings.values.items()]
         tags = {_SAID: said, "mlflow.note.content": findings.sentence}
-        run_id = self._log("findings", tags, {}, metrics)
+        run_id = self._log("findings", tags, {}, measured)
         for run in self._findings:
             self._client.delete_run(run.info.run_id)
         self._findings = [self._client.get_run(run_id)]
@@ -102,6 +102,8 @@ class MLflow:
 
     def _experiment_of(self, study: TrackedStudy) -> str:
         """The id of the study's experiment, made if it is not there."""
+        from mlflow.exceptions import MlflowException
+
         found = self._client.get_experiment_by_name(study.id)
         if found is None:
             with suppress(MlflowException):  # another has just made it
@@ -117,7 +119,6 @@ class MLflow:
             found = self._client.search_runs(
                 [self._experiment],
                 f"tags.`{_STUDY}` = '{self._study.id}'",
-                ViewType.ACTIVE_ONLY,
                 max_results=_PAGE,
                 page_token=token,
             )
@@ -131,15 +132,19 @@ class MLflow:
         name: str,
         tags: Mapping[str, str],
         settings: Mapping[str, Any],
-        metrics: Sequence[Metric],
+        measured: Sequence[_Measured],
     ) -> str:
         """Log one run of MLflow; its id. It is finished last."""
+        from mlflow.entities import Metric, Param
+
         tags = {_STUDY: self._study.id, **tags}
         run = self._client.create_run(self._experiment, tags=tags, run_name=name)
         run_id = str(run.info.run_id)
         params = [Param(key, str(value)) for key, value in settings.items()]
-        for part in _in_parts(params, _MOST_PARAMS):
-            self._client.log_batch(run_id, params=part)
+        now = time.time_ns() // 1_000_000  # MLflow counts milliseconds
+        metrics = [Metric(key, value, now, step) for key, value, step in measured]
+        for params_part in _in_parts(params, _MOST_PARAMS):
+            self._client.log_batch(run_id, params=params_part)
         for part in _in_parts(metrics, _MOST_METRICS):
             self._client.log_batch(run_id, metrics=part)
         self._client.set_terminated(run_id)
@@ -153,8 +158,3 @@ def _in_parts(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
     [[1, 2], [3]]
     """
     return (items[first : first + size] for first in range(0, len(items), size))
-
-
-def _now() -> int:
-    """Milliseconds, as MLflow counts."""
-    return time.time_ns() // 1_000_000

@@ -12,14 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 from widthwise.errors import InputError
 from widthwise.files import explained, whole_path, write_atomically
 from widthwise.trackers.base import Findings, TrackedRun, TrackedStudy
@@ -27,7 +19,7 @@ from widthwise.trackers.base import Findings, TrackedRun, TrackedStudy
 _FOLDER = "tensorboard"
 _EVENTS = "events.out.tfevents"
 _IN_THE_NAME = ("widening_factor", "learning_rate", "batch_size", "momentum", "seed")
-_VERSION = Event(file_version="brain.Event:2")
+_VERSION = "brain.Event:2"
 
 
 def open_tracker(place: str | None, folder: Path) -> "TensorBoard":
@@ -113,50 +105,67 @@ def _folder_name(run: TrackedRun) -> str:
     return f"w={w:g}/lr={rate:g}_B={batch}_m={momentum:g}_seed={seed}_{run.key[:8]}"
 
 
-def _event(step: int, summary: Summary) -> Event:
+def _event(step: int, summary: Any) -> Any:
+    from tensorboard.compat.proto.event_pb2 import Event
+
     return Event(wall_time=time.time(), step=step, summary=summary)
 
 
-def _scalar(tag: str, value: float) -> Summary:
+def _scalar(tag: str, value: float) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
     return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
 
 
-def _text(tag: str, words: str) -> Summary:
+def _text(tag: str, words: str) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+
     plugin = SummaryMetadata.PluginData(plugin_name="text")
-    tensor = TensorProto(
-        dtype=DT_STRING,
-        string_val=[words.encode()],
-        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
-    )
-    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=tensor)
-    return Summary(value=[value])
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+    tensor = TensorProto(dtype=DT_STRING, string_val=[words.encode()], tensor_shape=shape)
+    described = SummaryMetadata(plugin_data=plugin)
+    return Summary(value=[Summary.Value(tag=tag, metadata=described, tensor=tensor)])
 
 
-def _session_start(run: TrackedRun) -> Summary:
+def _session_start(run: TrackedRun) -> Any:
     """The settings, for the HPARAMS tab."""
-    info = plugin_data_pb2.SessionStartInfo(group_name=run.key, start_time_secs=time.time())
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+
+    info = SessionStartInfo(group_name=run.key, start_time_secs=time.time())
     for name, value in run.settings.items():
         kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
         setattr(info.hparams[name], kind, value)
-    data = plugin_data_pb2.HParamsPluginData(session_start_info=info)
-    return _hparams(metadata.SESSION_START_INFO_TAG, data)
+    return _hparams(SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
 
 
-def _session_end() -> Summary:
-    info = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
-    data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
-    return _hparams(metadata.SESSION_END_INFO_TAG, data)
+def _session_end() -> Any:
+    from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
+    from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+
+    info = SessionEndInfo(status=STATUS_SUCCESS, end_time_secs=time.time())
+    return _hparams(SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=info))
 
 
-def _hparams(tag: str, data: Any) -> Summary:
-    described = metadata.create_summary_metadata(data)
-    return Summary(value=[Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)])
+def _hparams(tag: str, data: Any) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.metadata import NULL_TENSOR, create_summary_metadata
+
+    described = create_summary_metadata(data)
+    return Summary(value=[Summary.Value(tag=tag, metadata=described, tensor=NULL_TENSOR)])
 
 
 def _recorded(events: Iterable[Any]) -> bytes:
     """The content of a file of events."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
     content = io.BytesIO()
     writer = RecordWriter(content)
-    for event in (_VERSION, *events):
+    for event in (Event(file_version=_VERSION), *events):
         writer.write(event.SerializeToString())
     return content.getvalue()

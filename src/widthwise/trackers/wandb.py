@@ -12,12 +12,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from widthwise.files import explained, whole_path, write_atomically
 from widthwise.trackers.base import Findings, TrackedRun, TrackedStudy
 
-_OFFLINE, _PROJECT = "offline", "widthwise"
+_OFFLINE, _DISABLED = "offline", "disabled"
+_PROJECT = "widthwise"
 _ID_DIGITS = 32
 # Nothing of this machine, of the user's code or of the terminal is logged, and nothing printed.
 _SETTINGS = {
@@ -72,7 +71,8 @@ class WeightsAndBiases:
                 steps.setdefault(step, {})[name] = value
         config = {**run.settings, **run.tags, "key": run.key, "study": self._study.id}
         self._log(run.key, run.name, config, steps, run.scores, tags=[run.tags["status"]])
-        write_atomically(self._logged / run.key, b"", durable=False)
+        if self._mode != _DISABLED:
+            write_atomically(self._logged / run.key, b"", durable=False)
 
     def end(self, findings: Findings) -> None:
         said = f"{findings.sentence}\n{findings.num_runs}\n{sorted(findings.values.items())}\n"
@@ -86,7 +86,8 @@ class WeightsAndBiases:
             **findings.values,
         }
         self._log("findings", "findings", config, {}, summary, tags=["findings"])
-        write_atomically(mark, said.encode(), durable=False)
+        if self._mode != _DISABLED:
+            write_atomically(mark, said.encode(), durable=False)
 
     def close(self) -> None:
         pass
@@ -101,6 +102,8 @@ class WeightsAndBiases:
         *,
         tags: list[str],
     ) -> None:
+        import wandb
+
         identity = hashlib.sha256(f"{self._study.id}/{key}".encode()).hexdigest()[:_ID_DIGITS]
         for unfinished in self._logged.parents[1].glob(f"offline-run-*-{identity}"):
             shutil.rmtree(unfinished)
