@@ -23,7 +23,7 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 2
 
-# Slurm, Ray and an object store on this machine, which `make test` leaves out.
+# Slurm, Ray, an object store and trackers on this machine, which `make test` leaves out.
 test-cluster: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster-tests]'
 	$(BIN)/pytest -m cluster

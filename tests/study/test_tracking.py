@@ -274,7 +274,7 @@ class TestTrackersThatFail:
         let_go.set()
 
     def test_are_an_error_after_the_fact(self, study, place):
-        with pytest.raises(StudyError, match=r"recorder: OSError.* 3 runs were logged before"):
+        with pytest.raises(StudyError, match=r"recorder: OSError.*; 3 runs logged before"):
             study.track(self.failing(place, after=3))
         assert place.closed == 1
         assert study.track(place.tracker()) == 9

@@ -15,7 +15,7 @@ from widthwise.errors import InputError, StudyError, said_by
 from widthwise.runs.analyses import Summary
 from widthwise.runs.schema import MEASURED, PROVENANCE
 from widthwise.study.record import StudyRecord
-from widthwise.text import printable
+from widthwise.text import count, printable
 from widthwise.trackers import (
     Findings,
     TrackedRun,
@@ -181,9 +181,10 @@ def log_all(tracking: Tracking, said: Findings | None) -> int:
     except InputError:
         raise
     except Exception as error:
+        logged = count(tracking.num_logged, "run")
         raise StudyError(
-            f"{tracker.name}: {_line(error)}. {tracking.num_logged} runs were logged before; the "
-            "same command logs what is missing"
+            f"{tracker.name}: {_line(error)}; {logged} logged before. The same command logs what "
+            "is missing"
         ) from error
     return tracking.num_logged
 

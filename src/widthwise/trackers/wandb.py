@@ -120,7 +120,11 @@ class WeightsAndBiases:
             reinit="create_new",
             settings=wandb.Settings(**_SETTINGS),
         )
-        for step in sorted(steps):
-            run.log(dict(steps[step]), step=step)
-        run.summary.update(dict(summary))
-        run.finish()
+        failed = True
+        try:
+            for step in sorted(steps):
+                run.log(dict(steps[step]), step=step)
+            run.summary.update(dict(summary))
+            failed = False
+        finally:
+            run.finish(exit_code=int(failed))
