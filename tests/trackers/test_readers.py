@@ -284,7 +284,7 @@ def test_a_run_that_was_stopped_in_the_middle_is_logged_anew(study, reader, monk
 
 def test_a_place_that_cannot_be_written(study, blocked):
     name, place = blocked
-    with pytest.raises(InputError, match="place cannot be written: a file stands where"):
+    with pytest.raises(InputError, match=r"place.* cannot be written: a file stands where"):
         study.track(name, at=place)
 
 
@@ -387,3 +387,53 @@ class TestWandb:
         study.track("wandb", at=tmp_path)
         monkeypatch.delenv("WANDB_MODE")
         assert study.track("wandb", at=tmp_path) == 12
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a folder a file system of its own with these options; again with others."""
+    mounted = []
+
+    def mount(place, options):
+        place.mkdir(exist_ok=True)
+        again = "remount," if place in mounted else ""
+        words = ["mount", "-t", "tmpfs", "-o", f"{again}{options}", "tmpfs", str(place)]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip("file systems may not be mounted here")
+        mounted.append(place)
+
+    yield mount
+    for place in set(mounted):
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+SMALL = {"tensorboard": 32_768, "mlflow": 49_152, "wandb": 163_840}
+
+
+def test_a_full_disk_costs_nothing_but_time(study, reader, small_disk, request):
+    room = 0
+    if reader.name == "mlflow":
+        database = request.getfixturevalue("empty_database")
+        room = database.stat().st_size
+    small_disk(reader.place, f"size={room + SMALL[reader.name]}")
+    if reader.name == "mlflow":
+        shutil.copy(database, reader.place)
+    with pytest.raises((InputError, StudyError), match=r"full|No space"):
+        study.track(reader.name, at=reader.place)
+    small_disk(reader.place, "size=50m")
+    logged = study.track(reader.name, at=reader.place)
+    assert 0 < logged <= 12
+    runs = reader.runs()
+    assert len(runs) == len({run.key for run in runs}) == 12
+    sound = set(study.results().filter(status="ok")["run_id"])
+    assert {run.key for run in runs if "late_test_accuracy" in run.scores} == sound
+
+
+def test_a_disk_that_is_read_only(study, reader, small_disk, monkeypatch, capsys):
+    small_disk(reader.place, "size=1m,ro")
+    with pytest.raises((InputError, StudyError), match=str(reader.place)):
+        study.track(reader.name, at=reader.place)
+    in_this_process(monkeypatch)
+    study.withdraw("widening_factor=2.0")
+    assert study.run(1, progress=False, track=[f"{reader.name}={reader.place}"])
+    assert capsys.readouterr().err.count("the study goes on") == 1

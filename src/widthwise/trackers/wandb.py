@@ -1,8 +1,8 @@
 """Weights & Biases, offline: a folder a run, to look at with `wandb leet` or to send with
 `wandb sync`.
 
-An empty file in `wandb/widthwise/` says that a run is logged whole, also after its folder was sent
-and cleared away. A run's id follows from its key and its study: sent twice it is one run there.
+A file in `wandb/widthwise/` says that a run is logged whole, also after its folder was sent and
+cleared away. A run's id follows from its key and its study: sent twice it is one run there.
 """
 
 import hashlib
@@ -72,7 +72,8 @@ class WeightsAndBiases:
         config = {**run.settings, **run.tags, "key": run.key, "study": self._study.id}
         self._log(run.key, run.name, config, steps, run.scores, tags=[run.tags["status"]])
         if self._mode != _DISABLED:
-            write_atomically(self._logged / run.key, b"", durable=False)
+            # Not empty: W&B does not say that the disk is full, and this does.
+            write_atomically(self._logged / run.key, f"{run.name}\n".encode(), durable=False)
 
     def end(self, findings: Findings) -> None:
         said = f"{findings.sentence}\n{findings.num_runs}\n{sorted(findings.values.items())}\n"
