@@ -25,8 +25,8 @@ check: lint
 test: lint
 	$(BIN)/pytest -n 2
 
-# Slurm, Ray and an object store on this machine, which `make test` leaves out. A file at a time:
-# its tests share a cluster, and much of their time is waiting.
+# Slurm, Ray, an object store and trackers on this machine, which `make test` leaves out. A file at
+# a time: its tests share a cluster, and much of their time is waiting.
 test-cluster: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster-tests]'
 	$(BIN)/pytest -n 2 --dist loadfile -m cluster

@@ -12,7 +12,7 @@ ROOT = Path(widthwise.__file__).parent
 FLOORS: list[tuple[str, ...]] = [
     ("errors", "deprecated"),
     ("text", "files", "mistaken", "theory", "sgd"),
-    ("hardware", "data", "families", "analysis"),
+    ("hardware", "data", "families", "analysis", "trackers"),
     ("engines", "search", "execution"),
     ("training",),
     ("probes",),

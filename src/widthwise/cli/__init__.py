@@ -34,6 +34,7 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (studies.status, "widthwise status studies/three-seeds"),
     (watch.watch, "widthwise watch studies/three-seeds"),
     (studies.report, "widthwise report studies/three-seeds"),
+    (studies.track, "widthwise track studies/three-seeds --to tensorboard"),
     (studies.verify, "widthwise verify studies/three-seeds"),
     (studies.gc, "widthwise gc studies/three-seeds"),
     (studies.export, "widthwise export studies/three-seeds -o to-share"),

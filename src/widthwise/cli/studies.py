@@ -12,6 +12,7 @@ from widthwise.cli.output import AsJson, print_json
 from widthwise.errors import InputError, StudyError, seconds_of
 from widthwise.files import whole_path
 from widthwise.text import clock, printable
+from widthwise.trackers import require_tracker
 
 if TYPE_CHECKING:
     from widthwise.study import Study
@@ -95,6 +96,14 @@ def run(
             "--yes", "-y", help="Go on though no run that is there is used.", rich_help_panel=_RUNS
         ),
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=PLACE]",
+            help="Log runs as they land, to tensorboard, mlflow or wandb (offline); repeatable.",
+            rich_help_panel=_RUNS,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -107,7 +116,7 @@ def run(
         _say_at_once_if_unreadable(spec)
     from widthwise.study import Study
 
-    train = _trained_by(on, workers, cluster, address, detach)
+    train = _trained_by(on, workers, cluster, address, detach, track or [])
     overrides = [*(settings or ()), *([f"packing.engine={engine}"] if engine is not None else [])]
     if not spec.is_dir():
         directory = output if output is not None else Path("studies") / spec.stem
@@ -144,15 +153,22 @@ def run(
 
 
 def _trained_by(
-    on: str, workers: int | None, cluster: Path | None, address: str | None, detach: bool
+    on: str,
+    workers: int | None,
+    cluster: Path | None,
+    address: str | None,
+    detach: bool,
+    track: list[str],
 ) -> Callable[["Study", bool], bool]:
     """What trains a study, told whether to show progress; whether nothing is left then. Whatever is
     wrong with the options is said before a study begins."""
+    for name in track:
+        require_tracker(name.partition("=")[0])
     if on == "local":
         given = {"cluster": cluster, "address": address, "detach": detach or None}
         for name in (name for name, value in given.items() if value is not None):
             raise InputError(f"{name} is for clusters; give on as well", fields=(name, "on"))
-        return lambda study, progress: study.run(workers, progress=progress)
+        return lambda study, progress: study.run(workers, progress=progress, track=track)
     from widthwise.execution.crew import require_starter
     from widthwise.study.elsewhere import ClusterSpec
 
@@ -165,7 +181,7 @@ def _trained_by(
     file = cluster or (_CLUSTER_FILE if _CLUSTER_FILE.exists() else None)
     asked = ClusterSpec.parse(file, address=address)
     return lambda study, progress: study.run_on(
-        on, number, cluster=asked, detach=detach, progress=progress
+        on, number, cluster=asked, detach=detach, progress=progress, track=track
     )
 
 
@@ -239,6 +255,36 @@ def status(directory: _Directory, as_json: AsJson = False) -> None:
     if now.damaged:
         repeated = "" if now.runs_planned is None else "; their runs are repeated by `run`"
         print(f"{now.damaged} damaged file(s) are not counted{repeated}")
+
+
+def track(
+    directory: _Directory,
+    to: Annotated[str, typer.Option(metavar="NAME", help="tensorboard, mlflow or wandb.")],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Folder, or an address that the tracker knows; default: what its own environment "
+            "variable says, or else a place in the study's folder.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Log the runs of a study to an experiment tracker, those that are not there yet.
+
+    Weights & Biases logs offline, unless WANDB_MODE says otherwise.
+    """
+    from widthwise.study import Study
+    from widthwise.study.tracking import named_tracker
+
+    study = Study.open(directory)
+    tracker = named_tracker(to, study.directory, at=at, argument="to")
+    logged = study.track(tracker)
+    total = len(study.results())
+    if as_json:
+        print_json({"tracker": tracker.name, "logged": logged, "there": total - logged})
+        return
+    print(f"{tracker.name}: {logged} runs logged, {total - logged} were there")
 
 
 def verify(directory: _Directory, as_json: AsJson = False) -> None:

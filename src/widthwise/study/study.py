@@ -1,7 +1,7 @@
 """A study: create or open it, run it, and read what it found."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -57,9 +57,18 @@ from widthwise.study.stable_rates import (
     reported,
 )
 from widthwise.study.status import StudyStatus, study_status
+from widthwise.study.tracking import (
+    Tracking,
+    findings,
+    log_all,
+    named_tracker,
+    tracked,
+    tracked_study,
+)
 from widthwise.study.trained import ChosenRun, Resumed, chosen_row, resumed, trained_module
 from widthwise.study.variation import parameterization_doubts, seed_doubts
 from widthwise.text import html_table, printable
+from widthwise.trackers import Findings, Tracker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,6 +189,7 @@ class Study:
         progress: bool = True,
         executor: str | MakeExecutor = "local",
         seconds: float | None = None,
+        track: Iterable[str | Tracker] = (),
     ) -> bool:
         """Train whatever is not there yet; whether nothing is left. Interrupt it at any time; run
         it again to go on. Any number of processes, on all machines that reach its store, can do
@@ -191,6 +201,9 @@ class Study:
             executor: who trains the packs: a name in :data:`widthwise.execution.EXECUTORS`, or a
                 function of the number of workers that makes an executor.
             seconds: how long at most; None until nothing is left.
+            track: where runs are logged as they land, whoever trained them: names as
+                :meth:`track` takes them, or "NAME=PLACE", or trackers. One that fails costs a
+                warning.
 
         Raises:
             InputError: if something of the user's is wrong, or the disk is full.
@@ -202,6 +215,7 @@ class Study:
         until = None if seconds is None else monotonic() + seconds
         self._require_new()
         make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
+        trackings = self._trackings(track)
         reporter = make_reporter(progress)
         self._prepare(reporter)
         with reporter.waiting("laying out the runs"):
@@ -216,16 +230,19 @@ class Study:
         for doubt in (*seed_doubts(context), *parameterization_doubts(context)):
             reporter.warn(doubt)
         at_once = available_cores() if workers is None else workers
-        done = Runner(
-            directory=self.directory,
-            store=self._store,
-            scheduler=scheduler,
-            results=lambda: self.results(curves=True),
-            reporter=reporter,
-            executor=make_executor(at_once),
-            workers=at_once,
-            until=until,
-        ).run()
+        with tracked(trackings, reporter.warn) as said:
+            done = Runner(
+                directory=self.directory,
+                store=self._store,
+                scheduler=scheduler,
+                results=lambda: self.results(curves=True),
+                reporter=reporter,
+                executor=make_executor(at_once),
+                workers=at_once,
+                until=until,
+            ).run()
+            if done and trackings:
+                said.extend(self._findings())
         self._store.sweep()
         return done
 
@@ -237,6 +254,7 @@ class Study:
         cluster: ClusterSpec | Mapping[str, Any] | str | Path | None = None,
         detach: bool = False,
         progress: bool = True,
+        track: Iterable[str | Tracker] = (),
     ) -> bool:
         """Have workers on a cluster train whatever is not there yet; whether nothing is left. This
         process trains nothing. Interrupted, it stops them; run it again to go on.
@@ -248,6 +266,7 @@ class Study:
                 or the path of a file; None takes the defaults.
             detach: return as soon as they are started.
             progress: show what is going on, on standard error.
+            track: as for :meth:`run`; by this process, which must not be detached.
 
         Raises:
             InputError: if something of the user's is wrong, or the cluster is not here.
@@ -259,6 +278,13 @@ class Study:
         if not isinstance(cluster, ClusterSpec):
             cluster = ClusterSpec.parse(cluster)
         self._require_new()
+        trackings = self._trackings(track)
+        if detach and trackings:
+            raise InputError(
+                "track: nobody would log what lands after detach; leave one of them out, or log "
+                "all of it afterwards with `widthwise track`",
+                fields=("track", "detach"),
+            )
         reporter = make_reporter(progress)
         self._prepare(reporter)
         elsewhere = Elsewhere(
@@ -268,7 +294,32 @@ class Study:
             reporter=reporter,
             work=lambda processes: Pull(self.directory, processes, tuple(working_directories())),
         )
-        return elsewhere.run(on, workers, cluster, detach=detach)
+        with tracked(trackings, reporter.warn) as said:
+            done = elsewhere.run(on, workers, cluster, detach=detach)
+            if done and trackings:
+                said.extend(self._findings())
+        return done
+
+    def track(self, to: str | Tracker, *, at: str | Path | None = None) -> int:
+        """Log its runs to an experiment tracker, those that are not there yet; how many that were.
+        If all that it asks for have landed, what they say is logged, too.
+
+        Args:
+            to: "tensorboard", "mlflow" or "wandb", or a tracker of one's own, a
+                :class:`widthwise.trackers.Tracker`.
+            at: a folder, or an address that the tracker knows; None takes its own environment
+                variable, or else a place in the study's folder.
+
+        Raises:
+            InputError: if there is no such tracker, its package is missing, or the place cannot be
+                written.
+            StudyError: if the tracker fails.
+        """
+        place = None if at is None else str(at)
+        tracker = named_tracker(to, self.directory, at=place, argument="to")
+        now = self.status()
+        is_done = 0 < now.runs_landed == now.runs_planned
+        return log_all(self._tracking(tracker), self._findings()[-1] if is_done else None)
 
     def probe(
         self,
@@ -541,10 +592,27 @@ class Study:
         """Data and networks, which only training and measuring need."""
         return self._known_context or load_context(self.directory)
 
-    def _results(self) -> tuple[pl.DataFrame, list[Damage]]:
+    def _trackings(self, asked: Iterable[str | Tracker]) -> list[Tracking]:
+        if isinstance(asked, str):
+            asked = (asked,)
+        return [self._tracking(named_tracker(one, self.directory)) for one in asked]
+
+    def _tracking(self, tracker: Tracker) -> Tracking:
+        # Of its own: another thread reads while this one trains.
+        reader = Study(self.directory, self._record)
+        asked = tracked_study(self.directory, self._record)
+        return Tracking(asked, lambda known: reader._results(without=known)[0], tracker)
+
+    def _findings(self) -> list[Findings]:
+        """What it says, for trackers; nothing if it has no runs."""
+        results = self.results(curves=True)
+        return [] if results.is_empty() else [findings(self._summary(results), len(results))]
+
+    def _results(self, without: Collection[str] = ()) -> tuple[pl.DataFrame, list[Damage]]:
         if self._record.is_old:
-            return OldShards(self.directory).table()
-        keys = read_asked(self.directory).keys
+            table, damage = OldShards(self.directory).table()
+            return table.filter(~pl.col("run_id").is_in(list(without))), damage
+        keys = [key for key in read_asked(self.directory).keys if key not in without]
         if not keys:
             return pl.DataFrame(schema=RESULTS_SCHEMA), []
         landed, damage = self._store.table(keys)
