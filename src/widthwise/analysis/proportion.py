@@ -2,8 +2,6 @@
 
 import math
 
-from scipy.special import ndtri
-
 
 def wilson_interval(share: float, num: int, confidence: float = 0.95) -> tuple[float, float]:
     """The interval of the probability behind a share of independent examples. Unlike
@@ -20,6 +18,8 @@ def wilson_interval(share: float, num: int, confidence: float = 0.95) -> tuple[f
     >>> round(low, 4), high
     (0.9962, 1.0)
     """
+    from scipy.special import ndtri  # SciPy is slow to import
+
     z = float(ndtri(0.5 + confidence / 2.0))
     scale = 1.0 + z * z / num
     middle = (share + z * z / (2 * num)) / scale
