@@ -185,6 +185,8 @@ def test_strided_points_are_points_of_fewer_pixels(name):
 
 
 NARROW = """
+import sys
+
 import torch
 from torch import nn
 from widthwise import pack
@@ -196,11 +198,15 @@ packed = pack([module], [0.01], example=example)
 assert packed.engine == "graph", packed.reason
 for _ in range(20):
     packed.step(example[0].unsqueeze(0), example[1].unsqueeze(0), torch.empty(1))
+assert "sympy" not in sys.modules, "SymPy was loaded, which takes half a second"
 """
 
 
 @pytest.mark.slow
 def test_a_narrow_strided_shortcut_writes_where_it_may():
-    """In a process of its own: oneDNN's own writes beyond the end kill it, sooner or later."""
+    """In a process of its own: oneDNN's own writes beyond the end kill it, sooner or later.
+
+    Nor does training load SymPy.
+    """
     done = subprocess.run([sys.executable, "-c", NARROW], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from widthwise.engines.draws import Draws
+from widthwise.engines.proof import prove
 from widthwise.engines.vmapped import OwnDropout
 from widthwise.errors import InputError
 from widthwise.families import UserFamily, mlp
@@ -241,7 +242,8 @@ class TestBatchNorm:
         module = NETWORKS["graph"](1).eval()
         check_batch_size(module, torch.zeros(1, 2, 3, dtype=torch.float64), Recipe())
 
-    def test_trying_a_network_does_not_move_its_statistics(self):
+    def test_trying_a_network_does_not_move_its_statistics(self, monkeypatch):
+        monkeypatch.setattr("widthwise.engines.build.prove", prove)  # tried before or not
         trainer = PackTrainer(family(NETWORKS["graph"]), clouds(), job(Recipe()))
         for i in range(len(REPLICAS)):
             buffers = trainer._pack.buffers(i)

@@ -81,9 +81,11 @@ class AutogradPack:
         with torch.no_grad():
             gradient = loss_and_gradient(logits.detach().to(losses), targets, losses, self._recipe)
             gradient.div_(targets.shape[1])
-        gradients = torch.autograd.grad(
-            logits, trained, grad_outputs=gradient.to(logits), allow_unused=True
-        )
+        with torch.enable_grad():
+            # The same bits as with grad_outputs, for which PyTorch loads SymPy: half a second of
+            # every process.
+            total = (logits * gradient.to(logits)).sum()
+        gradients = torch.autograd.grad(total, trained, allow_unused=True)
         named = dict(zip(stacked.trained, gradients, strict=True))
         self._update(stacked.parameters, named, self._velocities, rate_factor)
 
