@@ -27,7 +27,7 @@ class Plan(PlanContent):
     def _repr_html_(self) -> str:
         """In a notebook."""
         base, numbers = self.base, ("learning_rate", "batch_size", "momentum")
-        rows = [("evidence", self.evidence)]
+        rows: list[tuple[str, str]] = [("evidence", self.evidence)]
         rows += [
             (
                 name.replace("_", " "),
