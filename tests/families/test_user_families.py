@@ -438,7 +438,10 @@ BAD_FILES = {
     "no function": ("x = 1", "has no 'build'"),
     "not a function": ("build = 3", "must be a function, got int"),
     "logits": (CHAIN.replace("width, 3)", "width, 4)"), r"logits of shape \(8, 3\).* got \(8, 4\)"),
-    "inputs": (CHAIN.replace("nn.Linear(6", "nn.Linear(7"), "must accept inputs of shape"),
+    "inputs": (
+        CHAIN.replace("nn.Linear(6", "nn.Linear(7"),
+        "must accept inputs of the data set .clouds. of shape",
+    ),
     "tuple": (
         CHAIN.replace("return self.readout(torch", "return 1, self.readout(torch"),
         "got tuple",

@@ -60,6 +60,18 @@ def test_the_report_says_one_thing_of_how_inputs_were_prepared(
 
 
 @pytest.mark.slow
+def test_a_study_that_names_none_says_on_which_it_trains(tmp_path, monkeypatch, capsys):
+    in_this_process(monkeypatch)
+    one = {"widening_factor": 1, "learning_rate": 0.1, "seeds": 1}
+    for given, said in (({}, True), ({"data": {"num_train": 100}}, False)):
+        study = Study.create(tmp_path / str(said), fields(grid=one, **given))
+        capsys.readouterr()
+        study.run(1)
+        line = "no data are named: fashion-mnist-mini, 5000 training examples\n"
+        assert (line in capsys.readouterr().err) == said
+
+
+@pytest.mark.slow
 def test_of_other_content_is_another_question(tmp_path):
     Study.create(tmp_path / "s", fields(), data=pictures())
     study = Study.create(tmp_path / "s", fields(), data=pictures(2), yes=True)

@@ -51,7 +51,7 @@ def test_widths_of_which_none_has_landed_are_named():
 
 
 @given(
-    seconds=st.floats(0.0, 1e6),
+    seconds=st.just(0.0) | st.floats(1e-6, 1e6),  # below, floats lose digits
     factor=st.floats(0.1, 10.0),
     num_missing=st.integers(1, 5),
     holders=st.sampled_from(["x", "xy", "xxyyz", "zyxzy"]),

@@ -27,14 +27,14 @@ class Plan(PlanContent):
     def _repr_html_(self) -> str:
         """In a notebook."""
         base, numbers = self.base, ("learning_rate", "batch_size", "momentum")
-        rows = [
+        rows: list[tuple[str, str]] = [("evidence", self.evidence)]
+        rows += [
             (
                 name.replace("_", " "),
                 f"{number_text(getattr(base, name))} → {number_text(getattr(self, name))}",
             )
             for name in numbers
         ]
-        rows.append(("evidence", self.evidence))
         rows += [("warning", doubt) for doubt in self.doubts[:1]]
         return html_table(title(self), rows)
 

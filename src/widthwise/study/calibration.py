@@ -196,13 +196,16 @@ def calibration_fields(
         )
     any_grid = {"widening_factor": 1, "learning_rate": 1.0, "batch_size": 1}
     checked = StudySpec.parse({**with_whole_paths(fields, spec), "grid": any_grid}, overrides)
+    named = checked.fields()
+    if "data" not in checked.model_fields_set:
+        del named["data"]  # the study says then on which data it trains
     dataset = load(checked.data)
     Training(num_train=dataset.num_train).batch_limit(tuned.batch_size)
     family = checked.family.family(dataset.input_shape, dataset.num_classes)
     training = checked.training.model_dump(mode="json", exclude_none=True)
     return {
         "title": f"Calibration round ε = {tuned.learning_rate:g}, B = {tuned.batch_size}",
-        **checked.fields(),
+        **named,
         "grid": _grids(tuned, family, chosen, seeds),
         "training": _equal_time(training, tuned, dataset.num_train),
     }

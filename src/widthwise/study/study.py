@@ -582,6 +582,9 @@ class Study:
         """Before runs are trained here or elsewhere."""
         if self._note is not None:
             reporter.note(self._note)
+        data = self._record.data
+        if "data" not in self.spec.model_fields_set and not data.in_memory:
+            reporter.note(f"no data are named: {data.name}, {data.num_train} training examples")
         Folder(self.directory).make()
         self._store.prepare()
         for damage in self._store.verify(weights=False):
