@@ -343,6 +343,18 @@ class TestTensorBoard:
 
 
 class TestMLflow:
+    def test_a_database_that_was_not_made_to_its_end_is_not_there(
+        self, study, tmp_path, monkeypatch
+    ):
+        def stopped(client):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as broken:
+            broken.setattr("mlflow.MlflowClient.search_experiments", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                study.track("mlflow", at=tmp_path / "place")
+        assert list((tmp_path / "place").iterdir()) == []
+
     def test_what_the_environment_says_is_taken(self, study, tmp_path, monkeypatch, empty_database):
         here = MLflowHere(tmp_path)
         shutil.copy(empty_database, tmp_path)

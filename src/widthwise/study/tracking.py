@@ -229,6 +229,9 @@ class _Live:
         """Leave it at what is logged, and at the run in hand."""
         self._over.set()
         self._trained.set()
+
+    def wait(self) -> None:
+        """For the run in hand, once it was abandoned."""
         self._thread.join(_SECONDS_AFTER_CTRL_C)
 
     def _work(self) -> None:
@@ -283,6 +286,8 @@ def tracked(
     except BaseException:
         for one in live:
             one.abandon()
+        for one in live:
+            one.wait()
         raise
     _finish(live, said[-1] if said else None, patience)
 

@@ -4,16 +4,18 @@ A run that was stopped in the middle is not finished: it is removed, and logged 
 """
 
 import os
+import sqlite3
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from widthwise.files import explained, whole_path
+from widthwise.files import create_atomically, explained, whole_path
 from widthwise.trackers.base import Findings, TrackedRun, TrackedStudy
 
-_FILE = "mlflow.db"
+_FILE, _SQLITE = "mlflow.db", "sqlite:///"
 _KEY, _STUDY, _SAID = "widthwise.key", "widthwise.study", "widthwise.findings"
 # What one request may hold.
 _MOST_METRICS, _MOST_PARAMS, _PAGE = 1000, 100, 1000
@@ -34,7 +36,7 @@ def open_tracker(place: str | None, folder: Path) -> "MLflow":
     if said is not None and (":" in said or said == "databricks"):
         return MLflow(said)
     path = folder if said is None else whole_path(said)
-    return MLflow(f"sqlite:///{path if path.suffix == '.db' else path / _FILE}")
+    return MLflow(f"{_SQLITE}{path if path.suffix == '.db' else path / _FILE}")
 
 
 class MLflow:
@@ -56,10 +58,8 @@ class MLflow:
     def start(self, study: TrackedStudy) -> Collection[str]:
         from mlflow import MlflowClient
 
-        if self._uri.startswith("sqlite:///"):
-            folder = Path(self._uri.removeprefix("sqlite:///")).parent
-            with explained(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+        if self._uri.startswith(_SQLITE):
+            _make_database(Path(self._uri.removeprefix(_SQLITE)))
         self._study, self._client = study, MlflowClient(tracking_uri=self._uri)
         self._experiment = self._experiment_of(study)
         whole: set[str] = set()
@@ -149,6 +149,24 @@ class MLflow:
             self._client.log_batch(run_id, metrics=part)
         self._client.set_terminated(run_id)
         return run_id
+
+
+def _make_database(path: Path) -> None:
+    """Make a database unless it is there, whole or not at all: MLflow takes seconds for it, and
+    one that is half made serves nobody."""
+    from mlflow import MlflowClient
+
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "made.db"
+        MlflowClient(tracking_uri=f"{_SQLITE}{made}").search_experiments()
+        copy = Path(folder) / "whole.db"
+        with closing(sqlite3.connect(made)) as database:
+            database.execute("VACUUM INTO ?", (str(copy),))  # also what lies in a log beside it
+        create_atomically(path, copy.read_bytes())
 
 
 def _in_parts(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
