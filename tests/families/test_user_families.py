@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -408,14 +409,28 @@ class TestSource:
         assert isinstance(family.build(1), nn.Module)
 
     @pytest.mark.slow
-    def test_an_edited_file_is_another_module(self, tmp_path):
-        path = tmp_path / "nets.py"
-        path.write_text(CHAIN)
-        before = user_family(f"{path}:build")
-        path.write_text(CHAIN.replace("4 * width", "5 * width"))
-        after = user_family(f"{path}:build")
+    @pytest.mark.parametrize("edited", ["nets.py", "layers_as_written.py", "pack_as_written/x.py"])
+    def test_an_edited_file_is_another_module(self, tmp_path, monkeypatch, edited):
+        """Also within a second and of the same size, by which Python's cache knows a file."""
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
+        (tmp_path / "pack_as_written").mkdir()
+        files = {
+            "nets.py": f"{CHAIN}\nimport layers_as_written, pack_as_written.x\n# 4\n",
+            "layers_as_written.py": "units = 4\n",
+            "pack_as_written/x.py": "units = 4\n",
+        }
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+            os.utime(tmp_path / name, (10**9, 10**9))
+        before = user_family(f"{tmp_path / 'nets.py'}:build")
+        (tmp_path / edited).write_text(files[edited].replace("4", "5"))
+        # Python's cache knows whole seconds, and Widthwise the rest.
+        os.utime(tmp_path / edited, ns=(10**18 + 1, 10**18 + 1))
+        after = user_family(f"{tmp_path / 'nets.py'}:build")
         assert before.build(1).hidden.out_features == 4
-        assert after.build(1).hidden.out_features == 5
+        assert after.build(1).hidden.out_features == (5 if edited == "nets.py" else 4)
+        units = [sys.modules[name].units for name in ("layers_as_written", "pack_as_written.x")]
+        assert units == [5 if edited == name else 4 for name in list(files)[1:]]
 
     @pytest.mark.slow
     def test_an_edited_file_stops_the_study(self, tmp_path, trained):

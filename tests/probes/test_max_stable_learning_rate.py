@@ -230,5 +230,5 @@ def test_what_is_no_family_is_refused(given):
 
 
 def test_a_network_that_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="accept inputs of shape"):
+    with pytest.raises(InputError, match="accept inputs of the data set 'arrays' of shape"):
         max_stable_learning_rate(lambda w: nn.Linear(7, 2), plane(), batch_size=8, device="cpu")

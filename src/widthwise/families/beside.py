@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 
 # Where families were sought, the latest first; of these, the working directories.
 _directories: list[str] = []
@@ -98,6 +98,23 @@ def forget_edited(directory: str) -> bool:
     return edited
 
 
+class _AsWritten(SourceFileLoader):
+    """Compiles what stands in the file. Python's cache of compiled code knows a file by its size
+    and by the second it was written in: one that is edited at once it takes for the one before.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def as_written(spec: ModuleSpec | None) -> ModuleSpec | None:
+    """A module of the user's, from its source rather than from Python's cache."""
+    if spec is not None and type(spec.loader) is SourceFileLoader:
+        spec.loader = _AsWritten(spec.loader.name, spec.loader.path)
+    return spec
+
+
 class _Finder(MetaPathFinder):
     """The first finder serves imports of the user's modules; the last one all that found nothing
     elsewhere, such as networks that import something later."""
@@ -106,9 +123,11 @@ class _Finder(MetaPathFinder):
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if path is not None:
-            return None
+            if self is _LAST or name.partition(".")[0] not in _found:
+                return None
+            return as_written(PathFinder.find_spec(name, path))
         for directory in _directories_for(name, last=self is _LAST):
-            spec = PathFinder.find_spec(name, [directory])
+            spec = as_written(PathFinder.find_spec(name, [directory]))
             # A folder without __init__.py is a module only if there is no other.
             if spec is not None and (spec.origin is not None or self is _LAST):
                 _found[name] = directory

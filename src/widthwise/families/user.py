@@ -19,7 +19,14 @@ from torch import nn
 
 from widthwise.errors import InputError, exits_raise, said_by
 from widthwise.families.base import require_seed
-from widthwise.families.beside import OWN_NAME, belongs_to, beside, forget_edited, look_in
+from widthwise.families.beside import (
+    OWN_NAME,
+    as_written,
+    belongs_to,
+    beside,
+    forget_edited,
+    look_in,
+)
 from widthwise.families.size import tensors_in_memory
 from widthwise.mistaken import without_function
 from widthwise.theory.parameterization import init_variance, width_rule
@@ -279,7 +286,7 @@ def _load_file(path: Path) -> tuple[ModuleType, str]:
 
 
 def _execute(name: str, path: Path, directory: str) -> None:
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = as_written(importlib.util.spec_from_file_location(name, path))
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
