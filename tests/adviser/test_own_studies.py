@@ -120,7 +120,7 @@ def test_the_trials_are_those_of_the_page():
 
 def test_the_page_of_advice_has_what_the_trials_found():
     page = (ROOT / "docs" / "advice.md").read_text(encoding="utf-8")
-    for trial in own_trials("standard"):
+    for trial in (*own_trials("standard"), *own_trials("ntk")):
         low, high = trial.interval
         assert f"| {trial.regret:.1f} ({low:.1f} to {high:.1f}) |" in page
     (first, *_) = own_trials("standard")
@@ -133,6 +133,10 @@ def test_the_page_of_advice_has_what_the_trials_found():
         "plan by your own law, keep batch size": "lost {:.1f} and {:.1f}: its optimum",
     }.items():
         assert text.format(*lost[name][:2]) in page
+    everything = lost["keep everything"][2:]
+    assert "less than keeping everything ({:.1f} and {:.1f})".format(*everything) in page
+    loss, gain = lost["plan by your own law, keep batch size"][2:]
+    assert f"a law measured so lost {loss:.1f} and gained {-gain:.1f}." in page
 
 
 @pytest.fixture
