@@ -225,7 +225,8 @@ def test_it_is_never_longer(base, w, parameterization, study, stable, **options)
     )
     lines = str(plan).splitlines()
     assert len(lines) <= MOST_LINES
-    assert all(len(line) <= WIDTH + 8 or line.startswith("Settle it: ") for line in lines)
+    commands = ("Settle it: ", "Is ε stable there? ")
+    assert all(len(line) <= WIDTH + 8 or line.startswith(commands) for line in lines)
     if plan.changes:  # what gave way is never left out
         assert any(line.startswith("Warning: ") for line in lines)
 
@@ -316,3 +317,12 @@ def test_a_limit_that_grows_with_width_has_one_sign():
     assert "ε_max ∝ w^0.5" in plan.ceiling.why
     falls = ask(**NTK, max_stable_learning_rate=0.8, stability_exponent=0.5)
     assert "ε_max ∝ w^−0.5" in falls.ceiling.why
+
+
+def test_whether_the_rate_is_stable_is_asked_at_the_batch_of_the_plan():
+    asked = {"learning_rate": 0.5, "batch_size": 32, "widening_factor": 4}
+    lines = str(widen(**asked, parameterization="ntk")).splitlines()
+    probe = "widthwise probe SPEC.toml --widths 1,4 --batch-size 8"
+    assert f"Is ε stable there? Not known: {probe}" in lines
+    known = str(widen(**asked, parameterization="ntk", stability=4.0))
+    assert "stable there" not in known

@@ -32,8 +32,7 @@ def answer(plan: PlanContent, more: str) -> str:
     """
     beginning = [title(plan), *_wrapped(_graded(plan)), *_settings(plan)]
     end = _wrapped(f"Evidence: {plan.evidence}. {_reason(plan)}")
-    last = [] if plan.settle is None else [f"Settle it: {plan.settle}"]
-    last.append(more)
+    last = [*_commands(plan), more]
     room = MOST_LINES - len(beginning) - len(end) - len(last)
     for doubt in plan.doubts[:2]:
         lines = _wrapped(f"Warning: {doubt}")
@@ -42,6 +41,16 @@ def answer(plan: PlanContent, more: str) -> str:
             room -= len(lines)
     blank = [""] if room > 0 else []
     return "\n".join([*beginning, *blank, *end, *last])
+
+
+def _commands(plan: PlanContent) -> list[str]:
+    """What would settle the doubt, and, always, what tells whether the learning rate is stable
+    where that is not known: advice that is right may diverge."""
+    unknown = plan.ceiling.max_stable_learning_rate is None and plan.ceiling.measure
+    stable = [f"Is ε stable there? Not known: {plan.ceiling.measure}"] if unknown else []
+    if plan.settle is None or (stable and plan.settle == plan.ceiling.measure):
+        return stable
+    return [f"Settle it: {plan.settle}", *stable]
 
 
 def title(plan: PlanContent) -> str:

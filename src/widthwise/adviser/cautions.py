@@ -172,7 +172,7 @@ CAUTIONS: tuple[Caution, ...] = (
         holds=lambda f: f.normalized and f.weight_decay > 0.0,
         effect="contradicted by published work",
         text=lambda f: (
-            "With weight decay and normalization σ_init is forgotten, so what acts is not ḡ's. "
+            "With weight decay and normalization σ_init is forgotten: what acts is no longer ḡ. "
             f"{_norm(f.normalization)} makes the output independent of the scale of the weights "
             "before it, and weight decay brings that scale to a value of its own in time."
         ),

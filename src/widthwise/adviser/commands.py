@@ -47,6 +47,7 @@ def calibrate_command(
     widening_factor: float,
     spec: str | None = None,
     *,
+    widths: Sequence[float] | None = None,
     seeds: int | None = None,
     output: str | None = None,
 ) -> str:
@@ -54,15 +55,19 @@ def calibrate_command(
 
     >>> calibrate_command(Setting(learning_rate=0.1, batch_size=32), 4)
     'widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32 --factor 4'
+    >>> calibrate_command(Setting(learning_rate=1, batch_size=4), 2, "x.toml", widths=[0.5, 1])
+    'widthwise calibrate x.toml --learning-rate 1 --batch-size 4 --factor 2 --widths 0.5,1'
 
     Args:
         base, widening_factor: as for :func:`probe_command`.
         spec: file of the specification; None for one to be written.
-        seeds, output: runs a setting, and where they land; None takes the command's defaults.
+        widths, seeds, output: what to measure at, runs a setting, and where they land; None takes
+            the command's defaults.
     """
     momentum = f" --momentum {_typed(base.momentum)}" if base.momentum else ""
     network = "SPEC.toml" if spec is None else shlex.quote(spec)
-    more = "" if seeds is None else f" --seeds {seeds}"
+    more = "" if widths is None else f" --widths {','.join(map(_typed, widths))}"
+    more += "" if seeds is None else f" --seeds {seeds}"
     more += "" if output is None else f" --output {shlex.quote(output)}"
     return (
         f"widthwise calibrate {network} --learning-rate {_typed(base.learning_rate)} "

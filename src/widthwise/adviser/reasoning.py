@@ -214,10 +214,11 @@ def doubts(
     remarks: Sequence[str],
     known: Known,
     law: Law | None,
+    stable: StableRange,
 ) -> tuple[str, ...]:
     """What matters most, a sentence each, the loudest first: what gave way, findings besides the
-    one that decides the grade, our own studies where they disagree, stability, a trial that the
-    rule lost.
+    one that decides the grade, our own studies where they disagree, stability where it is known
+    (else a plan gives the command that tells), a trial that the rule lost.
 
     Args:
         remarks: as :func:`notes` gives them.
@@ -227,6 +228,7 @@ def doubts(
     found = own_studies(known.parameterization)
     disagree = any(not study.holds(PAPER_EXPONENT) for study in found)
     exponent, _, *stability = remarks
+    stability = [] if stable.value is None else stability
     own = [exponent] if law is None and disagree else []
     lost = costly_trial_sentence(known.parameterization, known.widening_factor)
     trial = [lost] if law is None and lost and grade != "contradicted by published work" else []

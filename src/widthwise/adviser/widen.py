@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from widthwise.adviser.ceiling import Interval, StableLaw, StableRange, StableRate, ceiling
+from widthwise.adviser.ceiling import Ceiling, Interval, StableLaw, StableRange, StableRate, ceiling
 from widthwise.adviser.ceiling import stable_range as range_of
 from widthwise.adviser.commands import calibrate_command, probe_command
 from widthwise.adviser.evidence import Facts, Finding, Grade
@@ -134,8 +134,8 @@ def widen(
         build=known.build,
     )
     examine(facts)  # refuses before anything that it would not trust is computed
-    measure = probe_command(known.build, tuned, known.widening_factor)
     if keep in NEEDS_MAX_STABLE and stable.value is None:
+        measure = probe_command(known.build, tuned, known.widening_factor)
         raise InputError(
             f"keep={keep!r} needs the largest stable learning rate at the target width. "
             "Which is it? Give max_stable_learning_rate, and stability_exponent if it was "
@@ -167,7 +167,9 @@ def widen(
         base_momentum=tuned.momentum,
         base_learning_rate=tuned.learning_rate,
         base_batch_size=tuned.batch_size,
-        measure=measure,
+        measure=probe_command(
+            known.build, tuned, known.widening_factor, batch_size=setting.batch_size
+        ),
     )
     grade, findings = examine(_with_outcome(facts, solution, training, request))
     spread = _spread(request, growths, stable)
@@ -213,8 +215,8 @@ def widen(
         evidence=grade,
         findings=findings,
         changes=changes,
-        doubts=doubts(changes, findings, grade, remarks, known, law),
-        settle=_settle(grade, findings, law, stable, tuned, known),
+        doubts=doubts(changes, findings, grade, remarks, known, law, stable),
+        settle=_settle(grade, findings, law, limits, tuned, known),
         notes=remarks,
         assumptions=assumptions(known, training.epochs, training.num_train),
         noise_reached=solution.reached,
@@ -268,7 +270,7 @@ def _settle(
     grade: Grade,
     findings: tuple[Finding, ...],
     law: Law | None,
-    stable: StableRange,
+    limits: Ceiling,
     tuned: Setting,
     known: Known,
 ) -> str | None:
@@ -282,9 +284,7 @@ def _settle(
     agreed = agreed and costly_trial_sentence(known.parameterization, known.widening_factor) is None
     if law is None and not agreed:
         return calibrate_command(tuned, known.widening_factor)
-    if stable.value is None:
-        return probe_command(known.build, tuned, known.widening_factor)
-    return None
+    return limits.measure if limits.max_stable_learning_rate is None else None
 
 
 def _by_our_own(request: Request, known: Known) -> tuple[Setting, Setting] | None:

@@ -67,8 +67,9 @@ def calibrate(
     from widthwise.adviser import Setting
     from widthwise.adviser.solving import NEEDS_MAX_STABLE
     from widthwise.study.calibration import calibrate as run_calibration
+    from widthwise.study.calibration import default_directory
 
-    directory = output if output is not None else Path("studies") / f"{spec.stem}-law"
+    directory = output if output is not None else default_directory(spec)
     if keep in NEEDS_MAX_STABLE:
         raise InputError(
             f"--keep {keep} needs the largest stable learning rate, which this command does not "

@@ -149,6 +149,8 @@ def run(
         if len(study.results()):
             _show_report(study, as_json)
         raise
+    if not quiet:
+        print("writing the report …", file=sys.stderr, flush=True)
     _show_report(study, as_json)
 
 

@@ -249,8 +249,8 @@ _ENTRIES = (
     ),
     _own_files_entry(
         "npz",
-        "A NumPy archive with x_train, y_train, x_test and y_test (or similar names), or a "
-        "data set written by Dataset.save.",
+        "A NumPy archive with train_inputs, train_labels, test_inputs and test_labels (or x_train, "
+        "y_train, …), or a data set written by Dataset.save.",
         "write one with numpy.savez or Dataset.save",
         read_npz,
     ),

@@ -139,13 +139,15 @@ def calibrate(
     parameterization, known = _networks(network or Network(), context.family, widths)
     optima = study.optima()
     found = plan(law, parameterization, known, context.dataset.num_train)
-    if law is None:  # the same again would say the same
+    # The same again would say the same; there, more seeds train only what is missing.
+    if law is None or found.settle == calibrate_command(tuned, widening_factor):
         again = calibrate_command(
             tuned,
             widening_factor,
             network.build if network else None,
+            widths=None if tuple(widths) == DEFAULT_WIDTHS else widths,
             seeds=2 * seeds,
-            output=f"{study.directory}-{2 * seeds}-seeds",
+            output=None if _is_default(directory, spec) else str(directory),
         )
         found = replace(found, settle=again)
     return Calibration(
@@ -256,6 +258,15 @@ def _epochs(trained: TrainingSpec, tuned: Setting, num_train: int | None) -> flo
         assert trained.physical_time is not None  # one of the three is given
         steps = trained.physical_time * (1.0 - tuned.momentum) / tuned.learning_rate
     return steps * tuned.batch_size / num_train
+
+
+def default_directory(spec: str | Path) -> Path:
+    """Where the command keeps the study of a specification unless it is told."""
+    return Path("studies") / f"{Path(spec).stem}-law"
+
+
+def _is_default(directory: str | Path, spec: Mapping[str, Any] | str | Path) -> bool:
+    return isinstance(spec, str | Path) and Path(directory) == default_directory(spec)
 
 
 def _bounded_law(study: Study) -> tuple[Law | None, tuple[str, ...]]:
