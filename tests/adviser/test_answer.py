@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from widthwise import adviser
-from widthwise.adviser import Network, Training
+from widthwise.adviser import Network, Stability, Training
 from widthwise.adviser.answer import MOST_LINES, WIDTH
 from widthwise.adviser.solving import KEEPS, NEEDS_MAX_STABLE
 from widthwise.errors import InputError
@@ -324,5 +324,6 @@ def test_whether_the_rate_is_stable_is_asked_at_the_batch_of_the_plan():
     lines = str(widen(**asked, parameterization="ntk")).splitlines()
     probe = "widthwise probe SPEC.toml --widths 1,4 --batch-size 8"
     assert f"Is ε stable there? Not known: {probe}" in lines
-    known = str(widen(**asked, parameterization="ntk", stability=4.0))
+    at_target = Stability(max_stable_learning_rate=4.0, stability_exponent=0.0)
+    known = str(widen(**asked, parameterization="ntk", stability=at_target))
     assert "stable there" not in known
