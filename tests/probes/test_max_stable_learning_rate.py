@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from alone import trained_alone
 from tiny_studies import clouds
 from torch import nn
 
@@ -126,6 +127,7 @@ def brute_force(family, data, rates, seeds, **shared):
     return np.array(sound).reshape(len(rates), len(seeds)).mean(1)
 
 
+@trained_alone  # of one draw of seeds
 @pytest.mark.slow
 @pytest.mark.parametrize("parameterization", ["standard", "ntk"])
 def test_the_interval_holds_what_a_fine_scan_of_other_seeds_finds(parameterization):

@@ -19,6 +19,7 @@ from contextlib import suppress
 import polars as pl
 import pytest
 import torch
+from alone import trained_alone
 from planted_rates import rates
 from polars.testing import assert_frame_equal
 from tiny_studies import (
@@ -459,6 +460,7 @@ class TestClocks:
 
 
 class TestFailingDisks:
+    @trained_alone
     @pytest.mark.parametrize(
         ("operation", "code"),
         [
@@ -558,6 +560,7 @@ class TestSmallDisks:
 
 
 class TestPlacesThatVanish:
+    @trained_alone
     @pytest.mark.parametrize("what", ["s", "s/store", "s/store/landed", "s/store/checkpoints"])
     @pytest.mark.parametrize("happens", ["renamed", "removed"])
     def test_while_it_runs(self, tmp_path, example, monkeypatch, what, happens):

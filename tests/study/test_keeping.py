@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from alone import trained_alone
 from tiny_studies import clouds, comparable, fields, finished_study, flip_a_bit, in_this_process
 from torch import nn
 
@@ -142,6 +143,7 @@ class TestModule:
         with pytest.raises(InputError, match="since the study in"):
             Study.open(study.directory).module(run)
 
+    @trained_alone
     def test_damaged_weights_are_named_and_trained_again(self, tmp_path, trained):
         study = finished_study(tmp_path / "s", fields(keep="all"))
         file = kept_files(study)[0]

@@ -6,6 +6,7 @@ import time
 
 import polars as pl
 import pytest
+from alone import trained_alone
 from polars.testing import assert_frame_equal
 from tiny_studies import (
     clouds,
@@ -258,6 +259,7 @@ class TestDataInMemory:
 
 
 class TestDamage:
+    @trained_alone
     @pytest.mark.slow
     @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit])
     def test_found_set_aside_and_run_again(self, tmp_path, damage, trained, capsys):
@@ -341,6 +343,7 @@ class TestDamage:
 
 
 class TestWithdrawn:
+    @trained_alone
     @pytest.mark.slow
     @pytest.mark.parametrize("compacted", [False, True])
     def test_is_trained_again_and_no_damage(self, tmp_path, trained, compacted):
