@@ -327,3 +327,11 @@ def test_whether_the_rate_is_stable_is_asked_at_the_batch_of_the_plan():
     at_target = Stability(max_stable_learning_rate=4.0, stability_exponent=0.0)
     known = str(widen(**asked, parameterization="ntk", stability=at_target))
     assert "stable there" not in known
+
+
+def test_a_rate_that_rises_says_how_near_the_limit_it_comes():
+    at_target = Stability(max_stable_learning_rate=25.0, max_stable_at=4)
+    asked = {"learning_rate": 1, "batch_size": 256, "widening_factor": 4}
+    said = str(widen(**asked, parameterization="ntk", stability=at_target))
+    assert "Set ε = 4. Keep B and m. ε is 16 % of the largest stable one." in said
+    assert "largest stable one" not in str(widen(**asked, parameterization="ntk"))

@@ -135,10 +135,14 @@ def test_verdict(interval, verdict):
 def test_sentence_says_it_all():
     factors = [1, 2, 4]
     law = fit_law(factors, [optimum_at(math.log(w), spread=0.0) for w in factors])
-    assert law.sentence() == (
-        "The best normalized noise scale grows in proportion to the widening factor: "
-        "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths (w = 1 to 4), "
-        "with the optimum located at all of them."
+    assert (
+        str(law)
+        == law.sentence()
+        == (
+            "The best normalized noise scale grows in proportion to the widening factor: "
+            "exponent 1.00 (95 % interval 1.00 to 1.00) from 3 widths (w = 1 to 4), "
+            "with the optimum located at all of them."
+        )
     )
 
 

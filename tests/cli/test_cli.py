@@ -32,7 +32,7 @@ from tiny_studies import (
 from widthwise import cli
 from widthwise.analysis.doubts import KINK
 from widthwise.cli.output import print_json
-from widthwise.cli.studies import _show_report
+from widthwise.cli.studies import show_report
 from widthwise.errors import InputError
 from widthwise.execution import EXECUTORS
 from widthwise.execution.crew import STARTERS, Starter
@@ -235,7 +235,7 @@ class TestJSON:
         doubted = {w: replace(o, doubts=(KINK,)) for w, o in made.optima.items()}
         summary = SimpleNamespace(optima=doubted, problems={}, law=None, law_problem="none")
         study = SimpleNamespace(report=lambda command: "report.html", summary=lambda: summary)
-        _show_report(study, True)
+        show_report(study, True)
         optima = json.loads(capsys.readouterr().out)["optima"]
         assert optima["1"]["doubts"] == optima["2"]["doubts"] == [KINK]
         assert optima["1"]["interval"] == pytest.approx(doubted[1.0].interval)

@@ -1,6 +1,7 @@
 """``widthwise probe``: what it prints, and how it ends."""
 
 import json
+import re
 import signal
 import sys
 
@@ -58,7 +59,12 @@ def test_a_line_a_width_and_the_law(call, spec):
     code, out, err = call("probe", spec, *QUICK)
     lines = out.splitlines()
     assert code == 0
-    assert len(lines) == 4
+    assert len(lines) == 6
+    rate = float(re.search(r"momentum 0: (\S+) \(", lines[2])[1])  # of the last width
+    quarter = float(re.search(r"a quarter of it, ε = (\S+) ", lines[4])[1])
+    assert quarter == pytest.approx(rate / 4, rel=0.01)
+    given = re.search(r"--max-stable-learning-rate (\S+) --max-stable-at 2 ", lines[5])
+    assert float(given[1]) == pytest.approx(rate, rel=0.01)
     assert lines[0] == "Data: npz, 64 training examples"
     assert lines[1].startswith(
         "Largest stable learning rate at widening factor 1, batch size 64, momentum 0: "

@@ -109,6 +109,9 @@ def _instruction(plan: PlanContent) -> str:
         said = f"{verb}{':' if smaller else ''} {' and '.join(moved)}."
         if kept:
             said += f" Keep {' and '.join(kept)}."
+        stable = plan.ceiling.max_stable_learning_rate
+        if stable is not None and plan.learning_rate > plan.base.learning_rate:
+            said += f" ε is {100 * plan.learning_rate / stable:.0f} % of the largest stable one."
     if plan.layer_rates:
         said += " The rates differ by layer: take the plan's parameter groups."
     return said

@@ -27,6 +27,22 @@ def probe_command(
     return f"widthwise probe {network} --widths {widths} --batch-size {batch}{momentum}"
 
 
+def plan_with_command(max_stable: float, widening_factor: float, batch_size: int) -> str:
+    """A plan that knows the largest stable learning rate; the dots stand for what was tuned.
+
+    >>> plan_with_command(25.398, 4, 64)
+    'widthwise widen … --max-stable-learning-rate 25.4 --max-stable-at 4 --max-stable-batch-size 64'
+
+    Args:
+        max_stable: largest stable learning rate.
+        widening_factor, batch_size: at which it was measured.
+    """
+    return (
+        f"widthwise widen … --max-stable-learning-rate {max_stable:.4g} --max-stable-at "
+        f"{_typed(widening_factor)} --max-stable-batch-size {batch_size}"
+    )
+
+
 def analyze_command() -> str:
     """Whether the best learning rate moves with width in runs that the user made."""
     return "widthwise analyze runs.csv --width width --x lr --score val_acc"

@@ -129,6 +129,9 @@ class Law:
         rows += [("widths", widths), *(("doubt", doubt) for doubt in self.doubts[:1])]
         return html_table("Best normalized noise scale ∝ width to the power of", rows)
 
+    def __str__(self) -> str:
+        return self.sentence()
+
     def sentence(self) -> str:
         """The finding in one sentence."""
         known = (

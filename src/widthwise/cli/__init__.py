@@ -16,7 +16,18 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.cli import analyze, calibrate, init, inspect, probe, reproduce, studies, watch, widen
+from widthwise.cli import (
+    analyze,
+    calibrate,
+    init,
+    inspect,
+    probe,
+    reproduce,
+    run,
+    studies,
+    watch,
+    widen,
+)
 from widthwise.cli.command import Command
 from widthwise.cli.streams import adapt_streams, unwritable
 from widthwise.errors import FitError, InputError, StudyError
@@ -29,8 +40,8 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
         "widthwise widen --learning-rate 1 --batch-size 64 -w 4 --parameterization ntk",
     ),
     (init.init, "widthwise init my-study"),
-    (studies.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
-    (studies.work, "widthwise work studies/three-seeds --for 2h"),
+    (run.run, "widthwise run study.toml --set grid.seeds=3 -o studies/three-seeds"),
+    (run.work, "widthwise work studies/three-seeds --for 2h"),
     (studies.status, "widthwise status studies/three-seeds"),
     (watch.watch, "widthwise watch studies/three-seeds"),
     (studies.report, "widthwise report studies/three-seeds"),

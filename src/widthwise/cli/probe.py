@@ -139,6 +139,20 @@ def probe(
         )
     else:
         print(problem if law is None else law.sentence())
+        print(_next(found.rates[-1]))
+
+
+def _next(rate: "StableLearningRate") -> str:
+    """What the rate of the last width is for."""
+    from widthwise.adviser.commands import plan_with_command
+    from widthwise.adviser.solving import SAFE_SHARE
+
+    plan = plan_with_command(rate.value, rate.widening_factor, rate.batch_size)
+    return (
+        f"At w = {rate.widening_factor:g}, B = {rate.batch_size} long runs can be expected to be "
+        f"stable up to about a quarter of it, ε = {SAFE_SHARE * rate.value:.3g} (a rule of thumb)."
+        f"\nA plan with it: {plan}"
+    )
 
 
 def _refuse(directory: str, options: dict[str, object]) -> None:

@@ -59,6 +59,9 @@ class GradientNoiseScale:
         """Whether |G|² can be told from 0, so that the interval has an upper end."""
         return math.isfinite(self.interval[1])
 
+    def __str__(self) -> str:
+        return self.sentence()
+
     def sentence(self) -> str:
         """The result in words, and how it differs from ḡ."""
         low, high = self.interval
