@@ -1,5 +1,6 @@
 """Small data, small specifications and a way to run packs without starting processes."""
 
+import shutil
 from collections import deque
 
 import numpy as np
@@ -84,6 +85,14 @@ def finished_study(directory, spec=None, data=None):
     study = Study.create(directory, fields() if spec is None else spec, data=data or clouds())
     study.run(1, progress=False)
     return study
+
+
+def copied_study(kept, place, spec, data=None):
+    """A copy in ``place`` of a study that the first caller has trained in the folder ``kept``."""
+    if not (kept / "study").exists():
+        finished_study(kept / "study", spec, data)
+    shutil.copytree(kept / "study", place / "study")
+    return Study.open(place / "study")
 
 
 def comparable(table):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from markupsafe import Markup
-from tiny_studies import clouds, fields, finished_study, in_this_process, landed_files
+from tiny_studies import clouds, copied_study, fields, in_this_process, landed_files
 
 from widthwise.errors import InputError
 from widthwise.runs.leases import write_beat
@@ -38,11 +37,8 @@ def kept(tmp_path_factory):
 def study(kept, tmp_path, monkeypatch):
     """A copy of one that was trained once."""
     in_this_process(monkeypatch)
-    if not (kept / "study").exists():
-        spec = fields(title="Clouds <i>now</i>", grid={"learning_rate": [0.05, 0.1, 50.0]})
-        finished_study(kept / "study", spec)
-    shutil.copytree(kept / "study", tmp_path / "study")
-    return Study.open(tmp_path / "study")
+    spec = fields(title="Clouds <i>now</i>", grid={"learning_rate": [0.05, 0.1, 50.0]})
+    return copied_study(kept, tmp_path, spec)
 
 
 @pytest.fixture

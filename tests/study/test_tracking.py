@@ -5,7 +5,7 @@ import shutil
 import threading
 
 import pytest
-from tiny_studies import clouds, fields, finished_study, in_this_process
+from tiny_studies import clouds, copied_study, fields, in_this_process
 
 from widthwise.errors import InputError, StudyError
 from widthwise.study import Study
@@ -66,11 +66,8 @@ def kept(tmp_path_factory):
 def study(kept, tmp_path, monkeypatch):
     """A copy of one that was trained once; the largest rate diverges."""
     in_this_process(monkeypatch)
-    if not (kept / "study").exists():
-        spec = fields(title="Clouds", grid={"learning_rate": [0.05, 0.1, 1e9]})
-        finished_study(kept / "study", spec, clouds(num_validation=8))
-    shutil.copytree(kept / "study", tmp_path / "study")
-    return Study.open(tmp_path / "study")
+    spec = fields(title="Clouds", grid={"learning_rate": [0.05, 0.1, 1e9]})
+    return copied_study(kept, tmp_path, spec, clouds(num_validation=8))
 
 
 @pytest.fixture
