@@ -10,6 +10,7 @@ Takes half an hour of one core; the figure goes into "figures" beside the page.
 """
 
 import argparse
+import contextlib
 import heapq
 import itertools
 import json
@@ -118,10 +119,11 @@ class Worker:
     def now(self) -> float:
         return self._world.now * self._rate + self._ahead
 
-    def name_in(self, holders: Blobs) -> str:
+    @contextlib.contextmanager
+    def present_in(self, holders: Blobs) -> Iterator[str]:
         if not self._number:
             self._beat()
-        return self.name
+        yield self.name
 
     def _beat(self) -> None:
         if self.is_lost or self.is_done:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from time import monotonic, sleep
 
 import pytest
 from synthetic_runs import filled, land_quickly
@@ -82,6 +83,30 @@ class TestHolding:
             name = claim(store, KEYS[0])  # this process was silent for long
         assert store.leases.claims.names() == [name]
         assert set(store.leases.held()) == {KEYS[0]}
+
+
+class TestBeating:
+    def test_lasts_as_long_as_anything_is_held(self, in_folder, monkeypatch):
+        """A process that has done with a store writes to it no more."""
+        monkeypatch.setattr(leases, "_SECONDS_BETWEEN_BEATS", 0.01)
+        holders, names = in_folder.leases.holders, []
+        for _ in range(2):
+            with in_folder.leases.hold(KEYS[:1]), in_folder.leases.hold(KEYS[1:]):
+                (name,) = holders.names()
+                until(lambda name=name: json.loads(holders.read(name))["number"] > 3)
+                assert set(in_folder.leases.held()) == set(KEYS)
+            until(lambda: holders.names() == [])
+            assert holders.place not in leases._beating
+            names.append(name)
+        assert len(set(names)) == 2
+
+
+def until(is_so, seconds=30.0):
+    """Wait for it."""
+    last = monotonic() + seconds
+    while not is_so():
+        assert monotonic() < last
+        sleep(0.005)
 
 
 class TestCrowds:

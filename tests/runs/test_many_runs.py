@@ -27,7 +27,8 @@ class TestManyRuns:
         opened, columns, real, read = [], [], os.open, pl.read_parquet
 
         def count(path, *args, **kwargs):
-            opened.append(path)
+            if str(directory) in str(path):
+                opened.append(path)
             return real(path, *args, **kwargs)
 
         monkeypatch.setattr(os, "open", count)
@@ -43,7 +44,7 @@ class TestManyRuns:
 
         found = study_status(directory)
         assert (found.runs_landed, found.runs_planned) == (COUNT, COUNT + MISSING)
-        assert len(opened) < LOOSE + 10
+        assert LOOSE < len(opened) < LOOSE + 10
         assert columns == [["key", "status"]]
 
     def test_what_is_missing_is_found(self, directory):

@@ -1,9 +1,10 @@
 """Who is training what: leases, which save double work and decide nothing.
 
-A claim is a file named by a run's key that names its holder. A holder beats: it writes a growing
-number every few seconds. A claim whose holder is gone counts for nothing. A holder is gone if it
-has left no trace, if its process on this machine has ended, or if its number has not grown for a
-minute by the clock of whoever looks; clocks of different machines are never compared.
+A claim is a file named by a run's key that names its holder. A holder beats: while it holds
+anything it writes a growing number every few seconds. A claim whose holder is gone counts for
+nothing. A holder is gone if it has left no trace, if its process on this machine has ended, or if
+its number has not grown for a minute by the clock of whoever looks; clocks of different machines
+are never compared.
 """
 
 import atexit
@@ -14,6 +15,7 @@ import os
 import secrets
 import threading
 from collections.abc import Container, Iterable, Iterator, MutableMapping
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -58,8 +60,8 @@ class Party(Protocol):
         """Seconds, by a clock of its own that never goes back."""
         ...
 
-    def name_in(self, holders: Blobs) -> str:
-        """What it is called there; it beats from now on."""
+    def present_in(self, holders: Blobs) -> AbstractContextManager[str]:
+        """What it is called there; it beats at least until the end of the context."""
         ...
 
 
@@ -81,35 +83,35 @@ class Leases:
     @contextlib.contextmanager
     def hold(self, keys: Iterable[str]) -> Iterator[bool]:
         """Hold runs while training them; False if another holds one of them."""
-        holder = self._party.name_in(self.holders)
-        taken: list[str] = []
-        try:
-            for key in sorted(keys):
-                if not self._take(key, holder):
-                    break
-                taken.append(key)
-            else:
-                self._refused(False)
-                yield True
-                return
-            self._release(taken, holder)
-            taken = []
-            self._refused(True)
-            yield False
-        finally:
-            self._release(taken, holder)
+        with self._party.present_in(self.holders) as holder:
+            taken: list[str] = []
+            try:
+                for key in sorted(keys):
+                    if not self._take(key, holder):
+                        break
+                    taken.append(key)
+                else:
+                    self._refused(False)
+                    yield True
+                    return
+                self._release(taken, holder)
+                taken = []
+                self._refused(True)
+                yield False
+            finally:
+                self._release(taken, holder)
 
     @contextlib.contextmanager
     def hold_aside(self, key: str) -> Iterator[bool]:
         """Hold what is no run, but work that one does for all; False if another does. That is no
         refusal of runs."""
-        holder = self._party.name_in(self.holders)
-        mine = self._take(key, holder)
-        try:
-            yield mine
-        finally:
-            if mine:
-                self._release([key], holder)
+        with self._party.present_in(self.holders) as holder:
+            mine = self._take(key, holder)
+            try:
+                yield mine
+            finally:
+                if mine:
+                    self._release([key], holder)
 
     def claimed(self) -> frozenset[str]:
         """Runs that somebody claims, be they there or gone: known without looking at each."""
@@ -223,19 +225,27 @@ class _ThisProcess:
     def now(self) -> float:
         return monotonic()
 
-    def name_in(self, holders: Blobs) -> str:
+    @contextlib.contextmanager
+    def present_in(self, holders: Blobs) -> Iterator[str]:
         place = holders.place
         with _starting:
             if place not in _beating or _beating[place].process != os.getpid():
                 _beating[place] = _Holder(holders)
-            return _beating[place].name
+            holder = _beating[place]
+            holder.holds += 1
+        try:
+            yield holder.name
+        finally:
+            with _starting:
+                holder.holds -= 1
 
 
 class _Holder:
-    """This process, in one store; beats until it ends."""
+    """This process, in one store; beats until it holds nothing at a beat, or ends."""
 
     def __init__(self, blobs: Blobs) -> None:
         self.name, self.process = secrets.token_hex(16), os.getpid()
+        self.holds = 0
         self._blobs, self._number = blobs, 0
         self.is_over, self.has_left = threading.Event(), threading.Event()
         self._beat()
@@ -247,12 +257,21 @@ class _Holder:
         write_beat(self._blobs, self.name, self._number, process)
 
     def _go_on(self) -> None:
-        while not self.is_over.wait(_SECONDS_BETWEEN_BEATS):
+        while not self.is_over.wait(_SECONDS_BETWEEN_BEATS) and not self._is_idle():
             with contextlib.suppress(Exception):  # a full disk: others will take the work
                 self._beat()
         with contextlib.suppress(Exception):  # others see it end without this
             self._blobs.remove(self.name + _JSON)
         self.has_left.set()
+
+    def _is_idle(self) -> bool:
+        """Then it is no longer the one that this process goes by there."""
+        with _starting:
+            if self.holds:
+                return False
+            if _beating.get(self._blobs.place) is self:
+                del _beating[self._blobs.place]
+            return True
 
 
 @atexit.register
