@@ -74,6 +74,7 @@ class TestShowing:
             (["--size", "days"], "unknown size 'days'"),
             (["law:cnn-ntk", "--data", "mnist1d"], "needs images"),
             (["collapse", "--set", "training.stps=4"], "stps"),
+            (["collapse", "--set", "family=cnn"], "'family' is a table of every study"),
         ],
     )
     def test_bad_input(self, call, arguments, message, tmp_path):
@@ -184,6 +185,28 @@ class TestRunning:
         assert len(trained) == len(set(trained))
         assert len(Study.open(place / "mlp-1-ntk-collapse").results()) == 120
         assert "mlp-1-ntk-collapse" in out
+
+    @pytest.mark.slow
+    def test_other_seeds(self, call, tmp_path, trained, monkeypatch):
+        probed = []
+        monkeypatch.setattr(
+            "widthwise.study.stable_rates.probe_width",
+            lambda spec, data, width, options: probed.append(options) or PLANTED[width],
+        )
+        names = ("law:mlp-1-ntk", "stable-rate:mlp-1-ntk", "collapse:mlp-1-ntk-collapse")
+        arguments = (*names, "-o", tmp_path / "r", "-q", "--first-seed", "700")
+        assert call(*arguments, settings=LAW)[0] == 0
+        assert {options.first_seed for options in probed} == {700}
+        searched = Study.open(tmp_path / "r" / "mlp-1-ntk").results()["seed"]
+        compared = Study.open(tmp_path / "r" / "mlp-1-ntk-collapse").results()["seed"]
+        assert searched.min() == compared.min() == 700
+        assert compared.max() == 703
+        page = (tmp_path / "r" / "reproduction.html").read_text()
+        for what_was_run in ("first_seed = 700", "base_width = 4", "seeds = [700, 701, 702, 703]"):
+            assert what_was_run in page
+        code, _, err = call(*names, "-o", tmp_path / "r", "-q", settings=LAW)
+        assert code == 2
+        assert "belongs to another specification" in err
 
     @pytest.mark.slow
     def test_another_specification_in_the_same_place(self, call, tmp_path, trained):

@@ -75,12 +75,25 @@ class TestSearch:
         assert status.runs_landed < 11 * 2 * 16 / 3
 
     @pytest.mark.slow
-    def test_no_run_is_trained_twice_and_seeds_count_from_0(self, tmp_path, trained):
-        study = search(tmp_path / "s")
+    @pytest.mark.parametrize("first", [0, 1000])
+    def test_no_run_is_trained_twice_and_seeds_count_from_the_first(self, tmp_path, trained, first):
+        study = search(tmp_path / "s", search={**spec()["search"], "first_seed": first})
         assert len(trained) == len(set(trained)) == study.schedule.num_runs
         settings = study.results().group_by("widening_factor", "batch_size", "learning_rate")
         for runs in settings.agg(pl.col("seed").sort())["seed"].to_list():
-            assert list(runs) == list(range(len(runs)))
+            assert list(runs) == list(range(first, first + len(runs)))
+        assert study.search_end() == "precise enough"
+
+    @pytest.mark.slow
+    def test_other_seeds_are_another_search_with_runs_of_its_own(self, tmp_path, trained):
+        study = search(tmp_path / "s")
+        before, rounds = set(trained), set(study.directory.glob("rounds/*/*.json"))
+        other = search(tmp_path / "s", search={**spec()["search"], "first_seed": 8})
+        assert not before & set(trained[len(before) :])
+        assert other.results()["seed"].min() == 8
+        assert rounds < set(study.directory.glob("rounds/*/*.json"))
+        apart = search(tmp_path / "apart", search={**spec()["search"], "first_seed": 8})
+        assert comparable(other.results()).equals(comparable(apart.results()))
 
     @pytest.mark.slow
     def test_again_there_is_nothing_to_do(self, tmp_path, trained):

@@ -51,6 +51,16 @@ def reproduce(
             help="fashion-mnist (default), mnist, cifar10 or mnist1d.", rich_help_panel=_STUDIES
         ),
     ] = None,
+    first_seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=2**62,
+            help="Runs have this seed and those after it; another repeats the trials "
+            "independently, with an --output of its own.",
+            rich_help_panel=_STUDIES,
+        ),
+    ] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,14 +109,20 @@ def reproduce(
         _show_list(wanted, as_json)
         return
     if write_specs is not None:
-        _write_specs(write_specs, claims, wanted, size, data, as_json)
+        _write_specs(write_specs, claims, wanted, size, data, first_seed, as_json)
         return
     from rich.console import Console
 
     from widthwise.files import make_directory
-    from widthwise.reproduce.running import judge_all, run_needed, specifications
+    from widthwise.reproduce.running import judge_all, needed_fields, run_needed, specifications
 
-    specs = specifications(wanted, size=size, data=data, overrides=settings or ())
+    asked: dict[str, Any] = {
+        "size": size,
+        "data": data,
+        "first_seed": first_seed,
+        "overrides": settings or (),
+    }
+    specs = specifications(wanted, **asked)
     console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
     _announce(wanted, specs, size, gflops, console)
     if size == "paper" and not accept_cost:
@@ -127,13 +143,14 @@ def reproduce(
             progress=not quiet,
             tell=lambda message: console.print(message, markup=False),
             command=command,
+            first_seed=first_seed,
             yes=yes,
         )
     except KeyboardInterrupt:
         print("interrupted: what has landed is safe; the same command goes on", file=sys.stderr)
         raise
-    findings = judge_all(wanted, specs, output)
-    page = _write_results(findings, size, data, output, command)
+    findings = judge_all(wanted, specs, output, first_seed=first_seed)
+    page = _write_results(findings, size, needed_fields(wanted, **asked), output, command)
     if as_json:
         print_json(_content(findings, size, page))
     else:
@@ -205,6 +222,7 @@ def _write_specs(
     wanted: Sequence["Trial"],
     size: str,
     data: str | None,
+    first_seed: int,
     as_json: bool,
 ) -> None:
     """Presets of the claims that were named, or all that go with the data."""
@@ -217,7 +235,7 @@ def _write_specs(
     paths = []
     for preset in chosen:
         try:
-            fields = fields_of(preset, size=size, data=data)
+            fields = fields_of(preset, size=size, data=data, first_seed=first_seed)
         except InputError:
             if claims:
                 raise
@@ -235,7 +253,11 @@ def _write_specs(
 
 
 def _write_results(
-    findings: Sequence["TrialResult"], size: str, data: str | None, directory: Path, command: str
+    findings: Sequence["TrialResult"],
+    size: str,
+    fields: Mapping["PresetName", Mapping[str, Any]],
+    directory: Path,
+    command: str,
 ) -> Path:
     from importlib.metadata import version
 
@@ -247,7 +269,7 @@ def _write_results(
         Shown(
             findings=findings,
             size=size,
-            data=data,
+            fields=fields,
             directory=directory,
             command=command,
             provenance={

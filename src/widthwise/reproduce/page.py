@@ -21,7 +21,7 @@ from widthwise.report.stability_figure import stability_figure
 from widthwise.report.style import INK, MUTED, WIDTH_INCHES, house_style
 from widthwise.reproduce.judging import Verdict
 from widthwise.reproduce.paper import PAPER, provenance
-from widthwise.reproduce.presets import PresetName, dump, fields_of
+from widthwise.reproduce.presets import PresetName, dump
 from widthwise.reproduce.running import TrialResult, in_all
 from widthwise.runs.analyses import find_stability
 from widthwise.text import listing
@@ -53,7 +53,8 @@ class Shown:
 
     Attributes:
         findings: in the order of the table.
-        size, data: of the presets.
+        size: of the presets.
+        fields: preset → the fields that were run.
         directory: of the reproduction; studies are folders in it.
         command: what produced it.
         provenance: name → value, shown as given.
@@ -61,7 +62,7 @@ class Shown:
 
     findings: Sequence[TrialResult]
     size: str
-    data: str | None
+    fields: Mapping[PresetName, Mapping[str, Any]]
     directory: Path
     command: str
     provenance: Mapping[str, str]
@@ -195,7 +196,7 @@ def _overview(findings: Sequence[TrialResult]) -> dict[str, Any] | None:
 def _presets(shown: Shown) -> list[dict[str, Any]]:
     rows = []
     for preset in dict.fromkeys(finding.trial.preset for finding in shown.findings):
-        fields = fields_of(preset, size=shown.size, data=shown.data)
+        fields = shown.fields[preset]
         whose = provenance(preset, fields)
         rows.append(
             {

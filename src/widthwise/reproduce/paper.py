@@ -7,6 +7,7 @@ package states them; its sections on experiments could not. Nothing is ascribed 
 was not seen in it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ class Provenance:
         return "".join(f"# {line}\n" for line in lines)
 
 
-def provenance(name: PresetName, fields: dict[str, Any]) -> Provenance:
+def provenance(name: PresetName, fields: Mapping[str, Any]) -> Provenance:
     """What in these fields of a preset is whose."""
     kind = NETWORKS[name.network].kind
     family, data, training = fields["family"], fields["data"], fields["training"]

@@ -139,8 +139,10 @@ def preset(
     return fields_of(chosen, size=size, data=data)
 
 
-def fields_of(name: PresetName, *, size: str, data: str | None = None) -> dict[str, Any]:
-    """As :func:`preset`, of a name that is known to be one.
+def fields_of(
+    name: PresetName, *, size: str, data: str | None = None, first_seed: int = 0
+) -> dict[str, Any]:
+    """As :func:`preset`, of a name that is known to be one, with seeds from the first on.
 
     Raises:
         InputError: if there is no such size or data, or the networks do not go with the data.
@@ -163,7 +165,7 @@ def fields_of(name: PresetName, *, size: str, data: str | None = None) -> dict[s
         "data": _data(data, size, extent),
     }
     build = _collapse if name.purpose == "collapse" else _law
-    return fields | build(region, extent)
+    return fields | build(region, extent, first_seed)
 
 
 def require(value: str, known: Any, what: str) -> None:
@@ -223,7 +225,7 @@ def _packing(extent: Extent) -> dict[str, Any]:
     return {} if extent.pack is None else {"packing": {"size": extent.pack}}
 
 
-def _law(region: Region, extent: Extent) -> dict[str, Any]:
+def _law(region: Region, extent: Extent, first_seed: int) -> dict[str, Any]:
     octaves = region.octaves + extent.lower_octaves
     grid = {
         "widening_factor": list(extent.widening_factors),
@@ -241,6 +243,7 @@ def _law(region: Region, extent: Extent) -> dict[str, Any]:
         "precision": _PRECISION,
         "max_runs": extent.max_runs,
         "max_seeds": extent.max_seeds,
+        **({"first_seed": first_seed} if first_seed else {}),
         "runs_at_once": extent.runs_at_once,
         "seeds_at_once": extent.seeds_at_once,
     }
@@ -252,7 +255,7 @@ def _law(region: Region, extent: Extent) -> dict[str, Any]:
     }
 
 
-def _collapse(region: Region, extent: Extent) -> dict[str, Any]:
+def _collapse(region: Region, extent: Extent, first_seed: int) -> dict[str, Any]:
     levels = region.collapse
     assert levels is not None, "of every multilayer perceptron"
     grids = [
@@ -261,7 +264,7 @@ def _collapse(region: Region, extent: Extent) -> dict[str, Any]:
             "learning_rate": rate * (1.0 - momentum),
             "batch_size": [round(rate / ratio) for ratio in levels.rate_over_batch],
             "momentum": momentum,
-            "seeds": extent.collapse_seeds,
+            "seeds": list(range(first_seed, first_seed + extent.collapse_seeds)),
         }
         for momentum, rates in levels.effective_rates.items()
         for rate in rates

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 
@@ -14,14 +14,13 @@ from widthwise.reproduce.presets import PresetName, fields_of
 from widthwise.runs.schema import RESULTS_SCHEMA
 from widthwise.study import Study
 from widthwise.study.rates_file import kept_rates
+from widthwise.study.reading import override_fields
 from widthwise.study.spec import StudySpec
 from widthwise.study.stable_rates import ProbeOptions, measured_rates
 
 _RATES = "stable-rates"
 _STORE = "store"  # claims share runs
 _SEARCH_KEY = "search."
-# Without momentum whatever the study has: what the claims are of is plain SGD.
-_PROBE = ProbeOptions(momentum=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,21 +70,52 @@ class Telling(Protocol):
     def __call__(self, message: str, /) -> None: ...
 
 
+def needed_fields(
+    wanted: Sequence[Trial],
+    *,
+    size: str,
+    data: str | None = None,
+    first_seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> dict[PresetName, dict[str, Any]]:
+    """Preset → fields of the specification of every preset that the trials need, each once, in
+    their order.
+
+    Raises:
+        InputError: if the data do not go with a network, or an override replaces a whole table.
+    """
+    needed = {}
+    for preset in dict.fromkeys(trial.preset for trial in wanted):
+        fields = fields_of(preset, size=size, data=data, first_seed=first_seed)
+        for override in overrides:
+            key = override.partition("=")[0].strip()
+            if key in fields and isinstance(fields[key], Mapping | list):
+                raise InputError(
+                    f"{key!r} is a table of every study, of which single keys can be overridden, "
+                    f"as in search.max_runs=40; got {override!r}"
+                )
+            # What belongs to a search means nothing to a grid.
+            if "search" in fields or not override.startswith(_SEARCH_KEY):
+                fields = override_fields(fields, override)
+        needed[preset] = fields
+    return needed
+
+
 def specifications(
-    wanted: Sequence[Trial], *, size: str, data: str | None = None, overrides: Sequence[str] = ()
+    wanted: Sequence[Trial],
+    *,
+    size: str,
+    data: str | None = None,
+    first_seed: int = 0,
+    overrides: Sequence[str] = (),
 ) -> dict[PresetName, StudySpec]:
-    """Preset → specification of every preset that the trials need, each once, in their order.
+    """As :func:`needed_fields`, checked.
 
     Raises:
         InputError: if the data do not go with a network, or an override is wrong.
     """
-    specs = {}
-    for preset in dict.fromkeys(trial.preset for trial in wanted):
-        fields = fields_of(preset, size=size, data=data)
-        # What belongs to a search means nothing to a grid.
-        own = [o for o in overrides if "search" in fields or not o.startswith(_SEARCH_KEY)]
-        specs[preset] = StudySpec.parse(fields, own)
-    return specs
+    needed = needed_fields(wanted, size=size, data=data, first_seed=first_seed, overrides=overrides)
+    return {preset: StudySpec.parse(fields) for preset, fields in needed.items()}
 
 
 def needed_studies(wanted: Sequence[Trial]) -> list[PresetName]:
@@ -107,12 +137,14 @@ def run_needed(
     progress: bool,
     tell: Telling,
     command: str,
+    first_seed: int = 0,
     yes: bool = False,
 ) -> None:
     """Train and probe whatever is not there yet; each study is a folder of its own, and all share
     one store.
 
     Args:
+        first_seed: of the probes; the specifications have theirs.
         yes: as for :meth:`widthwise.study.Study.create`.
 
     Raises:
@@ -125,7 +157,8 @@ def run_needed(
         measured_rates(
             specs[preset],
             rates_file(directory, preset),
-            options=_PROBE,
+            # Without momentum whatever the study has: what the claims are of is plain SGD.
+            options=ProbeOptions(momentum=0.0, first_seed=first_seed),
             on_width=lambda width: tell(f"  w = {width:g}"),
         )
     for number, preset in enumerate(studies, start=len(probes) + 1):
@@ -138,7 +171,11 @@ def run_needed(
 
 
 def judge_all(
-    wanted: Sequence[Trial], specs: Mapping[PresetName, StudySpec], directory: Path
+    wanted: Sequence[Trial],
+    specs: Mapping[PresetName, StudySpec],
+    directory: Path,
+    *,
+    first_seed: int = 0,
 ) -> list[TrialResult]:
     """Judge what has landed; everything that :func:`run_needed` makes must be there."""
     found = []
@@ -153,7 +190,7 @@ def judge_all(
             spent.append(of_study)
         if claim.needs_rates:
             path = rates_file(directory, preset)
-            measured = kept_rates(specs[preset], path)
+            measured = kept_rates(specs[preset], path, first_seed=first_seed)
             if measured is None:
                 raise InputError(f"{path} is not there; probe the family first")
             evidence = replace(evidence, rates=measured.rates)

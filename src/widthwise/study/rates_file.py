@@ -53,6 +53,7 @@ def kept_rates(
     *,
     fingerprint: str | None = None,
     family: Mapping[str, Any] | None = None,
+    first_seed: int = 0,
 ) -> MeasuredRates | None:
     """What the file holds; None if there is none.
 
@@ -61,11 +62,12 @@ def kept_rates(
         path: the file.
         fingerprint: of the data set, if the file knows it by its content.
         family: plain values that tell the networks from others; None takes what `spec` names.
+        first_seed: of the runs at each learning rate.
 
     Raises:
         InputError: if it belongs to another specification, or is damaged.
     """
-    kept = read_rates(path, identity_of(spec, fingerprint, family))
+    kept = read_rates(path, identity_of(spec, fingerprint, family, first_seed))
     return of_widths(kept, sorted(kept)) if kept else None
 
 
@@ -161,7 +163,10 @@ def write_rates(path: Path, identity: Mapping[str, Any], kept: Rates) -> None:
 
 
 def identity_of(
-    spec: StudySpec, fingerprint: str | None, family: Mapping[str, Any] | None
+    spec: StudySpec,
+    fingerprint: str | None,
+    family: Mapping[str, Any] | None,
+    first_seed: int = 0,
 ) -> dict[str, Any]:
     """What rates depend on: not how long a study trains, nor where it searches, nor where files
     lie."""
@@ -176,4 +181,5 @@ def identity_of(
         "family": fields["family"] if family is None else dict(family),
         "data": fields["data"] if fingerprint is None else {"fingerprint": fingerprint},
         "training": training,
+        **({"first_seed": first_seed} if first_seed else {}),
     }

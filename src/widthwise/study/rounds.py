@@ -132,6 +132,7 @@ class Searched:
             seed: of the bootstrap behind the optima.
         """
         self._seed, self._runs_at_once = seed, spec.runs_at_once
+        self._first = spec.first_seed
         self._target = SearchTarget(
             precision=spec.precision,
             exponent_precision=spec.exponent_precision,
@@ -168,6 +169,7 @@ class Searched:
         """
         settings = [[asdict(setting) for setting in own] for own in self._settings]
         asked = [group, settings, asdict(self._target), self._runs_at_once, self._seed]
+        asked += [self._first] if self._first else []  # before there was a choice, it was 0
         return sha256(canonical(asked))[:16]
 
     def runs(self, rounds: Rounds) -> dict[RunSetting, set[int]]:
@@ -181,7 +183,7 @@ class Searched:
                     f"a round asks for setting {runs.scale_index} of width {runs.width}, which "
                     f"the search does not have; remove the study's folder {_FOLDER!r}"
                 ) from None
-            asked.setdefault(setting, set()).update(runs.seeds)
+            asked.setdefault(setting, set()).update(self._first + seed for seed in runs.seeds)
         return asked
 
     def following(self, rounds: Rounds, results: pl.DataFrame) -> Proposal:
@@ -207,14 +209,17 @@ class Searched:
             (s.learning_rate, s.batch_size, s.momentum): i
             for i, s in enumerate(self._settings[width])
         }
-        rows = results.filter(pl.col("widening_factor") == self._lattices[width].widening_factor)
-        num_seeds = 1 + max(rows["seed"].to_list(), default=-1)
+        rows = results.filter(
+            pl.col("widening_factor") == self._lattices[width].widening_factor,
+            pl.col("seed") >= self._first,
+        )
+        num_seeds = 1 + max(rows["seed"].to_list(), default=self._first - 1) - self._first
         scores = np.full((len(index), num_seeds), np.nan)
         ran = np.zeros(scores.shape, dtype=bool)
         score = f"{selected_on(results)}_accuracy"
         columns = ["learning_rate", "batch_size", "momentum", "seed", score]
         for rate, batch, momentum, seed, score in rows.select(columns).iter_rows():
-            place = index[rate, batch, momentum], seed
+            place = index[rate, batch, momentum], seed - self._first
             scores[place] = np.nan if score is None else score
             ran[place] = True
         return Observations(scores=scores, ran=ran)

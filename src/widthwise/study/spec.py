@@ -152,6 +152,8 @@ class SearchSpec(Frozen):
             optima count.
         max_runs: most runs in all; None sets no limit.
         max_seeds: most runs a setting.
+        first_seed: runs have this seed and those after it; another makes a search independent of
+            the first.
         seeds_at_once: fewest that a round adds to a setting: they share a pack, and the steps of
             narrow networks take little longer for eight of them than for one.
         runs_at_once: a round has at least so many, if there is so much to do. Rounds depend on
@@ -162,6 +164,7 @@ class SearchSpec(Frozen):
     exponent_precision: Positive | None = None
     max_runs: Whole | None = None
     max_seeds: Annotated[int, Field(ge=2)] = 64
+    first_seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     seeds_at_once: Whole = 4
     runs_at_once: Whole = 32
 
@@ -270,7 +273,8 @@ class StudySpec(Frozen):
         seeds = GridSpec.model_fields["seeds"].default
         if any(grid.seeds != seeds for grid in self.grid):
             raise ValueError(
-                "a search chooses the seeds itself; leave grid.seeds out, or set search.max_seeds"
+                "a search chooses the seeds itself; leave grid.seeds out, or set search.max_seeds "
+                "and search.first_seed"
             )
         widths = [width for grid in self.grid for width in grid.widening_factor]
         one_each = len(set(widths)) == len(widths) and all(len(g.momentum) == 1 for g in self.grid)

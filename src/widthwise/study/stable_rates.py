@@ -51,6 +51,7 @@ class ProbeOptions:
             norm whole parts of either).
         momentum: None takes the specification's.
         seeds: runs at each learning rate.
+        first_seed: of them; the others follow it.
         steps: length of a run.
         tolerance: relative distance of neighbouring learning rates.
         curvature: whether the top Hessian eigenvalue is measured, to begin near the limit.
@@ -59,6 +60,7 @@ class ProbeOptions:
     batch_size: int | None = None
     momentum: float | None = None
     seeds: int = 10
+    first_seed: int = 0
     steps: int = 200
     tolerance: float = 0.05
     curvature: bool = True
@@ -127,6 +129,7 @@ def probe_width(
         momentum=momentum,
         steps=chosen.steps,
         seeds=chosen.seeds,
+        seed=chosen.first_seed,
         tolerance=chosen.tolerance,
         curvature=chosen.curvature,
         recipe=recipe,
@@ -186,7 +189,7 @@ def measured_rates(
     chosen = options or ProbeOptions()
     asked = widths_of(spec) if widths is None else sorted(set(widths))
     fingerprint = None if dataset is None else dataset.fingerprint
-    identity = identity_of(spec, fingerprint, family)
+    identity = identity_of(spec, fingerprint, family, chosen.first_seed)
     kept = {} if path is None else read_rates(path, identity)
     for rate, _ in kept.values():
         _require_alike(path, rate, chosen, chosen.momentum_for(spec))
