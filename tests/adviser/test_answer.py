@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from widthwise import adviser
 from widthwise.adviser import Network, Stability, Training
 from widthwise.adviser.answer import MOST_LINES, WIDTH
+from widthwise.adviser.own_studies import own_studies
 from widthwise.adviser.solving import KEEPS, NEEDS_MAX_STABLE
 from widthwise.errors import InputError
 from widthwise.theory.parameterization import PARAMETERIZATIONS
@@ -335,3 +336,38 @@ def test_a_rate_that_rises_says_how_near_the_limit_it_comes():
     said = str(widen(**asked, parameterization="ntk", stability=at_target))
     assert "Set ε = 4. Keep B and m. ε is 16 % of the largest stable one." in said
     assert "largest stable one" not in str(widen(**asked, parameterization="ntk"))
+
+
+class TestOwnStudies:
+    """Where our own studies disagree with the paper, what they would set stands beside the plan."""
+
+    def test_their_range_is_that_of_their_exponents(self):
+        plan = ask(**NTK, learning_rate=2.0, batch_size=64, widening_factor=4)
+        exponents = [study.exponent for study in own_studies("ntk")]
+        noise = [each.noise_scale / plan.base_noise_scale for each in plan.by_own_studies]
+        # A whole-numbered batch has the noise to 1/(2B), B = 64/4^s.
+        assert noise == pytest.approx([4 ** min(exponents), 4 ** max(exponents)], rel=0.03)
+        low, high = sorted(each.batch_size for each in plan.by_own_studies)
+        (row,) = (line for line in str(plan).splitlines() if line.startswith("  batch size"))
+        assert row.split()[-3:] == [str(low), "to", str(high)]
+        assert "by our studies" in str(plan)
+        assert "which would set" not in str(plan)
+        assert f"which would set B = {low} to {high}" in " ".join(plan.explain().split())
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"parameterization": "standard"},  # they agree
+            {"parameterization": "mup"},  # there are none
+            {"parameterization": "ntk", "widening_factor": 1},
+            # The plan has less noise than is asked for, and so might theirs.
+            {"parameterization": "ntk", "widening_factor": 1e4, "max_stable_learning_rate": 0.2},
+        ],
+    )
+    def test_no_column_says_nothing(self, given):
+        plan = ask(**{"widening_factor": 4, "learning_rate": 0.1, "batch_size": 32, **given})
+        assert "by our studies" not in str(plan)
+
+    def test_a_law_of_the_users_own_replaces_them(self):
+        plan = ask(**NTK, learning_rate=2.0, widening_factor=4, law=law(0.5))
+        assert plan.by_own_studies is None

@@ -6,6 +6,8 @@ import textwrap
 from widthwise.adviser.ceiling import Interval
 from widthwise.adviser.content import PlanContent
 from widthwise.adviser.evidence import Grade
+from widthwise.adviser.own_studies import own_ranges
+from widthwise.adviser.solving import LETTERS
 from widthwise.text import first_sentence, same, table
 
 MOST_LINES = 15
@@ -20,7 +22,6 @@ PARAMETERIZATIONS = {
 _LEAST_PART = 1e-4
 _SMALLER = "Take a smaller batch"
 _POOR: tuple[Grade, ...] = ("extrapolated", "contradicted by published work")
-_LETTERS = {"learning_rate": "ε", "batch_size": "B", "momentum": "m"}
 
 
 def answer(plan: PlanContent, more: str) -> str:
@@ -94,7 +95,7 @@ def _graded(plan: PlanContent) -> str:
 def _instruction(plan: PlanContent) -> str:
     """What to do, in one sentence."""
     moved, kept = [], []
-    for name, letter in _LETTERS.items():
+    for name, letter in LETTERS.items():
         value = getattr(plan, name)
         if same(value, getattr(plan.base, name)):
             kept.append(letter)
@@ -118,14 +119,21 @@ def _instruction(plan: PlanContent) -> str:
 
 
 def _settings(plan: PlanContent) -> list[str]:
+    is_held_back = plan.noise_reached < 1.0  # and what our studies ask for may be, too
+    ours = (
+        {}
+        if plan.by_own_studies is None or is_held_back
+        else own_ranges(plan.setting, plan.by_own_studies)
+    )
     rows = [
         [
             f"{name.replace('_', ' ')} {letter}",
             number_text(getattr(plan.base, name)),
             _set(plan, name),
             interval_text(getattr(plan, f"{name}_interval")),
+            ours.get(name, ""),
         ]
-        for name, letter in _LETTERS.items()
+        for name, letter in LETTERS.items()
     ]
     intervals = {row[3] for row in rows}
     grown = "unchanged" if same(plan.noise_ratio, 1.0) else f"× {plan.noise_ratio:.4g}"
@@ -137,10 +145,19 @@ def _settings(plan: PlanContent) -> list[str]:
             f"{plan.base_noise_scale:.4g}",
             f"{plan.noise_scale:.4g}",
             grown,
+            _own_noise(plan) if ours else "",
         ]
     )
-    header = ["", "tuned", "set", "" if intervals == {""} else "95 %"]
+    within = "" if intervals == {""} else "95 %"
+    header = ["", "tuned", "set", within, "by our studies" if ours else ""]
     return [f"  {line}" for line in table(header, rows).splitlines()]
+
+
+def _own_noise(plan: PlanContent) -> str:
+    """How much the noise would grow by our own studies."""
+    assert plan.by_own_studies is not None
+    low, high = sorted(each.noise_scale / plan.base_noise_scale for each in plan.by_own_studies)
+    return f"× {low:.3g} to {high:.3g}"
 
 
 def _set(plan: PlanContent, name: str) -> str:

@@ -62,6 +62,8 @@ class PlanContent:
         notes: further remarks.
         assumptions: what was not said and was taken for granted, naming the option that says it.
         rivals: what other rules would set.
+        by_own_studies: what the smallest and the largest exponent of Widthwise's own studies would
+            set; None with a law, where we have no study, or all of them agree with the paper.
         optimizer, schedule, weight_decay, num_train, epochs: as given.
         layer_rates: (parameter names, learning rate) where the rates differ by layer; else empty.
         widened, not_widened: parameters, where modules were given.
@@ -106,11 +108,19 @@ class PlanContent:
     weight_decay: float
     num_train: int | None
     epochs: float | None
+    by_own_studies: tuple[Setting, Setting] | None = None
     layer_rates: tuple[tuple[tuple[str, ...], float], ...] = ()
     widened: tuple[str, ...] = ()
     not_widened: tuple[str, ...] = ()
     gradient_noise_scale: float | None = None
     gradient_noise_interval: Interval | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """What is to be set."""
+        return Setting(
+            learning_rate=self.learning_rate, batch_size=self.batch_size, momentum=self.momentum
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:

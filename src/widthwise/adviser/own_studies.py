@@ -5,14 +5,19 @@ cost against tuning anew, from that of ``python validation/regret.py``.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from widthwise.adviser.solving import LETTERS, Setting
 
 FILE = Path(__file__).with_suffix(".json")
 TRIALS = Path(__file__).with_name("own_trials.json")
 # Points of test accuracy: what a plan may lose against tuning anew without a word.
 _TOLERABLE = 0.5
+# A whole-numbered batch moves ε by less than this.
+_ROUNDING = 0.1
 # Networks initialized so scale as the standard parameterization does.
 _AS = {"default": "standard"}
 _NAMES = {"standard": "standard", "ntk": "NTK"}
@@ -103,6 +108,23 @@ def costly_trial_sentence(parameterization: str, widening_factor: float) -> str 
         f"({low:.1f} to {high:.1f}) against tuning anew at {trial.widening_factor:g} times the "
         f"width; {trial.rival} lost {trial.rival_regret:.1f}."
     )
+
+
+def own_ranges(setting: Setting, ours: Sequence[Setting]) -> dict[str, str]:
+    """Hyper-parameter → what our own exponents would set, in words; those that differ from the
+    plan's by more than the rounding of B.
+
+    >>> planned, *ours = (Setting(learning_rate=0.5, batch_size=b) for b in (8, 22, 13))
+    >>> own_ranges(planned, ours)
+    {'batch_size': '13 to 22'}
+    """
+    ranges = {}
+    for name in LETTERS:
+        low, high = sorted(getattr(each, name) for each in ours)
+        planned = getattr(setting, name)
+        if max(high - planned, planned - low) > _ROUNDING * planned:
+            ranges[name] = f"{low:.3g}" + ("" if low == high else f" to {high:.3g}")
+    return ranges
 
 
 def own_studies_sentence(parameterization: str, exponent: float, instead: str = "") -> str:

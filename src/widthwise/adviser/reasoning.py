@@ -9,10 +9,11 @@ from widthwise.adviser.evidence import Finding, Grade
 from widthwise.adviser.given import Known
 from widthwise.adviser.own_studies import (
     costly_trial_sentence,
+    own_ranges,
     own_studies,
     own_studies_sentence,
 )
-from widthwise.adviser.solving import SAFE_SHARE, Keep, Setting
+from widthwise.adviser.solving import LETTERS, SAFE_SHARE, Keep, Setting
 from widthwise.analysis import Law
 from widthwise.text import estimate, first_sentence, same
 from widthwise.theory.parameterization import (
@@ -54,9 +55,6 @@ def practice(verdict: str, parameterization: str) -> str | None:
     rule = PARAMETERIZATIONS[parameterization]
     return _PRACTICE[_VERDICTS[verdict] + rule.variance_exponent]
 
-
-# A whole-numbered batch moves ε by less than this.
-_ROUNDING = 0.1
 
 # What each choice of `keep` makes of the three hyper-parameters, in words.
 _ROLES: dict[Keep, dict[str, str]] = {
@@ -197,8 +195,7 @@ def notes(
     """Remarks that change no grade.
 
     Args:
-        ours: what the smallest and the largest exponent of our own studies would set; None where
-            we have none.
+        ours: as :attr:`widthwise.adviser.content.PlanContent.by_own_studies`.
     """
     return (
         _exponent_note(known, law, setting, ours),
@@ -227,9 +224,9 @@ def doubts(
     others = [finding.text for finding in findings if finding is not decisive]
     found = own_studies(known.parameterization)
     disagree = any(not study.holds(PAPER_EXPONENT) for study in found)
-    exponent, _, *stability = remarks
-    stability = [] if stable.value is None else stability
-    own = [exponent] if law is None and disagree else []
+    stability = [] if stable.value is None else remarks[2:]
+    said = own_studies_sentence(known.parameterization, PAPER_EXPONENT)
+    own = [said] if law is None and disagree else []
     lost = costly_trial_sentence(known.parameterization, known.widening_factor)
     trial = [lost] if law is None and lost and grade != "contradicted by published work" else []
     return tuple(first_sentence(text) for text in (*changes, *others, *own, *stability, *trial))
@@ -299,13 +296,8 @@ def _exponent_note(
 
 
 def _instead(setting: Setting, ours: tuple[Setting, Setting]) -> str:
-    """What differs, by more than the rounding of B, in the settings of our own exponents."""
-    told = []
-    for name, letter in (("learning_rate", "ε"), ("batch_size", "B"), ("momentum", "m")):
-        low, high = sorted(getattr(each, name) for each in ours)
-        planned = getattr(setting, name)
-        if max(high - planned, planned - low) > _ROUNDING * planned:
-            told.append(f"{letter} = {low:.3g}" + ("" if low == high else f" to {high:.3g}"))
+    ranges = own_ranges(setting, ours)
+    told = [f"{letter} = {ranges[name]}" for name, letter in LETTERS.items() if name in ranges]
     return f", which would set {' and '.join(told)}" if told else ""
 
 

@@ -35,6 +35,8 @@ COMMON_MOMENTA = (0.0, 0.9)
 _LARGEST_BATCH = 2**20
 # Slack of comparisons that rounding must not decide.
 _SLACK = 1e-12
+# Hyper-parameter → its letter.
+LETTERS = {"learning_rate": "ε", "batch_size": "B", "momentum": "m"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,7 +177,8 @@ def widen(
     line = replace(request, growth=growth * solution.reached)
     changed = tuple(change.knob for change in solution.changes)
     changes = tuple(dict.fromkeys(change.text for change in solution.changes))
-    remarks = notes(tuned, setting, known, law, stable, _by_our_own(request, known))
+    ours = _by_own_studies(request, known) if law is None else None
+    remarks = notes(tuned, setting, known, law, stable, ours)
     # In the units of the law, where there is one.
     of_law = None if law is None else law.init_variance
     before = known.init_variance if of_law is None else of_law
@@ -221,6 +222,7 @@ def widen(
         assumptions=assumptions(known, training.epochs, training.num_train),
         noise_reached=solution.reached,
         usable_share=request.usable_share,
+        by_own_studies=ours,
         rivals=rivals(
             tuned, known.widening_factor, exponent, setting.noise_scale, solution.reached
         ),
@@ -287,10 +289,11 @@ def _settle(
     return limits.measure if limits.max_stable_learning_rate is None else None
 
 
-def _by_our_own(request: Request, known: Known) -> tuple[Setting, Setting] | None:
-    """What the smallest and the largest exponent of our own studies would set."""
+def _by_own_studies(request: Request, known: Known) -> tuple[Setting, Setting] | None:
+    """What the smallest and the largest exponent of our own studies would set; None where all
+    agree with the paper's."""
     found = own_studies(known.parameterization)
-    if not found:
+    if all(study.holds(PAPER_EXPONENT) for study in found):
         return None
     smallest, largest = (
         noise_growth(known.parameterization, known.widening_factor, study.exponent)
