@@ -10,7 +10,7 @@ from tiny_studies import clouds, in_this_process
 
 import widthwise as ww
 from widthwise import cli
-from widthwise.adviser import Setting
+from widthwise.adviser import AdviceRefusedError, Setting
 from widthwise.errors import InputError
 from widthwise.study import Study, StudySpec
 from widthwise.study.calibration import calibrate, calibration_fields
@@ -191,6 +191,34 @@ def test_a_wrong_question_trains_nothing(spec, tmp_path, wrong, message):
     with pytest.raises(InputError, match=message):
         calibrate(tmp_path / "c", spec, TUNED, seeds=3, progress=False, **asked)
     assert not (tmp_path / "c").exists()
+
+
+def test_what_no_law_would_allow_is_refused_before_it_trains(spec, tmp_path):
+    """Steps say how many epochs only with the number of training examples: 64/4 are one."""
+    overrides = ["training={steps = 16, evaluations = 8}"]
+    with pytest.raises(AdviceRefusedError, match="Training lasts 1 epochs"):
+        calibrate(
+            tmp_path / "c", spec, TUNED, widening_factor=4, seeds=3, overrides=overrides
+        )  # fmt: skip
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(("batch_size", "told"), [(6, 0), (7, 1)])
+def test_what_no_measurement_settles_is_said_before_it_trains(
+    spec, tmp_path, monkeypatch, capsys, batch_size, told
+):
+    class BegunError(Exception):
+        pass
+
+    def begin(self, *args, **options):
+        raise BegunError
+
+    monkeypatch.setattr(Study, "run", begin)
+    tuned = Setting(learning_rate=0.05, batch_size=batch_size)
+    with pytest.raises(BegunError):
+        calibrate(tmp_path / "c", spec, tuned, widening_factor=4, seeds=3)
+    said = capsys.readouterr().err
+    assert said.count("Before it trains: A batch of 7 is more than a tenth of the 64") == told
 
 
 @pytest.mark.slow

@@ -59,6 +59,7 @@ class Caution:
             text=self.text(facts),
             source=self.source,
             measure=None if self.measure is None else self.measure(facts),
+            settled_by_law=self.settled_by_law,
         )
 
 
@@ -126,6 +127,7 @@ CAUTIONS: tuple[Caution, ...] = (
         ),
         source=PAPER,
         measure=_calibrate,
+        settled_by_law=True,
     ),
     Caution(
         name="learning rate not known to be stable",

@@ -100,6 +100,7 @@ class Finding:
         text: what is wrong, in words.
         source: who says so.
         measure: a command that would measure what theory does not give; None if there is none.
+        settled_by_law: a law of the user's own, bounded on both sides, would answer it.
     """
 
     condition: str
@@ -107,6 +108,7 @@ class Finding:
     text: str
     source: str
     measure: str | None = None
+    settled_by_law: bool = False
 
 
 class AdviceRefusedError(FitError):

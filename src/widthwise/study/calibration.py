@@ -6,7 +6,6 @@ place of the paper's exponent in the plan for the width that is too dear to tune
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from widthwise.inspection import compare
 from widthwise.study import Study, StudySpec
 from widthwise.study.context import load_context
 from widthwise.study.grid_spec import GridSpec
+from widthwise.study.progress import make_reporter
 from widthwise.study.reading import read_fields, with_whole_paths
 from widthwise.study.spec import TrainingSpec
 from widthwise.theory.noise import learning_rate_for, normalized_noise_scale
@@ -128,10 +128,18 @@ def calibrate(
             keep=keep,
         )
 
-    # What is wrong with the question is said before hours are spent on it. What the rule alone
-    # refuses, a law may allow.
-    with suppress(AdviceRefusedError):
-        plan(None, parsed.family.parameterization, network or Network(), None)
+    # What is wrong with the question is said before hours are spent on it, and what no measurement
+    # will settle. What the rule alone refuses, a law may allow.
+    known, num_train = network or Network(), load(parsed.data).num_train
+    try:
+        early = plan(None, parsed.family.parameterization, known, num_train).findings
+    except AdviceRefusedError as refusal:
+        if not all(finding.settled_by_law for finding in refusal.findings):
+            raise
+        early = ()
+    for finding in early:
+        if not finding.settled_by_law and finding.measure is None:
+            make_reporter(progress).note(f"Before it trains: {finding.text}")
     study = Study.create(directory, fields, yes=yes)
     study.run(workers, progress=progress)
     law, problem = _bounded_law(study)
