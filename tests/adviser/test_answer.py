@@ -113,7 +113,7 @@ POOR = {
     ),
     "contradicted by published work": (
         {**STANDARD, "normalization": "batch", "convolutional": True, "weight_decay": 5e-4},
-        "Contradicted by published work: keep ε, B and m.",
+        "The rule's answer, which published work contradicts: keep ε, B and m.",
     ),
     "extrapolated, a smaller batch": (
         {**NTK, "epochs": 5},

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections.abc import Mapping
 
 from widthwise.adviser.ceiling import Interval
 from widthwise.adviser.content import PlanContent
@@ -21,7 +22,11 @@ PARAMETERIZATIONS = {
 # Below it a part of the wanted noise is not worth digits, for which a line has no room.
 _LEAST_PART = 1e-4
 _SMALLER = "Take a smaller batch"
-_POOR: tuple[Grade, ...] = ("extrapolated", "contradicted by published work")
+# What stands before an answer that is poorly supported.
+_POOR: Mapping[Grade, str] = {
+    "extrapolated": "Extrapolated",
+    "contradicted by published work": "The rule's answer, which published work contradicts",
+}
 
 
 def answer(plan: PlanContent, more: str) -> str:
@@ -89,7 +94,7 @@ def _graded(plan: PlanContent) -> str:
     if plan.evidence not in _POOR:
         return said
     said = said.replace(f"{_SMALLER}:", f"{_SMALLER},")
-    return f"{plan.evidence.capitalize()}: {said[0].lower()}{said[1:]}"
+    return f"{_POOR[plan.evidence]}: {said[0].lower()}{said[1:]}"
 
 
 def _instruction(plan: PlanContent) -> str:
