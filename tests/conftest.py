@@ -1,11 +1,17 @@
 """What every test runs under."""
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
 
 # As workers do; two threads on two busy cores are many times slower than one.
 torch.set_num_threads(1)
+
+# A shell starts what is in the background with Ctrl-C ignored, and so are its children: tests that
+# press it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No time limits: a busy machine is not a wrong answer.
 settings.register_profile("widthwise", deadline=None)

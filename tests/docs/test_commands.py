@@ -121,7 +121,9 @@ def test_what_settles_a_plan_begins_with_a_specification_without_a_grid(
     monkeypatch.setattr(sys, "argv", shlex.split(line))
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert (ended.value.code, capsys.readouterr().err) == (1, "widthwise: here it would measure\n")
+    *before, said = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, said) == (1, "widthwise: here it would measure")
+    assert all(line.startswith("Before it trains: ") for line in before)
 
 
 MODULE = re.compile(r"python -m (benchmarks\.\w+|validation\.\w+)")

@@ -152,7 +152,7 @@ class TestCost:
         grid = {**fields, "grid": {**fields["grid"], "seeds": 1}}
         del grid["search"]
         whole, searched = study_cost(StudySpec.parse(grid)), study_cost(StudySpec.parse(fields))
-        assert searched.runs == 192
+        assert searched.runs == 400
         assert searched.flops == pytest.approx(whole.flops * 192 / whole.runs)
 
     @pytest.mark.slow

@@ -3,6 +3,8 @@
 from widthwise.analysis.optimum import Optimum
 from widthwise.text import exact, interval, number, table
 
+_BEYOND = {"low": "may lie lower", "high": "may lie higher"}
+
 
 class Optima(dict[float, Optimum]):
     """Width → optimum: a dict that prints as a table, a row a width."""
@@ -17,11 +19,18 @@ class Optima(dict[float, Optimum]):
                 interval(*found.interval),
                 number(found.score, 4),
                 str(found.num_seeds),
-                "; ".join([found.reason or "open"] * (found.censoring != "none") + [*found.doubts])
-                or "—",
+                "; ".join([*_bound(found), *found.doubts]) or "none",
             ]
             for width, found in sorted(self.items())
         ]
         return table(["w", "best", "95 % interval", "score", "seeds", "bound, doubts"], rows)
 
     __repr__ = __str__
+
+
+def _bound(found: Optimum) -> list[str]:
+    """On which side the optimum is only bounded, and what ends the settings there."""
+    if found.censoring == "none":
+        return []
+    side = _BEYOND[found.censoring]
+    return [side if found.reason is None else f"{side}: {found.reason}"]

@@ -223,7 +223,9 @@ def _mlp(depth: int) -> dict[str, Extent]:
             num_test=5000,
             longer=1.0,
             lower_octaves=0,
-            max_runs=192,
+            # What the NTK search needs for its exponent; past that the standard one gains little,
+            # since divergence ends its curves.
+            max_runs=400,
             max_seeds=32,
             runs_at_once=48,
             seeds_at_once=6,
