@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from engines.training_alone import dense_engine
@@ -14,7 +15,7 @@ from widthwise.study import Study, progress
 from widthwise.study.timing import Speed
 from widthwise.text import clock
 
-LINE = re.compile(r"(\d+)/(\d+) runs · (\d+) runs/min · \d+:\d\d left · (\d+) diverged")
+LINE = re.compile(r"(\d+)/(\d+) runs(?: · (\d+) runs/min)? · \d+:\d\d left · (\d+) diverged")
 
 # Of compiled code nothing is said, whether this machine has it or not.
 PACKED = {"size": 16, "engine": "chain"}
@@ -166,6 +167,18 @@ class TestLines:
             "not reachable with a stable learning rate and a whole batch: ḡ = 50 at w = 1" in said
         )
 
+    def test_they_are_named_once_in_a_search(self, study, capsys):
+        lines = progress.make_reporter(True)
+        for unreachable in ([(1.0, 50.0)], [(1.0, 50.0)], [(1.0, 50.0), (2.0, 50.0)]):
+            lines.begin(
+                replace(study.schedule, unreachable=tuple(unreachable)),
+                lambda: Speed(1e-4, 0.0),
+                1,
+                8,
+                frozenset,
+            )
+        assert capsys.readouterr().err.count("not reachable") == 2
+
 
 class TestBar:
     @pytest.mark.slow
@@ -205,7 +218,7 @@ class TestTally:
     def test_by_hand(self, study, clock):
         tally = self.tally(study)
         assert tally.total == pytest.approx(2.0)
-        assert tally.line() == "0/8 runs · 0 runs/min · 0:02 left · 0 diverged"
+        assert tally.line() == "0/8 runs · 0:02 left · 0 diverged"
         clock.now = 30.0
         tally.update(Progressed(self.packs[0].name, 12, 1))
         # Half of one pack of four runs in half a minute; three times as much is left.

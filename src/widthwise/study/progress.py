@@ -1,7 +1,7 @@
 """What a user sees while a study runs: a bar on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 10.0
 # Between looks at what other processes have landed.
 _SECONDS_BETWEEN_LOOKS = 5.0
+# Processes take these to load: a rate over them says nothing.
+_SECONDS_TO_START = 10.0
 
 # Keys of all runs that have landed, whoever trained them.
 Landed = Callable[[], Collection[str]]
@@ -142,10 +144,13 @@ class _Tally:
         return sum(self._diverged.values())
 
     @property
-    def rate(self) -> float:
-        """Runs a minute, those in flight counted by their share."""
+    def rate(self) -> float | None:
+        """Runs a minute, those in flight counted by their share; None while workers start."""
+        elapsed = monotonic() - self._started
+        if elapsed < _SECONDS_TO_START and not self._finished:
+            return None
         runs = sum(self._share[k] * len(self._packs[k].job.replicas) for k in self._packs)
-        return 60.0 * runs / max(monotonic() - self._started, 1e-9)
+        return 60.0 * runs / elapsed
 
     @property
     def seconds_left(self) -> float:
@@ -157,19 +162,19 @@ class _Tally:
         return trust * seen + (1.0 - trust) * left / self._workers
 
     def line(self) -> str:
-        parts = [f"{self.runs_done}/{self.num_runs} runs", f"{self.rate:.0f} runs/min"]
+        parts, rate = [f"{self.runs_done}/{self.num_runs} runs"], self.rate
+        parts += [] if rate is None else [f"{rate:.0f} runs/min"]
         parts.append(f"{clock(self.seconds_left)} left")
         parts.append(f"{self.num_diverged} diverged")
         return " · ".join(parts)
 
 
-class _Lines(_Silent):
+class _Counting(_Silent):
+    """What a bar and lines have in common; a search begins once a round."""
+
     def __init__(self) -> None:
         self._tally: _Tally | None = None
-        self._last = 0.0
-
-    def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        self._unreachable: Sequence[tuple[float, float]] = ()
 
     def begin(
         self, missing: Schedule, measure: Measure, workers: int, num_asked: int, landed: Landed
@@ -177,6 +182,19 @@ class _Lines(_Silent):
         speed = measure()
         self._tally = _Tally(missing, speed, workers, num_asked, landed)
         self.note(_estimate(missing, speed, workers, num_asked))
+        if missing.unreachable and missing.unreachable != self._unreachable:
+            cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in missing.unreachable)
+            self.note(f"not reachable with a stable learning rate and a whole batch: {cases}")
+            self._unreachable = missing.unreachable
+
+
+class _Lines(_Counting):
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = 0.0
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
 
     def update(self, event: Progressed | Finished) -> None:
         assert self._tally is not None
@@ -187,12 +205,12 @@ class _Lines(_Silent):
             self.note(self._tally.line())
 
 
-class _Bar(_Silent):
+class _Bar(_Counting):
     def __init__(self, console: "Console") -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
+        super().__init__()
         self._console = console
-        self._tally: _Tally | None = None
         self._progress = Progress(BarColumn(), TextColumn("{task.description}"), console=console)
 
     def note(self, message: str) -> None:
@@ -200,13 +218,6 @@ class _Bar(_Silent):
 
     def waiting(self, what: str) -> AbstractContextManager[object]:
         return self._console.status(f"{what} …")
-
-    def begin(
-        self, missing: Schedule, measure: Measure, workers: int, num_asked: int, landed: Landed
-    ) -> None:
-        speed = measure()
-        self._tally = _Tally(missing, speed, workers, num_asked, landed)
-        self.note(_estimate(missing, speed, workers, num_asked))
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -227,12 +238,8 @@ def _estimate(missing: Schedule, speed: Speed, workers: int, num_asked: int) -> 
     runs = missing.num_runs
     seconds = sum(speed.seconds(pack) for pack in missing.packs) / workers
     already = "" if runs == num_asked else f" of {num_asked}"
-    line = (
+    return (
         f"to train: {runs}{already} runs in {len(missing.packs)} packs, {missing.num_steps:.3g} "
         f"steps, {missing.flops:.2g} FLOP, about {clock(seconds)} on {workers} "
         f"{'process' if workers == 1 else 'processes'}"
     )
-    if missing.unreachable:
-        cases = ", ".join(f"ḡ = {scale:.3g} at w = {w:g}" for w, scale in missing.unreachable)
-        line += f"\nnot reachable with a stable learning rate and a whole batch: {cases}"
-    return line
