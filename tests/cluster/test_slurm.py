@@ -158,7 +158,7 @@ def test_detached_workers_go_on_by_themselves(slurm, place, undisturbed):
     place.same_as(undisturbed.results())
     # Nothing is left: no worker is started.
     code, _, err = place.call(*arguments, **slurm.environment)
-    assert (code, err) == (0, "all 96 runs are there\n")
+    assert (code, err) == (0, "all 96 runs are there\nwriting the report …\n")
 
 
 @pytest.mark.parametrize(
