@@ -276,7 +276,8 @@ class _Holder:
 
 @atexit.register
 def _leave() -> None:
-    ours = [holder for holder in _beating.values() if holder.process == os.getpid()]
+    # At once: a holder that idles takes itself off the list.
+    ours = [holder for holder in list(_beating.values()) if holder.process == os.getpid()]
     for holder in ours:
         holder.is_over.set()
     until = monotonic() + _SECONDS_TO_LEAVE  # a store may not answer
