@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from time import monotonic, sleep
 
 import pytest
@@ -99,6 +100,38 @@ class TestBeating:
             assert holders.place not in leases._beating
             names.append(name)
         assert len(set(names)) == 2
+
+    def test_a_store_that_does_not_answer_silences_no_other(self, in_folder, tmp_path, monkeypatch):
+        monkeypatch.setattr(leases, "_SECONDS_BETWEEN_BEATS", 0.01)
+        (other,), write, asked, answers = (
+            filled(tmp_path / "other", [])[:1],
+            leases.write_beat,
+            threading.Event(),
+            threading.Event(),
+        )
+
+        def slowly(holders, *beat):
+            if holders.place == other.leases.holders.place:
+                asked.set()
+                assert answers.wait(30.0)
+            write(holders, *beat)
+
+        monkeypatch.setattr(leases, "write_beat", slowly)
+        with in_folder.leases.hold(KEYS):
+            waiting = threading.Thread(target=can_take, args=(other,))
+            waiting.start()
+            assert asked.wait(30.0)
+            holders = in_folder.leases.holders
+            (name,) = holders.names()
+            before = json.loads(holders.read(name))["number"]
+            until(lambda: json.loads(holders.read(name))["number"] > before + 3)
+            answers.set()
+            waiting.join()
+
+    def test_a_child_that_is_forked_meanwhile_can_hold(self, in_folder):
+        with leases._listing:
+            leases._after_fork()
+            assert can_take(in_folder)
 
 
 def until(is_so, seconds=30.0):

@@ -37,9 +37,10 @@ _JSON = ".json"
 _seen: dict[str, tuple[int, float]] = {}
 # Place → refusals in a row, and when the last one was.
 _refusals: dict[Path | Address, tuple[int, float]] = {}
-# Place → what this process is called there.
+# Place → what this process is called there. No store is asked while the lock is held: one that does
+# not answer would silence the holders of all others.
 _beating: dict[Path | Address, "_Holder"] = {}
-_starting = threading.Lock()
+_listing = threading.Lock()
 
 
 class Party(Protocol):
@@ -228,15 +229,16 @@ class _ThisProcess:
     @contextlib.contextmanager
     def present_in(self, holders: Blobs) -> Iterator[str]:
         place = holders.place
-        with _starting:
+        with _listing:
             if place not in _beating or _beating[place].process != os.getpid():
                 _beating[place] = _Holder(holders)
             holder = _beating[place]
             holder.holds += 1
         try:
+            holder.begin()
             yield holder.name
         finally:
-            with _starting:
+            with _listing:
                 holder.holds -= 1
 
 
@@ -247,9 +249,16 @@ class _Holder:
         self.name, self.process = secrets.token_hex(16), os.getpid()
         self.holds = 0
         self._blobs, self._number = blobs, 0
+        self._beginning, self.has_begun = threading.Lock(), False
         self.is_over, self.has_left = threading.Event(), threading.Event()
-        self._beat()
-        threading.Thread(target=self._go_on, daemon=True).start()
+
+    def begin(self) -> None:
+        """Beat, unless it does already."""
+        with self._beginning:
+            if not self.has_begun:
+                self._beat()
+                threading.Thread(target=self._go_on, daemon=True).start()
+                self.has_begun = True
 
     def _beat(self) -> None:
         self._number += 1
@@ -266,7 +275,7 @@ class _Holder:
 
     def _is_idle(self) -> bool:
         """Then it is no longer the one that this process goes by there."""
-        with _starting:
+        with _listing:
             if self.holds:
                 return False
             if _beating.get(self._blobs.place) is self:
@@ -274,10 +283,20 @@ class _Holder:
             return True
 
 
+def _after_fork() -> None:
+    """A thread of the parent's may have held it."""
+    global _listing
+    _listing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @atexit.register
 def _leave() -> None:
-    # At once: a holder that idles takes itself off the list.
-    ours = [holder for holder in list(_beating.values()) if holder.process == os.getpid()]
+    with _listing:
+        ours = [h for h in _beating.values() if h.process == os.getpid() and h.has_begun]
     for holder in ours:
         holder.is_over.set()
     until = monotonic() + _SECONDS_TO_LEAVE  # a store may not answer
