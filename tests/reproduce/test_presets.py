@@ -152,8 +152,8 @@ class TestCost:
         grid = {**fields, "grid": {**fields["grid"], "seeds": 1}}
         del grid["search"]
         whole, searched = study_cost(StudySpec.parse(grid)), study_cost(StudySpec.parse(fields))
-        assert searched.runs == 400
-        assert searched.flops == pytest.approx(whole.flops * 400 / whole.runs)
+        assert searched.runs == 600
+        assert searched.flops == pytest.approx(whole.flops * 600 / whole.runs)
 
     @pytest.mark.slow
     def test_minutes_is_small(self):

@@ -81,7 +81,7 @@ def provenance(name: PresetName, fields: Mapping[str, Any]) -> Provenance:
         )
     if "search" in fields:
         chosen.append(
-            "adaptive search over half octaves of ḡ instead of a grid, at most "
+            "adaptive search over a fine grid of ḡ instead of all its runs, at most "
             f"{fields['search']['max_runs']} runs"
         )
     return Provenance(

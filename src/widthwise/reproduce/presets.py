@@ -232,7 +232,7 @@ def _law(region: Region, extent: Extent, first_seed: int) -> dict[str, Any]:
         "normalized_noise_scale": {
             "from": region.highest / 2.0**octaves,
             "to": region.highest,
-            "num": 2 * octaves + 1,  # half octaves
+            "num": region.per_octave * octaves + 1,
         },
         # A quarter of it is used. Fixed, so that nothing has to be measured and all widths have
         # the same largest learning rate: they differ in batch size.

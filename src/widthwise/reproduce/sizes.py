@@ -125,6 +125,7 @@ class Region:
         highest: the highest ḡ, meant to be beyond the optimum of every width of "minutes".
         octaves: factors of two between the highest and the lowest noise scale; what lies lower
             takes more than minutes.
+        per_octave: noise scales an octave.
         physical_time: τ = ε·steps/(1 − m) at which accuracy at "minutes" has settled or, for the
             convolutional families, as long as minutes allow.
         ghost_batch_size: examples over which batch norm takes its statistics at every B, so that
@@ -138,6 +139,7 @@ class Region:
     physical_time: float
     ghost_batch_size: int | None = None
     collapse: Levels | None = None
+    per_octave: int = 2
 
 
 BATCH_NORM = 4  # examples of a ghost batch
@@ -151,6 +153,8 @@ REGIONS: Mapping[tuple[str, str, str], Region] = MappingProxyType(
             learning_rate=0.04,
             highest=0.12,
             octaves=6,
+            # Divergence ends its curves near the top: half octaves leave it as uncertain as that.
+            per_octave=4,
             physical_time=500.0,
             collapse=Levels(
                 effective_rates={0.0: (0.02, 0.04, 0.08, 0.16), 0.9: (0.04,)},
@@ -223,9 +227,7 @@ def _mlp(depth: int) -> dict[str, Extent]:
             num_test=5000,
             longer=1.0,
             lower_octaves=0,
-            # What the NTK search needs for its exponent; past that the standard one gains little,
-            # since divergence ends its curves.
-            max_runs=400,
+            max_runs=600,
             max_seeds=32,
             runs_at_once=48,
             seeds_at_once=6,
