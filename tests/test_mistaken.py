@@ -60,3 +60,12 @@ def test_a_file_of_code_needs_a_function(folder):
 def test_a_folder_of_tables_is_no_table_and_no_study(tmp_path):
     (tmp_path / "runs.parquet").mkdir()
     assert mistaken_for("specification", tmp_path / "runs.parquet") is None
+
+
+def test_commands_are_written_for_a_shell():
+    assert "`widthwise run 'my study.toml'`" in mistaken_for("table", "my study.toml")
+    assert "`widthwise inspect 'my nets.py:build'`" in mistaken_for("table", "my nets.py:build")
+
+
+def test_a_command_that_lacks_something_says_what():
+    assert "`widthwise analyze runs.csv --width … --x …`" in mistaken_for("study", "runs.csv")

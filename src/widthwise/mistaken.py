@@ -1,5 +1,6 @@
 """What a file is that was given where another kind was wanted, and which command takes it."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +18,12 @@ _ENDINGS: dict[str, Kind] = {
     ".npz": "data",
     ".npy": "data",
 }
-# Kind → what it is, and what is done with one at {0}.
+# Kind → what it is, and what is done with one at {0}, as a shell reads it.
 _SAID: dict[Kind, str] = {
     "specification": "a specification: `widthwise run {0}` trains it, in a folder of its own",
     "table": (
-        "a table of runs: `widthwise analyze {0}` says where the best value of a column lies at "
-        "each width"
+        "a table of runs: `widthwise analyze {0} --width … --x …` says where the best value of a "
+        "column lies at each width"
     ),
     "code": (
         'code: its networks are "{0}:FUNCTION", the kind of [family] in a specification; '
@@ -49,14 +50,14 @@ def mistaken_for(wanted: Kind, given: str | Path) -> str | None:
     """
     file, colon, _ = str(given).rpartition(":")
     if colon and file.endswith(".py"):
-        said = _SAID["code"].replace("{0}:FUNCTION", "{0}").format(given)
+        said = _SAID["code"].replace("{0}:FUNCTION", "{0}").format(shlex.quote(str(given)))
         return None if wanted == "code" else said
     path = Path(given)
     is_study = path.is_dir() and (path / _STUDY_FILE).exists()
     kind = "study" if is_study else _ENDINGS.get(path.suffix.lower())
     if kind is None or kind == wanted or (path.is_dir() and not is_study):
         return None
-    return _SAID[kind].format(given)
+    return _SAID[kind].format(shlex.quote(str(given)))
 
 
 def without_function(reference: str) -> str:

@@ -44,6 +44,21 @@ def test_a_planted_bend_is_found_and_followed(exponent):
     assert law.predict(0.5)[0] == pytest.approx(math.exp(0.3) * 0.5**exponent, rel=1e-5)
 
 
+def test_the_scatter_is_that_about_the_shape_that_was_chosen():
+    """A kink of a straight and a level part, nine standard errors from any parabola."""
+
+    def kink(w):
+        return min(math.log(w), math.log(8))
+
+    law = law_of(kink, [1, 2, 4, 8, 16, 32, 64], spread=0.02)
+    parabola = np.poly1d(
+        np.polyfit(x := np.log(law.widening_factors), list(map(kink, np.exp(x))), 2)
+    )
+    assert np.abs(parabola(x) - list(map(kink, np.exp(x)))).max() > 9 * 0.02
+    assert law.curve is not None
+    assert law.lack_of_fit > 0.1
+
+
 def test_a_law_that_still_grows_at_the_widest_falls_on_until_it_is_flat():
     # Exponents 1, 3/4, 1/2 at w = 1, 2, 4, …; the draws leave flat or straight on open beyond 8.
     octave = math.log(2)

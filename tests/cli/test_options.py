@@ -65,6 +65,13 @@ USUAL = [
     (("probe", "spec.toml", "--width", "1,2"), "--widths"),
     (("run", "spec.toml", "--lr", "0.1"), "--set grid.learning_rate=…"),
     (("run", "spec.toml", "--seeds", "3"), "--set grid.seeds=…"),
+    (("run", "spec.toml", "--learning-rate", "0.1"), "--set grid.learning_rate=…"),
+    (("run", "spec.toml", "--batch-size", "8"), "--set grid.batch_size=…"),
+    (("run", "spec.toml", "--steps", "3"), "--set training.steps=…"),
+    (("run", "spec.toml", "--epochs", "3"), "--set training.epochs=…"),
+    (("run", "spec.toml", "--momentum", "0.9"), "--set grid.momentum=…"),
+    (("run", "spec.toml", "--schedule", "cosine"), "--set training.schedule=…"),
+    (("reproduce", "--epochs", "3"), "--set training.epochs=…"),
     (("run", "spec.toml", "-j", "2"), "--workers"),
     (("analyze", "runs.csv", "--lr", "lr"), "--x"),
     (("analyze", "runs.csv", "--metric", "acc"), "--score"),
@@ -77,6 +84,14 @@ def test_a_name_that_other_tools_use_is_understood_as_a_suggestion(words, sugges
     with pytest.raises(Exception, match="No such option") as error:
         cli.app([*words], standalone_mode=False)
     assert error.value.format_message().endswith(f"(Possible options: {suggested})")
+
+
+@pytest.mark.parametrize("command", ["calibrate", "probe", "reproduce"])
+@pytest.mark.parametrize("name", ["--lr", "--bs"])
+def test_no_key_is_suggested_that_the_command_makes_itself_or_does_not_use(command, name):
+    with pytest.raises(Exception, match="No such option") as error:
+        cli.app([command, "spec.toml", name, "1"], standalone_mode=False)
+    assert "grid." not in error.value.format_message()
 
 
 def test_what_nobody_means_is_left_to_the_parser():

@@ -216,6 +216,9 @@ def without(spec, **changes):
         {"grid": None, "training": None},
         {"grid": {"momentum": 0.5}},
         {"training": {"weight_decay": 0.01}},
+        {"grid": None, "search": {"precision": 1.0}},
+        {"grid": {"normalized_noise_scale": [0.1, 1.0]}},
+        {"grid": [{"widening_factor": 1}, {"momentum": 0.0}]},
     ],
 )
 def test_a_specification_needs_what_is_used_only(call, spec, measured, changes):
@@ -223,7 +226,8 @@ def test_a_specification_needs_what_is_used_only(call, spec, measured, changes):
     assert (code, err) == (1, "widthwise: not measured here\n")
     (asked,) = measured
     assert asked["widening_factor"] == 1.0
-    assert asked["momentum"] == (changes.get("grid") or {}).get("momentum", 0.0)
+    grid = changes.get("grid") or {}
+    assert asked["momentum"] == (grid.get("momentum", 0.0) if isinstance(grid, dict) else 0.0)
 
 
 def test_the_momentum_that_is_asked_for_is_that_of_a_missing_grid(call, spec, measured):

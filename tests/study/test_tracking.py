@@ -3,6 +3,7 @@
 import math
 import shutil
 import threading
+import time
 
 import pytest
 from tiny_studies import clouds, copied_study, fields, in_this_process
@@ -270,6 +271,30 @@ class TestTrackersThatFail:
         assert warnings[0].startswith("recorder: has not answered for 0.05 s; the study goes on")
         let_go.set()
 
+    def test_are_told_no_end_once_they_were_given_up(self, study):
+        warnings, let_go, closed = [], threading.Event(), threading.Event()
+
+        class Closing(Recorder):
+            def close(self):
+                closed.set()
+
+        place = Place()
+        hanging = Closing(place, before_run=lambda run: let_go.wait(30.0))
+        with tracked([tracking_of(study, hanging)], warnings.append, patience=0.05) as said:
+            said.append(Findings(sentence="It grows.", num_runs=12))
+        assert len(warnings) == 1
+        let_go.set()
+        assert closed.wait(30.0)
+        assert (len(place.runs), place.ends) == (1, [])
+
+    @pytest.mark.slow
+    def test_may_take_their_time_as_long_as_they_go_on(self, study, place):
+        """All runs together take longer than patience lasts for one."""
+        slow = place.tracker(before_run=lambda run: time.sleep(0.15))
+        with tracked([tracking_of(study, slow)], pytest.fail, patience=1.0):
+            pass
+        assert len(place.runs) == 12
+
     def test_are_an_error_after_the_fact(self, study, place):
         with pytest.raises(StudyError, match=r"recorder: OSError.*; 3 runs logged before"):
             study.track(self.failing(place, after=3))
@@ -285,6 +310,12 @@ class TestWhatIsAskedFor:
     def test_a_name_that_is_none(self, study):
         with pytest.raises(InputError, match="track must be one of tensorboard, mlflow, wandb"):
             study.run(1, progress=False, track=["tensorbord"])
+
+    @pytest.mark.parametrize("names", [["tensorboard=a"] * 2, ["mlflow=a", "mlflow=a/mlflow.db"]])
+    def test_one_twice(self, study, names, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+        with pytest.raises(InputError, match=r"track must name each place once, got .* twice"):
+            study.run(1, progress=False, track=names)
 
     @pytest.mark.parametrize(("to", "at"), [("tensorboard=a", "b"), ("tensorboard=", None)])
     def test_one_place(self, study, to, at):

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from tiny_studies import clouds, fields, in_this_process
 
 from widthwise.errors import InputError, StudyError
 from widthwise.study import Study
+from widthwise.study.tracking import tracked_run
+from widthwise.trackers import TrackedStudy
 
 pytestmark = [
     pytest.mark.cluster,
@@ -332,6 +335,19 @@ class TestTensorBoard:
         assert rates == sorted(study.results()["learning_rate"].to_list())
         metrics = {value.name.tag for value in groups[0].metric_values}
         assert {"test_accuracy", "test_loss"} <= metrics
+
+    def test_two_at_a_time_make_nothing_twice(self, study, tmp_path, monkeypatch):
+        from widthwise.trackers import tensorboard
+
+        trackers = [tensorboard.TensorBoard(tmp_path / "runs") for _ in range(2)]
+        monkeypatch.setattr(time, "time", iter(range(10**9, 2 * 10**9)).__next__)
+        for tracker in trackers:
+            assert not tracker.start(TrackedStudy(id="s", title="s"))
+        rows = study.results(curves=True).head(3).iter_rows(named=True)
+        for run in map(tracked_run, rows):
+            for tracker in trackers:
+                tracker.run(run)
+        assert len(list((tmp_path / "runs").glob("*/*/*/events*"))) == 3
 
     def test_what_is_said_anew_replaces_what_was_said(self, study, tmp_path):
         here = TensorBoardHere(tmp_path / "runs")

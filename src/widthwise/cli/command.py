@@ -18,6 +18,8 @@ from widthwise.errors import InputError, exits_raise
 
 # Old spelling of an option → the one that is meant.
 _OLD_SPELLINGS = {"--widening-factor": "--factor"}
+# Command → the table of a specification that it makes itself, or makes no use of.
+_UNUSED = {"calibrate": "grid", "probe": "grid", "reproduce": "grid"}
 
 
 class Command(TyperCommand):
@@ -32,7 +34,8 @@ class Command(TyperCommand):
             if isinstance(name, str) and hasattr(error, "possibilities"):
                 # "-lr" is parsed as -l.
                 typed = next((word for word in args if word.startswith(name)), name)
-                found = meant(typed.partition("=")[0], known)
+                unused = _UNUSED.get(self.name or "", "")
+                found = meant(typed.partition("=")[0], known, without=unused)
                 error.possibilities = [found] if found else error.possibilities
             raise
 

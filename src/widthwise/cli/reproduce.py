@@ -55,7 +55,7 @@ def reproduce(
         int,
         typer.Option(
             min=0,
-            max=2**62,
+            max=2**62 - 1,
             help="Runs have this seed and those after it; another repeats the trials "
             "independently, with an --output of its own.",
             rich_help_panel=_STUDIES,

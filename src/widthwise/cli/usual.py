@@ -52,12 +52,13 @@ MEANT: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
-def meant(name: str, known: Collection[str]) -> str | None:
+def meant(name: str, known: Collection[str], *, without: str = "") -> str | None:
     """The option of a command that an unknown one stands for; None if nothing tells.
 
     Args:
         name: as it was typed, with its dashes.
         known: options of the command.
+        without: the table of a specification whose keys it makes no use of.
 
     >>> meant("--lr", ["--learning-rate"]), meant("--bs", ["--set"]), meant("--lr", ["--json"])
     ('--learning-rate', '--set grid.batch_size=…', None)
@@ -65,5 +66,11 @@ def meant(name: str, known: Collection[str]) -> str | None:
     bare = name.lstrip("-").lower().replace("_", "-")
     if f"--{bare}" in known:
         return f"--{bare}"
-    options = (option for options, names in MEANT if bare in names.split() for option in options)
+    options = (
+        option
+        for options, names in MEANT
+        if bare in names.split() or f"--{bare}" in options
+        for option in options
+        if not without or not option.startswith(f"--set {without}.")
+    )
     return next((option for option in options if option.split()[0] in known), None)

@@ -30,9 +30,12 @@ def probe_spec(
     """
 
     def completed(fields: dict[str, Any]) -> dict[str, Any]:
+        grid = fields.get("grid", {})
+        several = isinstance(grid, list)
+        grids = [_with_settings(one, momentum) for one in (grid if several else [grid])]
         return {
-            **fields,
-            "grid": _with_settings(fields.get("grid", {}), momentum),
+            **{key: value for key, value in fields.items() if key != "search"},
+            "grid": grids if several else grids[0],
             "training": _with_length(fields.get("training", {})),
         }
 
@@ -40,9 +43,11 @@ def probe_spec(
 
 
 def _with_settings(grid: Any, momentum: float | None) -> Any:
-    """What is no table, or names noise scales, stays; whoever reads it says what is wrong."""
-    if not isinstance(grid, Mapping) or "normalized_noise_scale" in grid:
+    """What is no table stays; whoever reads it says what is wrong."""
+    if not isinstance(grid, Mapping):
         return grid
+    if "normalized_noise_scale" in grid:
+        return {"widening_factor": PROBE_WIDTHS, **grid}
     # A momentum that is out of range is the probe's to refuse.
     known = {"momentum": momentum} if momentum is not None and 0.0 <= momentum < 1.0 else {}
     return {"widening_factor": PROBE_WIDTHS, **known, **_NOT_USED, **grid}

@@ -378,7 +378,15 @@ class Study(Landed):
     def _trackings(self, asked: Iterable[str | Tracker]) -> list[Tracking]:
         if isinstance(asked, str):
             asked = (asked,)
-        return [self._tracking(named_tracker(one, self.directory)) for one in asked]
+        trackers, ours = [], set()
+        for one in asked:
+            tracker = named_tracker(one, self.directory)
+            if isinstance(one, str):
+                if tracker.name in ours:
+                    raise InputError(f"track must name each place once, got {tracker.name} twice")
+                ours.add(tracker.name)
+            trackers.append(tracker)
+        return [self._tracking(tracker) for tracker in trackers]
 
     def _tracking(self, tracker: Tracker) -> Tracking:
         # Of its own: another thread reads while this one trains.

@@ -4,6 +4,7 @@ A run that was stopped in the middle is not finished: it is removed, and logged 
 """
 
 import os
+import re
 import sqlite3
 import tempfile
 import time
@@ -12,11 +13,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from widthwise.errors import InputError
 from widthwise.files import create_atomically, explained, whole_path
 from widthwise.trackers.base import Findings, TrackedRun, TrackedStudy
 
 _FILE, _SQLITE = "mlflow.db", "sqlite:///"
 _KEY, _STUDY, _SAID = "widthwise.key", "widthwise.study", "widthwise.findings"
+# Tells a tracking URI from a path, which may hold a colon.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|databricks(:|$)|(file|uc):")
 # What one request may hold.
 _MOST_METRICS, _MOST_PARAMS, _PAGE = 1000, 100, 1000
 _FINISHED = "FINISHED"
@@ -33,10 +37,16 @@ def open_tracker(place: str | None, folder: Path) -> "MLflow":
         folder: of the study.
     """
     said = place or os.environ.get("MLFLOW_TRACKING_URI")
-    if said is not None and (":" in said or said == "databricks"):
+    if said is not None and _ADDRESS.match(said):
         return MLflow(said)
     path = folder if said is None else whole_path(said)
-    return MLflow(f"{_SQLITE}{path if path.suffix == '.db' else path / _FILE}")
+    path = path if path.suffix == ".db" else path / _FILE
+    if "?" in str(path):
+        raise InputError(
+            "MLflow takes what follows a question mark in the path of a database for options, got "
+            f"{path}; choose another place for it"
+        )
+    return MLflow(f"{_SQLITE}{path}")
 
 
 class MLflow:

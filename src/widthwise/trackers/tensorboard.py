@@ -62,7 +62,8 @@ class TensorBoard:
         tags = "\n\n".join(f"{name}: {value}" for name, value in run.tags.items())
         events.append(_event(last, _text("tags", f"key: {run.key}\n\n{tags}")))
         events.append(_event(last, _session_end()))
-        write_atomically(folder / _file_name(run.key), _recorded(events), durable=False)
+        # One a folder, whoever writes it: without a time in its name, two that do replace it.
+        write_atomically(folder / f"{_EVENTS}.0.{run.key}", _recorded(events), durable=False)
 
     def end(self, findings: Findings) -> None:
         found = [_scalar(name, value) for name, value in findings.values.items()]
@@ -73,7 +74,9 @@ class TensorBoard:
         if any(path.name.endswith(digest) for path in others):
             return
         events = [_event(findings.num_runs, summary) for summary in found]
-        write_atomically(self._study / _file_name(digest), _recorded(events), durable=False)
+        # By their names TensorBoard reads them in order.
+        name = f"{_EVENTS}.{time.time():.0f}.{digest}"
+        write_atomically(self._study / name, _recorded(events), durable=False)
         for path in others:
             with suppress(OSError):
                 path.unlink()
@@ -87,10 +90,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         raise InputError(f"{folder} must be a folder; choose another place")
-
-
-def _file_name(end: str) -> str:
-    return f"{_EVENTS}.{time.time():.0f}.{end}"  # by their names TensorBoard reads them in order
 
 
 def _folder_name(run: TrackedRun) -> str:
