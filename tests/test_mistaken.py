@@ -64,7 +64,11 @@ def test_a_folder_of_tables_is_no_table_and_no_study(tmp_path):
 
 def test_commands_are_written_for_a_shell():
     assert "`widthwise run 'my study.toml'`" in mistaken_for("table", "my study.toml")
-    assert "`widthwise inspect 'my nets.py:build'`" in mistaken_for("table", "my nets.py:build")
+    said = mistaken_for("table", "my nets.py:build")
+    assert "`widthwise inspect 'my nets.py:build'`" in said
+    # What goes into a specification is no word of a shell.
+    assert 'its networks are "my nets.py:build"' in said
+    assert 'path = "my data.npz"' in mistaken_for("table", "my data.npz")
 
 
 def test_a_command_that_lacks_something_says_what():

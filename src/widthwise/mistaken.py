@@ -18,18 +18,18 @@ _ENDINGS: dict[str, Kind] = {
     ".npz": "data",
     ".npy": "data",
 }
-# Kind → what it is, and what is done with one at {0}, as a shell reads it.
+# Kind → what it is, and what is done with one. {0}: its path, {1}: as a shell reads it.
 _SAID: dict[Kind, str] = {
-    "specification": "a specification: `widthwise run {0}` trains it, in a folder of its own",
+    "specification": "a specification: `widthwise run {1}` trains it, in a folder of its own",
     "table": (
-        "a table of runs: `widthwise analyze {0} --width … --x …` says where the best value of a "
+        "a table of runs: `widthwise analyze {1} --width … --x …` says where the best value of a "
         "column lies at each width"
     ),
     "code": (
         'code: its networks are "{0}:FUNCTION", the kind of [family] in a specification; '
-        "`widthwise inspect {0}:FUNCTION` looks at them"
+        "`widthwise inspect {1}:FUNCTION` looks at them"
     ),
-    "study": "a study's folder: `widthwise report {0}` says what it found",
+    "study": "a study's folder: `widthwise report {1}` says what it found",
     "data": 'data: a specification takes them, with name = "npz" and path = "{0}" in [data]',
 }
 _STUDY_FILE = "study.json"
@@ -50,14 +50,14 @@ def mistaken_for(wanted: Kind, given: str | Path) -> str | None:
     """
     file, colon, _ = str(given).rpartition(":")
     if colon and file.endswith(".py"):
-        said = _SAID["code"].replace("{0}:FUNCTION", "{0}").format(shlex.quote(str(given)))
-        return None if wanted == "code" else said
+        said = _SAID["code"].replace(":FUNCTION", "")
+        return None if wanted == "code" else said.format(given, shlex.quote(str(given)))
     path = Path(given)
     is_study = path.is_dir() and (path / _STUDY_FILE).exists()
     kind = "study" if is_study else _ENDINGS.get(path.suffix.lower())
     if kind is None or kind == wanted or (path.is_dir() and not is_study):
         return None
-    return _SAID[kind].format(shlex.quote(str(given)))
+    return _SAID[kind].format(given, shlex.quote(str(given)))
 
 
 def without_function(reference: str) -> str:
