@@ -150,7 +150,7 @@ class _Tally:
         if elapsed < _SECONDS_TO_START and not self._finished:
             return None
         runs = sum(self._share[k] * len(self._packs[k].job.replicas) for k in self._packs)
-        return 60.0 * runs / elapsed
+        return 60.0 * runs / max(elapsed, 1e-9)
 
     @property
     def seconds_left(self) -> float:
