@@ -346,3 +346,14 @@ class TestNotes:
         assert "choose a smaller batch" not in " ".join(alone.notes)
         safe = ask(max_stable_learning_rate=0.4, max_stable_at=4)
         assert "of the largest stable one" not in " ".join(safe.notes)
+
+
+@pytest.mark.parametrize("convolutional", [None, False, True])
+@pytest.mark.parametrize("residual", [None, False, True])
+@pytest.mark.parametrize("normalization", ["batch", "layer", "group", "instance", "rms", "mixed"])
+def test_no_normalized_network_is_supported_by_the_paper(normalization, convolutional, residual):
+    """Whatever else is said of it, or left unsaid."""
+    plan = ask(normalization=normalization, convolutional=convolutional, residual=residual)
+    assert plan.evidence in ("extrapolated", "contradicted by published work")
+    if normalization == "batch" and residual is not True and convolutional is not False:
+        assert plan.evidence == "contradicted by published work"

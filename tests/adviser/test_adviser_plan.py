@@ -132,8 +132,8 @@ class TestExplanation:
             ask(normalization="layer", build="a_long_folder/of_my_networks.py:build_it")
         )
         lines = text.splitlines()
-        probe = "widthwise probe a_long_folder/of_my_networks.py:build_it --widths 1,4"
-        probe += " --batch-size 32"
+        probe = "widthwise probe a_long_folder/of_my_networks.py:build_it --spec SPEC.toml"
+        probe += " --widths 1,4 --batch-size 32"
         assert f"  Measure it:  {probe} --momentum 0.9" in lines
         calibrate = "widthwise calibrate SPEC.toml --learning-rate 0.1 --batch-size 32"
         assert f"  Measure it:  {calibrate} --momentum 0.9 --factor 4" in lines

@@ -389,9 +389,9 @@ class TestCeiling:
         ceiling = ask(momentum=0.9, build="nets.py:mlp").ceiling
         assert ceiling.exact_batch_size is None
         assert ceiling.batch_size is None
-        assert (
-            ceiling.measure
-            == "widthwise probe nets.py:mlp --widths 1,4 --batch-size 32 --momentum 0.9"
+        assert ceiling.measure == (
+            "widthwise probe nets.py:mlp --spec SPEC.toml --widths 1,4 --batch-size 32 "
+            "--momentum 0.9"
         )
         assert "max_stable_learning_rate" in ceiling.why
 

@@ -1,6 +1,7 @@
 """One spelling of an option; the old one works for a release, and says so."""
 
 import json
+import re
 
 import pytest
 
@@ -120,3 +121,10 @@ def test_the_default_confidence_is_as_the_help_says():
     commands = cli.typer.main.get_command(cli.app).commands
     (option,) = (p for p in commands["inspect"].params if p.name == "confidence")
     assert option.help.endswith(f"default {inspection.CONFIDENCE:g}.")
+
+
+def test_no_word_of_a_help_is_taken_for_markup():
+    """Rich shows "[slurm]" as nothing, unless a backslash stands before it."""
+    for name, command in cli.typer.main.get_command(cli.app).commands.items():
+        for text in (command.help or "", *(getattr(p, "help", None) or "" for p in command.params)):
+            assert not re.search(r"(?<!\\)\[[a-z]", text), (name, text)

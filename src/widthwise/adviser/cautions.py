@@ -208,7 +208,9 @@ CAUTIONS: tuple[Caution, ...] = (
     ),
     Caution(
         name="batch norm in a ResNet",
-        holds=lambda f: f.normalization == "batch" and bool(f.convolutional and f.residual),
+        holds=lambda f: (
+            f.normalization == "batch" and f.convolutional is not False and bool(f.residual)
+        ),
         effect="extrapolated",
         text=_fixed(
             "For ResNets with batch norm the paper reports a similar trend, which is less than "

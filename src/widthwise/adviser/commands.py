@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from widthwise.adviser.solving import Setting
 
@@ -12,16 +13,19 @@ def probe_command(
     """Measures the largest stable learning rate at base and target, and its exponent.
 
     >>> probe_command("nets.py:mlp", Setting(learning_rate=0.1, batch_size=32), 4)
-    'widthwise probe nets.py:mlp --widths 1,4 --batch-size 32'
+    'widthwise probe nets.py:mlp --spec SPEC.toml --widths 1,4 --batch-size 32'
 
     Args:
-        build: "module:function" of the network; None for a specification to be written.
+        build: "module:function" of the network, or the file of a specification; None for one to be
+            written, which the first needs as well: it says which data, and how they are trained on.
         base: whose momentum, and whose batch size unless another is given, are used.
         widening_factor: of the target.
         batch_size: at which to measure; smaller batches bear smaller learning rates.
     """
     momentum = f" --momentum {_typed(base.momentum)}" if base.momentum else ""
     network = shlex.quote(build) if build is not None else "SPEC.toml"
+    if build is not None and Path(build).suffix not in (".toml", ".json"):
+        network += " --spec SPEC.toml"
     widths = "1" if widening_factor == 1.0 else f"1,{_typed(widening_factor)}"
     batch = base.batch_size if batch_size is None else batch_size
     return f"widthwise probe {network} --widths {widths} --batch-size {batch}{momentum}"

@@ -50,7 +50,7 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="TOML with a table [slurm] or [ray]: what a worker is given. Default: "
+            help="TOML with a table \\[slurm] or \\[ray]: what a worker is given. Default: "
             "cluster.toml in this folder, if there is one.",
             rich_help_panel=_CLUSTER,
         ),
