@@ -54,8 +54,9 @@ CONDITIONS = {
     "stable-rate": "in the standard parameterization. In NTK ε_max of short probes grows with "
     "width, with cross-entropy; with mean squared error it does not "
     "([stability](stability_exponents.md))",
-    "batch-size": "where the best noise grows at least as fast as the largest stable rate; in NTK "
-    "it grows as slowly",
+    "batch-size": "in the standard parameterization if ε_max falls as 1/w, which it does with mean "
+    "squared error and not with cross-entropy ([stability](stability_exponents.md)); in NTK if the "
+    "best noise grows in proportion, which it does not here",
     "resistance": "in both parameterizations, as far as the optima are known",
 }
 
@@ -187,7 +188,8 @@ def page(repetitions: Sequence[Mapping[str, Any]]) -> str:
         "",
         "![Exponents](figures/reproduction.svg)",
         "",
-        "*Exponent of the best noise, 95 % intervals of both repetitions; gray: the zones of "
+        "*Exponent of the best noise, 95 % intervals of both repetitions (blue: seeds 0, …); gray: "
+        "the zones of "
         "“constant” and “proportional”. A line across the figure: nothing is excluded.*",
         "",
         "## What the paper says, and when it agrees with what was found",
