@@ -79,6 +79,10 @@ def asked(before, command):
     """The specification that a command asks for."""
     first, second, place, *options = shlex.split(command)
     assert (first, second, place) == ("widthwise", "run", "studies/my study")
+    # Another training uses no run that is there, and the command says so.
+    anew = any(word.startswith("training.") for word in options)
+    assert options[-1:] == ["--yes"] if anew else "--yes" not in options
+    options = [word for word in options if word != "--yes"]
     assert options[::2] == ["--set"] * (len(options) // 2)
     return StudySpec.parse(before, options[1::2])
 

@@ -53,13 +53,17 @@ def analyze_command() -> str:
 
 
 def extend_command(study: str, overrides: Sequence[str]) -> str:
-    """Runs a study that is there with other keys.
+    """Runs a study that is there with other keys; another training uses no run of it, which is to
+    be said.
 
     >>> extend_command("studies/mine", ["grid.seeds=24"])
     'widthwise run studies/mine --set grid.seeds=24'
+    >>> extend_command("studies/mine", ["training.epochs=60"])
+    'widthwise run studies/mine --set training.epochs=60 --yes'
     """
     sets = " ".join(f"--set {shlex.quote(override)}" for override in overrides)
-    return f"widthwise run {shlex.quote(study)} {sets}"
+    anew = " --yes" if any(override.startswith("training.") for override in overrides) else ""
+    return f"widthwise run {shlex.quote(study)} {sets}{anew}"
 
 
 def calibrate_command(

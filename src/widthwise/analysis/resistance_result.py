@@ -165,8 +165,8 @@ class Resistance:
         if self.fixed_gain is None or self.resisted_gain is None:
             return None
         return (
-            "At the narrowest network's best noise scale the widest is "
-            f"{_points(self.fixed_gain)} points better; going to its own optimum adds "
+            "At the narrowest network's best noise scale the widest has "
+            f"{_points(self.fixed_gain)} points more; going to its own optimum adds "
             f"{_points(self.resisted_gain)} points, which is what bearing more "
             "noise is worth."
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from widthwise.adviser import (
     AdviceRefusedError,
@@ -163,7 +164,11 @@ def calibrate(
         law=law,
         optima=optima,
         study=study,
-        notes=(*problem, *_notes(_noise_scale(tuned, context.family), optima)),
+        notes=(
+            *problem,
+            *_notes(_noise_scale(tuned, context.family), optima),
+            *_short_runs(study, context.dataset.num_train),
+        ),
     )
 
 
@@ -350,6 +355,21 @@ def _equal_time(training: dict[str, Any], tuned: Setting, num_train: int) -> dic
         steps = training.pop("epochs") * (num_train // tuned.batch_size)
     time = tuned.learning_rate * steps / (1.0 - tuned.momentum)
     return {**training, "physical_time": time}
+
+
+def _short_runs(study: Study, num_train: int) -> tuple[str, ...]:
+    """Whether runs of equal physical time ended before they had seen all examples."""
+    runs = study.results().select("batch_size", passes=pl.col("batch_size") * pl.col("steps"))
+    passes, batch_size = min(
+        (passes / num_train, batch_size) for batch_size, passes in runs.iter_rows()
+    )
+    if passes >= 1.0:
+        return ()
+    return (
+        f"all runs get the physical time ε·steps/(1 − m) of the tuned setting, in which those at "
+        f"batch size {batch_size} see {passes:.2g} of the examples once; the rule is about late "
+        "times: train longer",
+    )
 
 
 def _notes(scale: float, optima: Mapping[float, Optimum]) -> tuple[str, ...]:
