@@ -10,10 +10,7 @@ import polars as pl
 from widthwise.analysis import Law, Optimum
 from widthwise.analysis.optima import Optima
 from widthwise.errors import FitError, InputError
-from widthwise.files import (
-    make_directory,
-    whole_path,
-)
+from widthwise.files import make_directory, whole_path
 from widthwise.runs.analyses import Summary, summarize
 from widthwise.runs.blobs import Damage
 from widthwise.runs.schema import RESULTS_SCHEMA, curves_table, results_table, without_lists

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from torch import nn
 
@@ -14,9 +14,7 @@ from widthwise.errors import FitError, InputError, StudyError
 from widthwise.execution import EXECUTORS, MakeExecutor, available_cores
 from widthwise.families import refuse_while_importing
 from widthwise.families.beside import look_in, working_directories
-from widthwise.files import (
-    whole_path,
-)
+from widthwise.files import whole_path
 from widthwise.hardware import idle_card_note, precision_note
 from widthwise.probes import StableLearningRate
 from widthwise.runs.address import place_of
@@ -48,15 +46,13 @@ from widthwise.study.tracking import (
     findings,
     log_all,
     named_tracker,
+    named_trackers,
     tracked,
     tracked_study,
 )
 from widthwise.study.trained import ChosenRun, Resumed, chosen_row, resumed, trained_module
 from widthwise.study.variation import parameterization_doubts, seed_doubts
 from widthwise.trackers import Findings, Tracker
-
-if TYPE_CHECKING:
-    pass
 
 
 class Study(Landed):
@@ -172,7 +168,7 @@ class Study(Landed):
         until = None if seconds is None else monotonic() + seconds
         self._require_new()
         make_executor = _executor_by_name(executor) if isinstance(executor, str) else executor
-        trackings = self._trackings(track)
+        trackings = [self._tracking(one) for one in named_trackers(track, self.directory)]
         reporter = make_reporter(progress)
         self._prepare(reporter)
         with reporter.waiting("laying out the runs"):
@@ -235,7 +231,7 @@ class Study(Landed):
         if not isinstance(cluster, ClusterSpec):
             cluster = ClusterSpec.parse(cluster)
         self._require_new()
-        trackings = self._trackings(track)
+        trackings = [self._tracking(one) for one in named_trackers(track, self.directory)]
         if detach and trackings:
             raise InputError(
                 "track: nobody would log what lands after detach; leave one of them out, or log "
@@ -374,19 +370,6 @@ class Study(Landed):
     def _context(self) -> Context:
         """Data and networks, which only training and measuring need."""
         return self._known_context or load_context(self.directory)
-
-    def _trackings(self, asked: Iterable[str | Tracker]) -> list[Tracking]:
-        if isinstance(asked, str):
-            asked = (asked,)
-        trackers, ours = [], set()
-        for one in asked:
-            tracker = named_tracker(one, self.directory)
-            if isinstance(one, str):
-                if tracker.name in ours:
-                    raise InputError(f"track must name each place once, got {tracker.name} twice")
-                ours.add(tracker.name)
-            trackers.append(tracker)
-        return [self._tracking(tracker) for tracker in trackers]
 
     def _tracking(self, tracker: Tracker) -> Tracking:
         # Of its own: another thread reads while this one trains.

@@ -126,6 +126,24 @@ def named_tracker(
     return open_tracker(name, place or at, folder, argument)
 
 
+def named_trackers(asked: Iterable[str | Tracker], folder: Path) -> list[Tracker]:
+    """The trackers that are meant, as for :func:`named_tracker`.
+
+    Raises:
+        InputError: as there, and if two names mean the same place: it would have each run twice.
+    """
+    trackers: list[Tracker] = []
+    ours: set[str] = set()
+    for one in [asked] if isinstance(asked, str) else asked:
+        tracker = named_tracker(one, folder)
+        if isinstance(one, str):
+            if tracker.name in ours:
+                raise InputError(f"track must name each place once, got {tracker.name} twice")
+            ours.add(tracker.name)
+        trackers.append(tracker)
+    return trackers
+
+
 class Tracking:
     """Logs the runs of a study to one tracker, each once.
 
